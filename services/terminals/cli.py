@@ -1,0 +1,210 @@
+"""The ``terminals`` command. Commands parse, call one function, and render its result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXIT_STALE_FENCE = 3
+
+
+def _fail(error: object, code: int = 1) -> None:
+    click.echo(f"terminals: {error}", err=True)
+    sys.exit(code)
+
+
+def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
+    """Run a service until it ends; an error is one line. Told to stop is exit code 0."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    from terminals.control.channel import ControlError
+    from terminals.manager.config import ConfigError
+
+    try:
+        if fast:
+            import uvloop
+
+            uvloop.run(main)
+        else:
+            asyncio.run(main)
+    except (ConfigError, ControlError, OSError) as error:
+        # A supervisor that restarts us must leave a retired generation alone.
+        _fail(error, 0 if "is retired" in str(error) else 1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("terminal-services"), prog_name="terminals")
+def main() -> None:
+    """Web terminals whose sessions survive a lost network, a killed server and a deployment.
+
+    \b
+    Example:
+      terminals ctl --socket run/manager.sock status
+    """
+
+
+@main.command()
+@click.option("--config", type=click.Path(path_type=Path), required=True, help="JSON file.")
+def manager(config: Path) -> None:
+    """Run the session manager: listening sockets, shells and output rings."""
+    from terminals.manager.config import ConfigError, ManagerConfig
+    from terminals.manager.server import Manager
+
+    try:
+        settings = ManagerConfig.load(config)
+        service = Manager(settings, version=version("terminal-services"))
+    except (ConfigError, OSError) as error:
+        _fail(error)
+        return
+    _serve(service.run())
+
+
+def _process_options(function: Any) -> Any:
+    for option in (
+        click.option("--socket", required=True, help="Control socket of the session manager."),
+        click.option("--generation", required=True, help="Name of the generation, e.g. g7."),
+        click.option("--build", required=True, help="Build id."),
+        click.option("--token-file", type=click.Path(path_type=Path), required=True),
+    ):
+        function = option(function)
+    return function
+
+
+def _token(path: Path) -> bytes:
+    try:
+        token = path.read_text().strip().encode()
+    except OSError as error:
+        token = b""
+        _fail(f"{path}: {error.strerror}; it must hold the token that clients present")
+    if not token:
+        _fail(f"{path}: the token file is empty; nobody could sign in")
+    return token
+
+
+@main.command()
+@_process_options
+def worker(socket: str, generation: str, build: str, token_file: Path) -> None:
+    """Run a terminal worker of a generation."""
+    from terminals.worker.main import run_worker
+
+    _serve(run_worker(socket, generation=generation, build=build, token=_token(token_file)))
+
+
+@main.command()
+@_process_options
+def web(socket: str, generation: str, build: str, token_file: Path) -> None:
+    """Run the web process of a generation: page, health and API."""
+    from terminals.web.serve import run_web
+
+    _serve(run_web(socket, generation=generation, build=build, token=_token(token_file)))
+
+
+@main.group()
+@click.option("--socket", required=True, help="Control socket of the session manager.")
+@click.option("--fence", type=int, help="Fencing token of the lease held; older ones are refused.")
+@click.pass_context
+def ctl(context: click.Context, socket: str, fence: int | None) -> None:
+    """Ask or tell the session manager. Prints one JSON object."""
+    context.obj = (socket, fence)
+
+
+def _ask(context: click.Context, command: str, *, timeout: float = 10.0, **fields: Any) -> None:
+    from terminals.control.channel import ControlError, admin
+
+    path, fence = context.obj
+    if fence is not None:
+        fields["fence"] = fence
+    try:
+        click.echo(json.dumps(admin(path, command, timeout=timeout, **fields)))
+    except ControlError as error:
+        _fail(error, EXIT_STALE_FENCE if str(error).startswith("stale fence") else 1)
+
+
+@ctl.command()
+@click.pass_context
+def status(context: click.Context) -> None:
+    """Manager, generations with weights and counters, sessions, ports."""
+    _ask(context, "status")
+
+
+@ctl.command()
+@click.pass_context
+def sessions(context: click.Context) -> None:
+    """Every session."""
+    _ask(context, "sessions")
+
+
+@ctl.command()
+@click.argument("session")
+@click.pass_context
+def kill(context: click.Context, session: str) -> None:
+    """End a session: its shell is hung up."""
+    _ask(context, "kill", session=session)
+
+
+@ctl.command()
+@click.argument("generation")
+@click.option("--workers", default=1, show_default=True)
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds.")
+@click.pass_context
+def wait(context: click.Context, generation: str, workers: int, timeout: float) -> None:
+    """Wait until a generation's processes are connected."""
+    _ask(context, "wait", generation=generation, workers=workers, timeout=timeout)
+
+
+@ctl.command()
+@click.argument("weights", nargs=-1, required=True, metavar="GENERATION=WEIGHT...")
+@click.pass_context
+def weights(context: click.Context, weights: tuple[str, ...]) -> None:
+    """Set the share of new connections of each generation; those not named get 0."""
+    try:
+        pairs = {name: int(weight) for name, weight in (entry.split("=", 1) for entry in weights)}
+    except ValueError:
+        raise click.BadParameter("expected GENERATION=WEIGHT, e.g. g8=10 g7=90") from None
+    _ask(context, "weights", weights=pairs)
+
+
+@ctl.command()
+@click.option("--to", required=True, help="Generation to move to.")
+@click.option("--share", default=100, show_default=True, help="Percent of the live sessions.")
+@click.option("--batch", default=5, show_default=True, help="Sessions per batch.")
+@click.option("--interval", default=0.2, show_default=True, help="Seconds between batches.")
+@click.option("--deadline", default=30.0, show_default=True, help="Seconds in total.")
+@click.pass_context
+def move(context: click.Context, to: str, share: int, batch: int, interval: float, deadline: float) -> None:
+    """Move live sessions to a generation, in paced batches."""
+    fields = {"to": to, "share": share, "batch": batch, "interval": interval, "deadline": deadline}
+    _ask(context, "move", timeout=deadline + 10, **fields)
+
+
+@ctl.command()
+@click.argument("generation")
+@click.option("--after", default=0.0, show_default=True, help="Seconds from now.")
+@click.pass_context
+def retire(context: click.Context, generation: str, after: float) -> None:
+    """Stop a generation's processes at a later time, with no operator present."""
+    _ask(context, "retire", generation=generation, after=after)
+
+
+@ctl.command("cancel-retire")
+@click.argument("generation")
+@click.pass_context
+def cancel_retire(context: click.Context, generation: str) -> None:
+    """Keep a generation that was to be retired."""
+    _ask(context, "cancel-retire", generation=generation)
+
+
+@ctl.command()
+@click.argument("generation")
+@click.pass_context
+def stop(context: click.Context, generation: str) -> None:
+    """Stop a generation's processes now; their clients are asked to come back."""
+    _ask(context, "stop", generation=generation, timeout=20.0)

@@ -1,0 +1,24 @@
+"""The Python client: a terminal that stays, over connections that come and go."""
+
+from terminals.client.errors import (
+    AttachError,
+    ClientError,
+    ConnectError,
+    SessionLost,
+    TakenOver,
+    Unauthorized,
+)
+from terminals.client.terminal import Attached, Event, Stats, Terminal
+
+__all__ = [
+    "AttachError",
+    "Attached",
+    "ClientError",
+    "ConnectError",
+    "Event",
+    "SessionLost",
+    "Stats",
+    "TakenOver",
+    "Terminal",
+    "Unauthorized",
+]

@@ -1,0 +1,252 @@
+"""One end of a control connection on an asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from terminals.control import CONTROL_VERSION, packets
+
+MAX_QUEUED = 4096
+"""Packets that may wait for a peer that does not read; past that the peer is given up."""
+
+
+class ControlError(Exception):
+    """The manager refused a request, or the connection to it is gone."""
+
+
+class Channel:
+    """Sends and receives packets without blocking the loop.
+
+    ``on_packet(packet, fds)`` owns the file descriptors it is given. ``on_close()`` is
+    called once, when the peer is gone or the channel gave it up.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_packet: Callable[[packets.Hot | dict[str, Any], list[int]], None],
+        on_close: Callable[[], None],
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._on_packet = on_packet
+        self._on_close = on_close
+        self._queue: collections.deque[tuple[bytes, tuple[int, ...]]] = collections.deque()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._readable)
+        self.closed = False
+
+    def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        """Send a JSON packet. ``fds`` stay the caller's; they are duplicated when they must wait."""
+        self.send_raw(packets.encode(message), fds)
+
+    def send_raw(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Send an encoded packet. A closed channel swallows it: the peer's end is reported once."""
+        if self.closed:
+            return
+        if not self._queue:
+            try:
+                packets.send(self._sock, data, fds)
+                return
+            except BlockingIOError:
+                self._loop.add_writer(self._sock.fileno(), self._writable)
+            except OSError:
+                self.close()
+                return
+        if len(self._queue) >= MAX_QUEUED:
+            self.close()
+            return
+        self._queue.append((data, tuple(os.dup(fd) for fd in fds)))
+
+    def close(self) -> None:
+        """Close this end. Calls ``on_close`` the first time."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        for _, fds in self._queue:
+            for fd in fds:
+                os.close(fd)
+        self._queue.clear()
+        self._on_close()
+
+    def _readable(self) -> None:
+        # Bounded, so that one busy worker cannot keep the loop from the shells.
+        for _ in range(64):
+            try:
+                data, fds = packets.receive(self._sock)
+                if not data:
+                    self.close()
+                    return
+                packet = packets.decode(data)
+            except BlockingIOError:
+                return
+            except (packets.BadPacket, OSError):
+                self.close()
+                return
+            self._on_packet(packet, fds)
+            if self.closed:
+                return
+
+    def _writable(self) -> None:
+        while self._queue:
+            data, fds = self._queue[0]
+            try:
+                packets.send(self._sock, data, fds)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close()
+                return
+            self._queue.popleft()
+            for fd in fds:
+                os.close(fd)
+        self._loop.remove_writer(self._sock.fileno())
+
+
+class ManagerLink:
+    """A worker's or web process's connection to the session manager.
+
+    Introduces the process, passes packets on to ``on_packet`` and matches replies to
+    requests. ``closed`` is set when the manager is gone.
+    """
+
+    def __init__(self, on_packet: Callable[[dict[str, Any], list[int]], None]) -> None:
+        self._on_packet = on_packet
+        self._channel: Channel | None = None
+        self._requests: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._last = 0
+        self.closed = asyncio.Event()
+        self.welcome: dict[str, Any] = {}
+
+    async def connect(self, path: str, *, role: str, generation: str, build: str) -> None:
+        """Connect to the manager's socket at ``path`` and say who we are.
+
+        Raises:
+            ControlError: nobody listens there, or the manager refuses this process.
+        """
+        self._channel = Channel(connect(path), self._received, self._lost)
+        self.welcome, _ = await self.request(
+            {
+                "type": "hello",
+                "version": CONTROL_VERSION,
+                "role": role,
+                "generation": generation,
+                "build": build,
+                "pid": os.getpid(),
+            }
+        )
+
+    def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        """Send a packet that needs no reply."""
+        if self._channel:
+            self._channel.send(message, fds)
+
+    def send_raw(self, data: bytes) -> None:
+        """Send an encoded packet of the hot path."""
+        if self._channel:
+            self._channel.send_raw(data)
+
+    async def request(self, message: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Send a request and wait for its reply and the file descriptors that came with it.
+
+        Raises:
+            ControlError: the manager said no, or is gone.
+        """
+        if self._channel is None or self._channel.closed:
+            raise ControlError("the session manager is not reachable")
+        self._last += 1
+        future = asyncio.get_running_loop().create_future()
+        self._requests[self._last] = future
+        try:
+            self._channel.send({**message, "req": self._last})
+            return await future
+        finally:
+            self._requests.pop(self._last, None)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._channel:
+            self._channel.close()
+
+    def _received(self, packet: packets.Hot | dict[str, Any], fds: list[int]) -> None:
+        if isinstance(packet, packets.Hot):
+            return
+        if packet["type"] != "reply":
+            self._on_packet(packet, fds)
+            return
+        future = self._requests.pop(packet.get("req", 0), None)
+        if future is None or future.done():
+            for fd in fds:
+                os.close(fd)
+        elif "error" in packet:
+            future.set_exception(ControlError(str(packet["error"])))
+        else:
+            future.set_result((packet, fds))
+
+    def _lost(self) -> None:
+        for future in self._requests.values():
+            if not future.done():
+                future.set_exception(ControlError("the session manager has gone away"))
+        self._requests.clear()
+        self.closed.set()
+
+
+def connect(path: str) -> socket.socket:
+    """Connect a blocking socket to the manager.
+
+    Raises:
+        ControlError: nobody listens at ``path``.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        raise ControlError(f"no session manager at {path}: {error.strerror or error}") from None
+    return sock
+
+
+def admin(path: str, command: str, *, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:
+    """Ask the manager something, blocking for at most ``timeout`` seconds.
+
+    A reply may come in several packets; their lists are joined.
+
+    Raises:
+        ControlError: no manager, a refusal, or no answer in time. A refusal of a stale
+            fencing token starts with ``stale fence``.
+    """
+    with contextlib.closing(connect(path)) as sock:
+        sock.settimeout(timeout)
+        try:
+            packets.send(sock, packets.encode({"type": command, "req": 1, **fields}))
+            items: list[Any] = []
+            while True:
+                data, _ = packets.receive(sock)
+                if not data:
+                    raise ControlError(f"the session manager at {path} closed the connection")
+                reply = packets.decode(data)
+                if isinstance(reply, packets.Hot):
+                    continue
+                if "error" in reply:
+                    raise ControlError(str(reply["error"]))
+                items += reply.get("items", [])
+                if reply.get("more"):
+                    continue
+                if "items" in reply:
+                    reply["items"] = items
+                return {key: value for key, value in reply.items() if key not in ("type", "req", "more")}
+        except TimeoutError:
+            raise ControlError(
+                f"the session manager at {path} did not answer {command} in {timeout:g} s"
+            ) from None

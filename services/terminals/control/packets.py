@@ -1,0 +1,117 @@
+"""Packets between the session manager and its workers.
+
+A packet that starts with ``{`` is a JSON object. The two packets of the hot path are
+binary, native byte order (both ends are on one host):
+
+====== ====================== ===========================================
+first  rest                   meaning (worker to manager)
+====== ====================== ===========================================
+``I``  handle u32, seq u64,   input bytes for the shell, ``seq`` being the
+       payload                offset of the first in the client's stream
+``A``  handle u32, seq u64    the client has output up to ``seq``
+====== ====================== ===========================================
+
+A handle names one attachment of one client to one session.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from typing import Any, Final, NamedTuple
+
+MAX_PACKET: Final = 1 << 17
+MAX_FDS: Final = 4
+_HOT: Final = struct.Struct("=cIQ")
+
+
+class BadPacket(ValueError):
+    """A packet that does not follow the control protocol."""
+
+
+class Hot(NamedTuple):
+    """A decoded binary packet. ``kind`` is ``b"I"`` or ``b"A"``."""
+
+    kind: bytes
+    handle: int
+    seq: int
+    payload: bytes
+
+
+def encode_input(handle: int, seq: int, payload: bytes) -> bytes:
+    """Input for the shell behind ``handle``."""
+    return _HOT.pack(b"I", handle, seq) + payload
+
+
+def encode_ack(handle: int, seq: int) -> bytes:
+    """The client behind ``handle`` has output up to ``seq``."""
+    return _HOT.pack(b"A", handle, seq)
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """A JSON packet.
+
+    Raises:
+        BadPacket: larger than one packet may be.
+    """
+    data = json.dumps(message, separators=(",", ":")).encode()
+    if len(data) > MAX_PACKET:
+        raise BadPacket(f"a packet of {len(data)} bytes exceeds {MAX_PACKET}")
+    return data
+
+
+def decode(data: bytes) -> Hot | dict[str, Any]:
+    """Read a packet.
+
+    Raises:
+        BadPacket: neither a known binary packet nor a JSON object.
+    """
+    if data[:1] == b"{":
+        try:
+            message = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise BadPacket(f"not JSON: {error}") from None
+        if not isinstance(message.get("type"), str):
+            raise BadPacket("a JSON packet needs a string 'type'")
+        return dict(message)
+    if data[:1] in (b"I", b"A") and len(data) >= _HOT.size:
+        kind, handle, seq = _HOT.unpack_from(data)
+        return Hot(kind, handle, seq, data[_HOT.size :])
+    raise BadPacket(f"unknown packet of {len(data)} bytes starting {data[:8]!r}")
+
+
+def send(sock: socket.socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
+    """Send one packet with its file descriptors; the kernel duplicates them for the receiver.
+
+    Raises:
+        BlockingIOError: the receiver's queue is full.
+        OSError: the receiver is gone.
+    """
+    if fds:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
+        sock.sendmsg([data], [rights], socket.MSG_NOSIGNAL)
+    else:
+        sock.send(data, socket.MSG_NOSIGNAL)
+
+
+def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive one packet; ``b""`` means that the peer has closed.
+
+    Raises:
+        BlockingIOError: nothing to receive on a non-blocking socket.
+        BadPacket: larger than a packet may be; its file descriptors are closed.
+    """
+    space = socket.CMSG_SPACE(MAX_FDS * struct.calcsize("i"))
+    data, ancillary, flags, _ = sock.recvmsg(MAX_PACKET + 1, space, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            usable = len(content) - len(content) % struct.calcsize("i")
+            fds.extend(fd for (fd,) in struct.iter_unpack("i", content[:usable]))
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(data) > MAX_PACKET:
+        for fd in fds:
+            os.close(fd)
+        raise BadPacket("oversized packet")
+    return data, fds

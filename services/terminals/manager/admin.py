@@ -1,0 +1,213 @@
+"""Commands of operators and of the web's API. The names are the packet types."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from terminals.control import CONTROL_VERSION
+from terminals.manager.generations import Generation
+from terminals.manager.mover import Pace, move
+from terminals.manager.peers import Peer
+
+if TYPE_CHECKING:
+    from terminals.manager.server import Manager
+
+LIST_CHUNK = 200
+COMMANDS = frozenset(
+    {"status", "sessions", "kill", "wait", "weights", "move", "retire", "cancel-retire", "stop"}
+)
+POLL = 0.02
+
+
+async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
+    """Carry out one command and reply to it; an error is one line in the reply."""
+    try:
+        if request["type"] in ("weights", "move", "retire", "cancel-retire", "stop"):
+            manager.generations.check_fence(request.get("fence"))
+        match request["type"]:
+            case "status":
+                peer.reply(request, **status(manager))
+            case "sessions":
+                items = sessions(manager)
+                for at in range(0, len(items), LIST_CHUNK):
+                    peer.reply(request, items=items[at : at + LIST_CHUNK], more=True)
+                peer.reply(request, items=[])
+            case "kill":
+                session = manager.attacher.session_of(request["session"])
+                if session is None:
+                    raise ValueError(f"no session {request['session']!r}")
+                session.kill()
+                peer.reply(request)
+            case "wait":
+                await wait(
+                    manager, str(request["generation"]), int(request["workers"]), float(request["timeout"])
+                )
+                peer.reply(request)
+            case "weights":
+                weights = {str(name): int(weight) for name, weight in request["weights"].items()}
+                manager.generations.set_weights(weights)
+                manager.flush_backlog()
+                peer.reply(request, weights=weights)
+            case "move":
+                known(manager, str(request["to"]))
+                pace = Pace(
+                    max(1, int(request["batch"])), float(request["interval"]), float(request["deadline"])
+                )
+                tally = await move(
+                    manager.registry,
+                    str(request["to"]),
+                    int(request["share"]),
+                    pace,
+                    retry_after=float(request.get("retry_after", 0.25)),
+                )
+                peer.reply(request, **tally.as_dict())
+            case "retire":
+                generation = known(manager, str(request["generation"]))
+                generation.retire_at = time.time() + float(request["after"])
+                manager.generations.save()
+                peer.reply(request, retire_at=generation.retire_at)
+            case "cancel-retire":
+                generation = known(manager, str(request["generation"]))
+                generation.retire_at = None
+                generation.retired = False
+                manager.generations.save()
+                peer.reply(request)
+            case "stop":
+                generation = known(manager, str(request["generation"]))
+                manager.retire(generation)
+                gone = await until(
+                    lambda: not manager.peers_of(generation.name), float(request.get("timeout", 10))
+                )
+                peer.reply(request, stopped=gone)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        peer.reply(request, error=str(error))
+    except KeyError as error:
+        peer.reply(request, error=str(error.args[0]) if " " in str(error) else f"missing field {error}")
+    except Exception as error:
+        peer.reply(request, error=str(error))
+        if type(error).__name__ != "StaleFence":
+            raise
+
+
+def known(manager: Manager, name: str) -> Generation:
+    """The generation of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        return manager.generations.table[name]
+    except KeyError:
+        names = ", ".join(manager.generations.table) or "none"
+        raise ValueError(f"unknown generation {name!r}; known: {names}") from None
+
+
+async def until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Wait for ``condition``; returns whether it came true within ``timeout`` seconds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        await asyncio.sleep(POLL)
+    return True
+
+
+async def wait(manager: Manager, generation: str, workers: int, timeout: float) -> None:
+    """Wait until ``workers`` workers and the web process of a generation are connected.
+
+    Raises:
+        ValueError: they were not there in time.
+    """
+
+    def ready() -> bool:
+        roles = [peer.role for peer in manager.peers_of(generation)]
+        return roles.count("worker") >= workers and ("web" in roles or "web" not in manager.listeners)
+
+    if not await until(ready, timeout):
+        roles = [peer.role for peer in manager.peers_of(generation)]
+        raise ValueError(
+            f"generation {generation}: {roles.count('worker')} of {workers} workers and"
+            f" {roles.count('web')} web processes were ready after {timeout:g} s"
+        )
+
+
+def status(manager: Manager) -> dict[str, Any]:
+    """State of the manager, its generations and counts of its sessions."""
+    live = manager.registry.live
+    return {
+        "manager": {
+            "pid": manager.pid,
+            "version": manager.version,
+            "protocol": CONTROL_VERSION,
+            "started": manager.started,
+        },
+        "fence": manager.generations.fence,
+        "generations": [_generation(manager, entry) for entry in manager.generations.table.values()],
+        "sessions": {
+            "live": len(live),
+            "attached": sum(1 for session in live if session.attachment is not None),
+            "ended": len(manager.registry.table) - len(live),
+        },
+        "listeners": manager.ports(),
+    }
+
+
+def _generation(manager: Manager, generation: Generation) -> dict[str, Any]:
+    peers = manager.peers_of(generation.name)
+    workers = [peer for peer in peers if peer.role == "worker"]
+    live = manager.registry.live
+    state = "retired" if generation.retired else "serving" if generation.weight else "draining"
+    return {
+        "name": generation.name,
+        "build": generation.build,
+        "weight": generation.weight,
+        "state": state,
+        "workers": len(workers),
+        "web": len(peers) - len(workers),
+        "connections": sum(peer.connections for peer in workers),
+        "attached": sum(
+            1
+            for session in live
+            if session.attachment is not None and session.attachment.peer.generation == generation.name
+        ),
+        "assigned": sum(1 for session in live if session.generation == generation.name),
+        "attaches": generation.attaches,
+        "short_lived": generation.short_lived,
+        "loops": generation.loops,
+        "memory_bytes": max((_pss(peer.pid) for peer in workers), default=0),
+        "retire_at": generation.retire_at,
+    }
+
+
+def sessions(manager: Manager) -> list[dict[str, Any]]:
+    """Every session, the oldest first."""
+    return [
+        {
+            "id": session.id,
+            "profile": session.profile,
+            "live": session.live,
+            "attached": session.attachment is not None,
+            "generation": session.generation,
+            "origin": session.origin,
+            "created": session.created,
+            "output": session.ring.head,
+            "pid": session.shell.pid if session.shell else None,
+            "status": session.status,
+            "breaker": session.breaker.state.value,
+        }
+        for session in sorted(manager.registry.table.values(), key=lambda entry: entry.created)
+    ]
+
+
+def _pss(pid: int) -> int:
+    """Proportional set size of a process in bytes; 0 when it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0

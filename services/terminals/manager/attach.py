@@ -1,0 +1,184 @@
+"""Attaching clients to sessions: what is decided when a worker asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from typing import Any
+
+from terminals.manager.generations import Generations
+from terminals.manager.peers import Peer
+from terminals.manager.registry import Registry, TooManySessions
+from terminals.manager.session import Attachment, Session
+from terminals.protocol import STABLE_AFTER, ids
+from terminals.protocol.breaker import BreakerState
+from terminals.protocol.messages import ErrorCode
+from terminals.protocol.resume import SequenceGap, resume_from
+
+
+class Refused(Exception):
+    """The attach is refused with an error code of the WebSocket protocol."""
+
+    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Attacher:
+    """Decides attaches and keeps count of the attachments."""
+
+    def __init__(self, registry: Registry, generations: Generations) -> None:
+        self._registry = registry
+        self._generations = generations
+        self._handles = itertools.count(1)
+
+    def attach(self, peer: Peer, request: dict[str, Any], *, route_to: str | None) -> None:
+        """Answer a worker's ``attach`` request.
+
+        ``route_to`` names the generation that the session belongs to when that is another
+        one than the worker's and can serve it; the worker then hands the connection over.
+        """
+        try:
+            reply, fds = self._decide(peer, request, route_to)
+        except Refused as refusal:
+            peer.reply(
+                request,
+                code=refusal.code,
+                message=str(refusal),
+                retry_after=refusal.retry_after,
+                refused=True,
+            )
+            return
+        peer.reply(request, fds, **reply)
+
+    def session_of(self, raw: object) -> Session | None:
+        """The session that an id, canonical or legacy, names; ``None`` when there is none."""
+        with contextlib.suppress(ids.InvalidSessionId):
+            return self._registry.table.get(ids.parse_session_id(raw).value) if raw else None
+        return None
+
+    def detach(self, peer: Peer, handle: int, *, planned: bool) -> None:
+        """An attachment has ended. Unplanned within ``STABLE_AFTER`` counts towards a loop."""
+        session = self._registry.table.get(peer.handles.pop(handle, ""))
+        if session is None or session.attachment is None or session.attachment.handle != handle:
+            return
+        attachment = session.attachment
+        now = asyncio.get_running_loop().time()
+        session.detach()
+        if not session.live:
+            return
+        if now - attachment.since >= STABLE_AFTER:
+            session.breaker.success()
+        elif not (planned or attachment.planned_end):
+            generation = self._generations.get(peer.generation)
+            generation.short_lived += 1
+            half_open = session.breaker.state is BreakerState.HALF_OPEN
+            if session.breaker.failure(now) or half_open:
+                generation.loops += 1
+
+    def _decide(
+        self, peer: Peer, request: dict[str, Any], route_to: str | None
+    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+        try:
+            session_id = ids.parse_session_id(request.get("session"))
+        except ids.InvalidSessionId as error:
+            raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
+        session = self._registry.table.get(session_id.value)
+        resume = request.get("resume")
+        if session is not None and not session.live and not resume:
+            session = None  # an ended shell is only of interest to a client that saw it live
+        if session is not None and session.profile != request["profile"]:
+            raise Refused(
+                ErrorCode.UNKNOWN_SESSION,
+                f"{session.id} belongs to the profile {session.profile}, not to {request['profile']}",
+            )
+        if session is not None and route_to is not None:
+            return {"route": route_to}, ()
+        created = session is None
+        if session is None:
+            if resume:
+                raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
+            session = self._create(peer, request, session_id.value)
+        else:
+            self._check_breaker(session)
+        start, skipped = self._resume(session, resume)
+        attachment = self._take(peer, session, str(request["client"]), start)
+        session.resize(request["cols"], request["rows"])
+        migrated = session_id.origin is ids.Origin.MIGRATED
+        reply = {
+            "session": session.id,
+            "status": "migrated" if migrated else "created" if created else "resumed",
+            "epoch": session.epoch,
+            "handle": attachment.handle,
+            "output": start,
+            "skipped": skipped,
+            "input": session.applied(attachment.client),
+            "origin": session.origin,
+        }
+        return reply, (session.ring.fd, attachment.doorbell)
+
+    def _create(self, peer: Peer, request: dict[str, Any], session_id: str) -> Session:
+        try:
+            return self._registry.create(
+                session_id,
+                request["profile"],
+                peer.generation,
+                cols=request["cols"],
+                rows=request["rows"],
+            )
+        except TooManySessions as error:
+            raise Refused(ErrorCode.TOO_MANY_SESSIONS, str(error), 5.0) from None
+        except OSError as error:
+            raise Refused(
+                ErrorCode.UNAVAILABLE, f"no shell could be started: {error.strerror}", 5.0
+            ) from None
+
+    @staticmethod
+    def _check_breaker(session: Session) -> None:
+        now = asyncio.get_running_loop().time()
+        if session.attachment is not None and now - session.attachment.since >= STABLE_AFTER:
+            session.breaker.success()
+        if not session.breaker.allow(now):
+            wait = session.breaker.retry_after(now) or session.breaker.cooldown
+            raise Refused(
+                ErrorCode.BREAKER_OPEN,
+                f"{session.id} was lost {session.breaker.threshold} times right after attaching;"
+                f" try again in {wait:.1f} s",
+                wait,
+            )
+
+    @staticmethod
+    def _resume(session: Session, resume: dict[str, Any] | None) -> tuple[int, int]:
+        if resume and resume["epoch"] != session.epoch:
+            raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session.id} has been started anew since")
+        try:
+            where = resume_from(
+                resume["output"] if resume else None, tail=session.ring.tail, head=session.ring.head
+            )
+        except SequenceGap as gap:
+            raise Refused(ErrorCode.BAD_MESSAGE, f"cannot resume: {gap}") from None
+        return where.start, where.skipped
+
+    def _take(self, peer: Peer, session: Session, client: str, start: int) -> Attachment:
+        old = session.attachment
+        if old is not None:
+            old.peer.handles.pop(old.handle, None)
+            # The same client coming back before its loss was noticed is no rival.
+            kind = "superseded" if old.client == client else "taken-over"
+            old.peer.send({"type": kind, "handle": old.handle})
+            session.detach()
+        attachment = Attachment(
+            handle=next(self._handles) & 0xFFFFFFFF,
+            client=client,
+            peer=peer,
+            doorbell=os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
+            since=asyncio.get_running_loop().time(),
+        )
+        session.attach(attachment, start)
+        session.generation = peer.generation
+        peer.handles[attachment.handle] = session.id
+        self._generations.get(peer.generation).attaches += 1
+        return attachment

@@ -1,0 +1,84 @@
+"""Configuration of the session manager, validated once."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from terminals.manager.ring import MIN_CAPACITY
+
+
+class ConfigError(Exception):
+    """The configuration file is wrong. The text names the file, the place and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address to listen on."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ManagerConfig:
+    """What a session manager needs to know. Sizes in bytes, times in seconds."""
+
+    socket: Path
+    state_dir: Path
+    listeners: dict[str, Listener]
+    profiles: dict[str, tuple[str, ...]]
+    ring_bytes: int = 1 << 20
+    hold_seconds: float = 60.0
+    max_sessions: int = 1000
+
+    @classmethod
+    def load(cls, path: Path) -> ManagerConfig:
+        """Read a JSON file.
+
+        Raises:
+            ConfigError: unreadable, not JSON, a key missing, unknown or of the wrong type.
+        """
+        try:
+            raw = json.loads(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: not JSON: {error}") from None
+        try:
+            return cls._from(raw)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+            raise ConfigError(f"{path}: {reason}") from None
+
+    @classmethod
+    def _from(cls, raw: dict[str, Any]) -> ManagerConfig:
+        known = set(cls.__dataclass_fields__)
+        unknown = set(raw) - known
+        if unknown:
+            raise ValueError(f"unknown key {min(unknown)!r}; known: {', '.join(sorted(known))}")
+        ring = int(raw.get("ring_bytes", cls.ring_bytes))
+        if ring < MIN_CAPACITY:
+            raise ValueError(f"ring_bytes must be at least {MIN_CAPACITY}, not {ring}")
+        config = cls(
+            socket=Path(raw["socket"]),
+            state_dir=Path(raw["state_dir"]),
+            listeners={
+                name: Listener(str(entry["host"]), int(entry["port"]))
+                for name, entry in raw["listeners"].items()
+            },
+            profiles={
+                name: tuple(str(word) for word in entry["command"]) for name, entry in raw["profiles"].items()
+            },
+            ring_bytes=-(-ring // mmap.PAGESIZE) * mmap.PAGESIZE,
+            hold_seconds=float(raw.get("hold_seconds", cls.hold_seconds)),
+            max_sessions=int(raw.get("max_sessions", cls.max_sessions)),
+        )
+        if any(not command for command in config.profiles.values()):
+            raise ValueError("profiles: a command has at least one word")
+        if not config.listeners:
+            raise ValueError("listeners: at least one is needed")
+        return config

@@ -1,0 +1,122 @@
+"""Generations: the workers of one build, and the share of new connections each one gets.
+
+Choosing is smooth weighted round robin: with weights 90 and 10 every tenth connection
+goes to the second, spread evenly. Least-connections would do the opposite of what a
+canary needs: a generation that drops its clients looks idle and would attract everybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(slots=True)
+class Generation:
+    """A generation and its counters since the manager started."""
+
+    name: str
+    build: str = ""
+    weight: int = 0
+    retire_at: float | None = None
+    """Unix seconds at which its processes are told to stop."""
+    retired: bool = False
+    attaches: int = 0
+    short_lived: int = 0
+    loops: int = 0
+    credit: int = 0
+
+
+class StaleFence(Exception):
+    """The command carries a fencing token older than one already seen."""
+
+
+class Generations:
+    """The known generations, kept in a file so that a new manager goes on with the same weights."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.fence = 0
+        self.table: dict[str, Generation] = {}
+        if path.exists():
+            saved = json.loads(path.read_text())
+            self.fence = int(saved["fence"])
+            for entry in saved["generations"]:
+                self.table[entry["name"]] = Generation(**entry)
+
+    def check_fence(self, fence: int | None) -> None:
+        """Remember the highest fencing token seen.
+
+        Raises:
+            StaleFence: ``fence`` is lower: its holder has lost its lease.
+        """
+        if fence is None:
+            return
+        if fence < self.fence:
+            raise StaleFence(f"stale fence {fence}: a command with {self.fence} has been here")
+        if fence > self.fence:
+            self.fence = fence
+            self.save()
+
+    def get(self, name: str, build: str = "") -> Generation:
+        """The generation of that name, made when new."""
+        generation = self.table.get(name)
+        if generation is None:
+            generation = self.table[name] = Generation(name)
+        if build and generation.build != build:
+            generation.build = build
+            self.save()
+        return generation
+
+    def set_weights(self, weights: dict[str, int]) -> None:
+        """Set the weights; generations that are not named get 0.
+
+        Raises:
+            KeyError: an unknown generation is named; nothing is changed.
+            ValueError: a weight is not within 0..100, or all are 0.
+        """
+        unknown = [name for name in weights if name not in self.table]
+        if unknown:
+            raise KeyError(
+                f"unknown generation {', '.join(unknown)}; known: {', '.join(self.table) or 'none'}"
+            )
+        if any(not 0 <= weight <= 100 for weight in weights.values()) or not any(weights.values()):
+            raise ValueError("weights are whole numbers from 0 to 100, and one of them is not 0")
+        for name, generation in self.table.items():
+            generation.weight = weights.get(name, 0)
+            generation.credit = 0
+        self.save()
+
+    def choose(self, usable: Callable[[Generation], bool]) -> Generation | None:
+        """Pick the generation of the next connection among the usable ones with a weight."""
+        candidates = [g for g in self.table.values() if g.weight > 0 and usable(g)]
+        if not candidates:
+            return None
+        for generation in candidates:
+            generation.credit += generation.weight
+        best = max(candidates, key=lambda g: g.credit)
+        best.credit -= sum(g.weight for g in candidates)
+        return best
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop generations that are gone for good."""
+        for name in names:
+            self.table.pop(name, None)
+        self.save()
+
+    def save(self) -> None:
+        """Write the table atomically: a crash leaves the old one or the new one."""
+        keep = ("name", "build", "weight", "retire_at", "retired")
+        entries: list[dict[str, Any]] = [
+            {key: value for key, value in asdict(g).items() if key in keep} for g in self.table.values()
+        ]
+        temporary = self._path.with_suffix(".tmp")
+        with temporary.open("w") as file:
+            json.dump({"fence": self.fence, "generations": entries}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)

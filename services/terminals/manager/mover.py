@@ -1,0 +1,124 @@
+"""Moving live sessions to another generation, in paced batches.
+
+A session belongs to one generation at a time, so that a canary of 10 % touches a tenth of
+the people and not everybody a tenth of the time. Moving one means: it belongs to the new
+generation from now on, and its connection is closed with *service restart*; its client
+comes back within a jittered moment and is served by the new generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from terminals.manager.registry import Registry
+from terminals.manager.session import Session
+from terminals.protocol.breaker import CircuitBreaker
+
+POLL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast to move: ``batch`` sessions every ``interval`` seconds, all within ``deadline``."""
+
+    batch: int
+    interval: float
+    deadline: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the sessions that were to move.
+
+    moved: served by the new generation, or had no viewer and belong to it now.
+    drained: ended by themselves meanwhile.
+    severed: their connection was closed and nobody was back before the deadline.
+    remaining: not reached before the deadline.
+    """
+
+    moved: int = 0
+    drained: int = 0
+    severed: int = 0
+    remaining: int = 0
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the reply packet."""
+        return {
+            "moved": self.moved,
+            "drained": self.drained,
+            "severed": self.severed,
+            "remaining": self.remaining,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry_after: float) -> Tally:
+    """Move live sessions until ``share`` percent of them belong to ``target``.
+
+    ``retry_after`` is the window in seconds over which the clients of one batch spread
+    their return. Stops at ``pace.deadline`` seconds whatever is left.
+    """
+    started = time.monotonic()
+    end = started + pace.deadline
+    tally = Tally()
+    waiting: list[Session] = []
+    queue = _to_move(registry, target, share)
+    while queue and time.monotonic() < end:
+        batch, queue = queue[: pace.batch], queue[pace.batch :]
+        for session in batch:
+            if not session.live:
+                tally.drained += 1
+            elif _release(session, target, retry_after):
+                waiting.append(session)
+            else:
+                tally.moved += 1
+        if queue:
+            await asyncio.sleep(min(pace.interval, max(0.0, end - time.monotonic())))
+    tally.remaining = len(queue)
+    while waiting:
+        still = []
+        for session in waiting:
+            if not session.live:
+                tally.drained += 1
+            elif session.attachment is not None and session.attachment.peer.generation == target:
+                tally.moved += 1
+            else:
+                still.append(session)
+        waiting = still
+        if waiting and time.monotonic() >= end:
+            tally.severed += len(waiting)
+            for session in waiting:
+                if session.attachment is not None:
+                    session.attachment.peer.send({"type": "sever", "handle": session.attachment.handle})
+            break
+        if waiting:
+            await asyncio.sleep(POLL)
+    tally.seconds = time.monotonic() - started
+    return tally
+
+
+def _to_move(registry: Registry, target: str, share: int) -> list[Session]:
+    live = registry.live
+    wanted = round(len(live) * share / 100)
+    there = sum(1 for session in live if session.generation == target)
+    others = [session for session in live if session.generation != target]
+    random.shuffle(others)
+    return others[: max(0, wanted - there)]
+
+
+def _release(session: Session, target: str, retry_after: float) -> bool:
+    """Assign the session to ``target``; returns whether a client has to come back for it."""
+    session.generation = target
+    # What an old build did to this session must not keep it from the new one.
+    session.breaker = CircuitBreaker()
+    attachment = session.attachment
+    if attachment is None or attachment.peer.generation == target:
+        return False
+    attachment.planned_end = True
+    attachment.peer.send({"type": "move", "handle": attachment.handle, "retry_after": retry_after})
+    return True

@@ -1,0 +1,182 @@
+"""The output ring of a session, in memory shared with workers and backed by a file.
+
+The manager writes; workers map the same file read-only. The first page is the header, an
+array of unsigned 64-bit words. Each word is stored by one aligned machine store, so a
+reader never sees half of one.
+
+``tail`` is advanced before bytes are overwritten and ``head`` after bytes are written: a
+reader that copies ``[a, b)`` and then still finds ``tail <= a`` has copied good bytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from enum import IntEnum
+from pathlib import Path
+
+HEADER_BYTES = mmap.PAGESIZE
+MIN_CAPACITY = 1 << 16
+_MAGIC = 0x54455252494E4731
+
+
+class Word(IntEnum):
+    """Positions of the header's words."""
+
+    MAGIC = 0
+    CAPACITY = 1
+    HEAD = 2
+    """Count of all bytes ever written: the offset of the next one."""
+    TAIL = 3
+    """Offset of the oldest byte that is still held."""
+    ENDED = 4
+    """1 when the shell has ended and everything it printed is in the ring."""
+    STATUS = 5
+    """Exit status + 1000 (negative statuses are signals), valid when ENDED."""
+    INPUT_HANDLE = 6
+    """The attachment that INPUT_WRITTEN speaks of."""
+    INPUT_WRITTEN = 7
+    """Input bytes of that attachment's client that the shell's terminal has taken."""
+
+
+class RingCorrupt(Exception):
+    """The file is not a ring of this version."""
+
+
+class Ring:
+    """The writable ring. Offsets are counts of bytes since the shell started."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        size = os.fstat(fd).st_size
+        if size < HEADER_BYTES + MIN_CAPACITY:
+            os.close(fd)
+            raise RingCorrupt(f"{path}: {size} bytes are too few for a ring")
+        self._map = mmap.mmap(fd, size)
+        self._view = memoryview(self._map)
+        self.words = self._view[:HEADER_BYTES].cast("Q")
+        self._data = self._view[HEADER_BYTES:]
+        self.capacity = size - HEADER_BYTES
+        if self.words[Word.MAGIC] not in (0, _MAGIC) or self.words[Word.CAPACITY] not in (0, self.capacity):
+            self.close()
+            raise RingCorrupt(f"{path}: not a ring of this version")
+
+    @classmethod
+    def create(cls, path: Path, capacity: int) -> Ring:
+        """Make a new ring file of ``capacity`` bytes (a multiple of the page size).
+
+        Raises:
+            OSError: the disk is full or the folder is missing. Blocks are reserved now, because a
+                full disk would otherwise be a SIGBUS at the first write into the mapping.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, HEADER_BYTES + capacity)
+        except OSError:
+            os.close(fd)
+            path.unlink()
+            raise
+        ring = cls(path, fd)
+        ring.words[Word.MAGIC] = _MAGIC
+        ring.words[Word.CAPACITY] = capacity
+        return ring
+
+    @classmethod
+    def open(cls, path: Path) -> Ring:
+        """Open a ring that an earlier manager left.
+
+        Raises:
+            RingCorrupt: not a ring, or its offsets contradict each other.
+        """
+        ring = cls(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        if ring.words[Word.MAGIC] != _MAGIC or not ring.tail <= ring.head <= ring.tail + ring.capacity:
+            ring.close()
+            raise RingCorrupt(f"{path}: its offsets contradict each other")
+        return ring
+
+    @property
+    def head(self) -> int:
+        """Offset of the next byte."""
+        return self.words[Word.HEAD]
+
+    @property
+    def tail(self) -> int:
+        """Offset of the oldest byte held."""
+        return self.words[Word.TAIL]
+
+    def read_from(self, fd: int, limit: int) -> int:
+        """Read up to ``limit`` bytes from ``fd`` straight into the ring; returns how many.
+
+        Raises:
+            OSError: as ``readv(2)`` does (``BlockingIOError``; EIO when a terminal hung up).
+        """
+        head = self.words[Word.HEAD]
+        limit = min(limit, self.capacity)
+        oldest = head + limit - self.capacity
+        if oldest > self.words[Word.TAIL]:
+            self.words[Word.TAIL] = oldest
+        count = os.readv(fd, self._span(head, limit))
+        self.words[Word.HEAD] = head + count
+        return count
+
+    def append(self, data: bytes) -> None:
+        """Write bytes of our own, a notice for the reader of the terminal."""
+        head = self.head
+        oldest = head + len(data) - self.capacity
+        if oldest > self.tail:
+            self.words[Word.TAIL] = oldest
+        for part in self._span(head, len(data)):
+            part[:] = data[: len(part)]
+            data = data[len(part) :]
+            head += len(part)
+        self.words[Word.HEAD] = head
+
+    def end(self, status: int) -> None:
+        """Mark the shell as ended with ``status`` (negative: killed by that signal)."""
+        self.words[Word.STATUS] = status + 1000
+        self.words[Word.ENDED] = 1
+
+    def close(self) -> None:
+        """Unmap and close. The file stays."""
+        self.words.release()
+        self._data.release()
+        self._view.release()
+        self._map.close()
+        os.close(self.fd)
+
+    def _span(self, start: int, length: int) -> list[memoryview]:
+        at = start % self.capacity
+        first = min(length, self.capacity - at)
+        parts = [self._data[at : at + first]]
+        if first < length:
+            parts.append(self._data[: length - first])
+        return parts
+
+
+class RingReader:
+    """A worker's read-only view of a ring. Takes over ``fd`` and closes it at once."""
+
+    def __init__(self, fd: int) -> None:
+        try:
+            self._map = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+        finally:
+            os.close(fd)
+        self._view = memoryview(self._map)
+        self.words = self._view[:HEADER_BYTES].cast("Q")
+        self._data = self._view[HEADER_BYTES:]
+        self.capacity = self.words[Word.CAPACITY]
+
+    def copy(self, start: int, limit: int) -> bytes | None:
+        """Up to ``limit`` bytes from offset ``start``; ``None`` when they have been overwritten."""
+        length = min(self.words[Word.HEAD] - start, limit)
+        at = start % self.capacity
+        data = bytes(self._data[at : at + min(length, self.capacity - at)])
+        return data if self.words[Word.TAIL] <= start else None
+
+    def close(self) -> None:
+        """Unmap."""
+        self.words.release()
+        self._data.release()
+        self._view.release()
+        self._map.close()

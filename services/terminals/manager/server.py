@@ -1,0 +1,315 @@
+"""The session manager process: listeners in front, workers behind, shells in between."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import struct
+import time
+from typing import Any
+
+from terminals.control import CONTROL_VERSION, packets
+from terminals.control.channel import Channel
+from terminals.manager import admin
+from terminals.manager.attach import Attacher
+from terminals.manager.config import ConfigError, ManagerConfig
+from terminals.manager.generations import Generation, Generations
+from terminals.manager.peers import Peer
+from terminals.manager.registry import Registry
+from terminals.protocol.resume import SequenceGap
+
+log = logging.getLogger("terminals.manager")
+
+BACKLOG = 1024
+"""Accepted connections that may wait while no worker is there (a worker restarts in well under a second)."""
+BACKLOG_SECONDS = 10.0
+TICK = 1.0
+
+
+class Manager:
+    """Holds everything that a release must not interrupt."""
+
+    def __init__(self, config: ManagerConfig, *, version: str) -> None:
+        self.config = config
+        self.version = version
+        self.pid = os.getpid()
+        self.started = time.time()
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = self._only_one()
+        self.generations = Generations(config.state_dir / "generations.json")
+        self.registry = Registry(config)
+        self.attacher = Attacher(self.registry, self.generations)
+        self.peers: list[Peer] = []
+        self.listeners: dict[str, socket.socket] = {}
+        self._backlog: collections.deque[tuple[str, socket.socket, str, float]] = collections.deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigError: a port is taken, or the socket's folder cannot be written.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        restored = self.registry.restore()
+        for name, listener in self.config.listeners.items():
+            sock = _listen(name, listener.host, listener.port)
+            self.listeners[name] = sock
+            loop.add_reader(sock.fileno(), self._accept, name, sock)
+        control = self._control_socket()
+        loop.add_reader(control.fileno(), self._accept_control, control)
+        ticker = asyncio.create_task(self._tick())
+        log.info("ready: %s, %d ended sessions restored", self.ports(), restored)
+        await self._stop.wait()
+        ticker.cancel()
+        self.registry.close()
+        self.config.socket.unlink(missing_ok=True)
+
+    def ports(self) -> dict[str, int]:
+        """Listener names and their ports."""
+        return {name: sock.getsockname()[1] for name, sock in self.listeners.items()}
+
+    def peers_of(self, generation: str) -> list[Peer]:
+        """Connected worker and web processes of a generation."""
+        return [peer for peer in self.peers if peer.generation == generation]
+
+    def retire(self, generation: Generation) -> None:
+        """Tell a generation's processes to stop; their clients are asked to come back."""
+        generation.retired = True
+        generation.retire_at = None
+        generation.weight = 0
+        self.generations.save()
+        for peer in self.peers_of(generation.name):
+            peer.send({"type": "quit"})
+
+    # --- connections from outside -------------------------------------------------
+
+    def _accept(self, name: str, listener: socket.socket) -> None:
+        for _ in range(64):
+            try:
+                conn, address = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # Out of descriptors: what waits in the kernel's queue is served when some are free.
+                log.warning("accept on %s: %s", name, error)
+                return
+            if not self._dispatch(name, conn, str(address[0])):
+                if len(self._backlog) >= BACKLOG:
+                    conn.close()
+                else:
+                    self._backlog.append((name, conn, str(address[0]), time.monotonic() + BACKLOG_SECONDS))
+
+    def _dispatch(self, name: str, conn: socket.socket, address: str) -> bool:
+        role = "web" if name == "web" else "worker"
+
+        def usable(generation: Generation) -> bool:
+            return any(peer.role == role for peer in self.peers_of(generation.name))
+
+        generation = self.generations.choose(usable)
+        if generation is None:
+            return False
+        self._pass(generation.name, role, conn, {"type": "conn", "listener": name, "address": address})
+        return True
+
+    def _pass(self, generation: str, role: str, conn: socket.socket, message: dict[str, Any]) -> None:
+        peer = min(
+            (peer for peer in self.peers_of(generation) if peer.role == role),
+            key=lambda peer: peer.connections,
+        )
+        peer.connections += 1
+        peer.send(message, (conn.fileno(),))
+        conn.close()
+
+    def flush_backlog(self) -> None:
+        """Hand out connections that had to wait for a worker."""
+        now = time.monotonic()
+        for _ in range(len(self._backlog)):
+            name, conn, address, end = self._backlog.popleft()
+            if self._dispatch(name, conn, address):
+                continue
+            if now >= end:
+                conn.close()
+            else:
+                self._backlog.append((name, conn, address, end))
+
+    # --- processes on the control socket ------------------------------------------
+
+    def _accept_control(self, control: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            sock, _ = control.accept()
+            _, uid, _ = struct.unpack(
+                "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            )
+            if uid not in (os.getuid(), 0):
+                sock.close()
+                return
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+            peer = Peer()
+            peer.channel = Channel(
+                sock, lambda packet, fds: self._packet(peer, packet, fds), lambda: self._lost(peer)
+            )
+
+    def _packet(self, peer: Peer, packet: packets.Hot | dict[str, Any], fds: list[int]) -> None:
+        try:
+            if isinstance(packet, packets.Hot):
+                self._hot(peer, packet)
+            elif packet["type"] == "handoff" and len(fds) == 1:
+                self._handoff(peer, packet, fds.pop())
+            else:
+                self._message(peer, packet)
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("bad packet from %s %s: %r", peer.role or "operator", peer.pid, error)
+            peer.reply(packet if isinstance(packet, dict) else {}, error=f"bad packet: {error!r}")
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _hot(self, peer: Peer, packet: packets.Hot) -> None:
+        session = self.registry.table.get(peer.handles.get(packet.handle, ""))
+        if session is None or session.attachment is None or session.attachment.handle != packet.handle:
+            return
+        if packet.kind == b"A":
+            session.acknowledge(packet.seq)
+            return
+        try:
+            session.input(session.attachment.client, packet.seq, packet.payload)
+        except (SequenceGap, BufferError) as error:
+            peer.send({"type": "refuse", "handle": packet.handle, "message": str(error)})
+
+    def _message(self, peer: Peer, packet: dict[str, Any]) -> None:
+        kind = packet["type"]
+        if kind == "hello":
+            self._hello(peer, packet)
+        elif kind in admin.COMMANDS:
+            task = asyncio.create_task(admin.run(self, peer, packet))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif not peer.role:
+            raise ValueError(f"{kind} before hello")
+        elif kind == "attach":
+            self.attacher.attach(peer, packet, route_to=self._route(peer, packet))
+        elif kind == "detach":
+            self.attacher.detach(peer, int(packet["handle"]), planned=bool(packet["planned"]))
+        elif kind == "closed":
+            peer.connections -= 1
+        elif kind in ("resize", "end"):
+            session = self.registry.table.get(peer.handles.get(int(packet["handle"]), ""))
+            if session is not None and kind == "resize":
+                session.resize(int(packet["cols"]), int(packet["rows"]))
+            elif session is not None:
+                session.kill()
+        else:
+            raise ValueError(f"unknown packet type {kind!r}")
+
+    def _hello(self, peer: Peer, packet: dict[str, Any]) -> None:
+        if packet["version"] != CONTROL_VERSION:
+            peer.reply(
+                packet,
+                error=f"this manager speaks control version {CONTROL_VERSION}, not {packet['version']}",
+            )
+            return
+        if packet["role"] not in ("worker", "web"):
+            raise ValueError(f"unknown role {packet['role']!r}")
+        peer.role, peer.pid = packet["role"], int(packet["pid"])
+        peer.generation = str(packet["generation"])
+        generation = self.generations.get(peer.generation, str(packet["build"]))
+        if generation.retired:
+            peer.reply(packet, error=f"generation {generation.name} is retired")
+            return
+        self.peers.append(peer)
+        peer.reply(packet, version=CONTROL_VERSION, listeners=self.ports())
+        log.info("%s %d of %s connected", peer.role, peer.pid, peer.generation)
+        self.flush_backlog()
+
+    def _route(self, peer: Peer, packet: dict[str, Any]) -> str | None:
+        """The generation that should serve this attach when it is not the asking worker's."""
+        session = self.attacher.session_of(packet.get("session"))
+        if session is None or not session.live or not packet.get("routable"):
+            return None
+        if session.generation == peer.generation:
+            return None
+        generation = self.generations.table.get(session.generation)
+        if generation is None or generation.retired or generation.weight == 0:
+            return None
+        return generation.name if any(p.role == "worker" for p in self.peers_of(generation.name)) else None
+
+    def _handoff(self, peer: Peer, packet: dict[str, Any], fd: int) -> None:
+        peer.connections -= 1
+        with socket.socket(fileno=fd) as conn:
+            target = str(packet["to"])
+            if any(p.role == "worker" for p in self.peers_of(target)):
+                self._pass(target, "worker", conn, {**packet, "type": "conn"})
+
+    def _lost(self, peer: Peer) -> None:
+        if peer in self.peers:
+            self.peers.remove(peer)
+            log.info("%s %d of %s is gone", peer.role, peer.pid, peer.generation)
+        for handle in list(peer.handles):
+            self.attacher.detach(peer, handle, planned=False)
+
+    # --- housekeeping ---------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.time()
+            for generation in list(self.generations.table.values()):
+                if generation.retire_at is not None and generation.retire_at <= now:
+                    log.info("rollback window of %s is over: stopping it", generation.name)
+                    self.retire(generation)
+            self.flush_backlog()
+
+    def _only_one(self) -> int:
+        """Hold a lock of the state folder for life: two managers would write the same rings."""
+        path = self.config.state_dir / "manager.lock"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise ConfigError(
+                f"{self.config.state_dir}: another session manager runs on this folder"
+            ) from None
+        return fd
+
+    def _control_socket(self) -> socket.socket:
+        path = self.config.socket
+        sock = socket.socket(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        old = os.umask(0o077)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # a dead manager's: the lock says that no other lives
+            sock.bind(str(path))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot make the control socket: {error.strerror or error}") from None
+        finally:
+            os.umask(old)
+        sock.listen(256)
+        return sock
+
+
+def _listen(name: str, host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(4096)
+    except OSError as error:
+        raise ConfigError(
+            f"listener {name}: {host}:{port}: {error.strerror}; free the port or configure another"
+        ) from None
+    return sock

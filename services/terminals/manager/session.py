@@ -1,0 +1,292 @@
+"""One session: its shell, its ring, and the client attached to it.
+
+The manager alone reads and writes the terminal. That makes delivery exact whatever
+happens to a worker: output is in the ring before anybody is told of it, and input is
+applied here, by offset, so a packet that comes twice is applied once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from terminals.manager.ring import Ring, Word
+from terminals.manager.shell import Shell, resize
+from terminals.protocol.breaker import CircuitBreaker
+from terminals.protocol.resume import Receiver, SequenceGap
+
+if TYPE_CHECKING:
+    from terminals.manager.peers import Peer
+
+READ_SIZE = 1 << 14
+READS_PER_TURN = 16
+"""Reads per wake-up, so that one busy shell leaves the loop to the others."""
+MAX_UNWRITTEN = 1 << 18
+"""Input bytes held for a shell that does not read them."""
+REMEMBERED_CLIENTS = 32
+"""Clients of a session whose input position is remembered, so that they may resume."""
+_LIVE_READ_LIMIT = 1 << 16
+
+
+@dataclass(slots=True)
+class Attachment:
+    """One client attached to one session through one worker."""
+
+    handle: int
+    client: str
+    peer: Peer
+    doorbell: int
+    """An eventfd; the worker wakes up when it is written."""
+    since: float
+    """Monotonic seconds."""
+    planned_end: bool = False
+    """We asked for this attachment to be moved: its end is no failure."""
+
+
+@dataclass(slots=True)
+class Session:
+    """State of a session. ``floor`` is the output offset that must stay in the ring."""
+
+    id: str
+    profile: str
+    epoch: str
+    origin: str
+    generation: str
+    created: float
+    ring: Ring
+    shell: Shell | None
+    breaker: CircuitBreaker
+    hold_seconds: float
+    on_end: Callable[[Session], None]
+    attachment: Attachment | None = None
+    floor: int | None = None
+    status: int | None = None
+    ended_at: float | None = None
+    _inputs: collections.OrderedDict[str, Receiver] = field(default_factory=collections.OrderedDict)
+    _unwritten: bytearray = field(default_factory=bytearray)
+    _paused: bool = False
+    _hold: asyncio.TimerHandle | None = None
+    _exit_status: int | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether the shell is still there."""
+        return self.ended_at is None
+
+    def start(self) -> None:
+        """Begin to read the terminal and to watch the shell."""
+        loop = asyncio.get_running_loop()
+        assert self.shell is not None
+        loop.add_reader(self.shell.master, self._readable)
+        loop.add_reader(self.shell.pidfd, self._exited)
+
+    # --- output -----------------------------------------------------------------
+
+    def _room(self) -> int:
+        if self.floor is None:
+            return _LIVE_READ_LIMIT
+        return self.ring.capacity - (self.ring.head - self.floor)
+
+    def _readable(self) -> None:
+        assert self.shell is not None
+        before = self.ring.head
+        try:
+            for _ in range(READS_PER_TURN):
+                room = min(READ_SIZE, self._room())
+                if room <= 0:
+                    self._pause()
+                    break
+                if self.ring.read_from(self.shell.master, room) == 0:
+                    self._finish()
+                    break
+        except BlockingIOError:
+            # An ended shell's terminal that has nothing more to give is done, even if a
+            # background child still holds it open.
+            if self._exit_status is not None:
+                self._finish()
+        except OSError:
+            # EIO: the last process of the terminal has closed it.
+            if self._exit_status is not None:
+                self._finish()
+            else:
+                asyncio.get_running_loop().remove_reader(self.shell.master)
+                self._paused = True
+        if self.ring.head != before:
+            self.ring_bell()
+
+    def _pause(self) -> None:
+        if not self._paused and self.shell is not None:
+            asyncio.get_running_loop().remove_reader(self.shell.master)
+            self._paused = True
+
+    def _unpause(self) -> None:
+        if self._paused and self.shell is not None and self._room() > 0:
+            asyncio.get_running_loop().add_reader(self.shell.master, self._readable)
+            self._paused = False
+
+    def ring_bell(self) -> None:
+        """Wake the worker that serves this session."""
+        if self.attachment is not None:
+            os.eventfd_write(self.attachment.doorbell, 1)
+
+    def acknowledge(self, seq: int) -> None:
+        """The attached client has output up to ``seq``."""
+        if self.floor is not None and self.floor < seq <= self.ring.head:
+            self.floor = seq
+            self._unpause()
+
+    # --- input ------------------------------------------------------------------
+
+    def applied(self, client: str) -> int:
+        """How many input bytes of ``client`` have been taken, ever."""
+        receiver = self._inputs.get(client)
+        return receiver.received if receiver else 0
+
+    def input(self, client: str, seq: int, data: bytes) -> None:
+        """Apply input once: whatever of it is already known is dropped.
+
+        Raises:
+            SequenceGap: bytes before ``seq`` are missing.
+            BufferError: the client sent more than its window while the shell does not read.
+        """
+        receiver = self._inputs.get(client)
+        if receiver is None:
+            receiver = self._inputs[client] = Receiver()
+        fresh = receiver.accept(seq, data)
+        if not fresh or self.shell is None or not self.live:
+            self._publish_input()
+            return
+        if len(self._unwritten) + len(fresh) > MAX_UNWRITTEN:
+            receiver.received -= len(fresh)
+            raise BufferError(f"more than {MAX_UNWRITTEN} input bytes wait for the shell")
+        idle = not self._unwritten
+        self._unwritten += fresh
+        if idle:
+            self._write()
+
+    def _write(self) -> None:
+        assert self.shell is not None
+        loop = asyncio.get_running_loop()
+        try:
+            while self._unwritten:
+                count = os.write(self.shell.master, self._unwritten)
+                del self._unwritten[:count]
+        except BlockingIOError:
+            loop.add_writer(self.shell.master, self._write)
+        except OSError:
+            # The terminal is gone; the exit status follows by the pidfd.
+            self._unwritten.clear()
+        if not self._unwritten:
+            loop.remove_writer(self.shell.master)
+        self._publish_input()
+
+    def _publish_input(self) -> None:
+        if self.attachment is None:
+            return
+        self.ring.words[Word.INPUT_WRITTEN] = self.applied(self.attachment.client) - len(self._unwritten)
+        self.ring_bell()
+
+    # --- attachments ------------------------------------------------------------
+
+    def attach(self, attachment: Attachment, start: int) -> None:
+        """Make ``attachment`` the one that this session serves, from output offset ``start``."""
+        self._cancel_hold()
+        self.attachment = attachment
+        self.floor = start
+        client = attachment.client
+        self._inputs.setdefault(client, Receiver())
+        self._inputs.move_to_end(client)
+        while len(self._inputs) > REMEMBERED_CLIENTS:
+            self._inputs.popitem(last=False)
+        self.ring.words[Word.INPUT_HANDLE] = attachment.handle
+        self._publish_input()
+        self._unpause()
+
+    def detach(self) -> None:
+        """The client is gone. Its place in the ring is kept for ``hold_seconds``.
+
+        Within that time the shell is slowed rather than bytes overwritten; after it the
+        shell runs free, and a client that comes later is told what it has missed.
+        """
+        if self.attachment is None:
+            return
+        with contextlib.suppress(OSError):
+            os.close(self.attachment.doorbell)
+        self.attachment = None
+        self._cancel_hold()
+        self._hold = asyncio.get_running_loop().call_later(self.hold_seconds, self._let_go)
+
+    def _let_go(self) -> None:
+        self._hold = None
+        self.floor = None
+        self._unpause()
+
+    def _cancel_hold(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+
+    def resize(self, cols: int, rows: int) -> None:
+        """Tell the shell the size of its terminal."""
+        if self.shell is not None and self.live:
+            with contextlib.suppress(OSError):
+                resize(self.shell.master, cols, rows)
+
+    # --- the end ----------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Hang up, as a closed terminal window does; the whole process group hears it."""
+        if self.shell is not None and self.live:
+            for number in (signal.SIGHUP, signal.SIGCONT):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.shell.pid, number)
+            asyncio.get_running_loop().call_later(2.0, self._kill_hard, self.shell.pidfd)
+
+    def _kill_hard(self, pidfd: int) -> None:
+        if self.live and self._exit_status is None:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _exited(self) -> None:
+        assert self.shell is not None
+        asyncio.get_running_loop().remove_reader(self.shell.pidfd)
+        _, status = os.waitpid(self.shell.pid, 0)
+        self._exit_status = os.waitstatus_to_exitcode(status)
+        # Whatever it printed last is still in the terminal: read on, to the end.
+        self._readable()
+
+    def _finish(self) -> None:
+        if not self.live or self.shell is None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._exit_status is None:
+            return
+        for fd in (self.shell.master, self.shell.pidfd):
+            loop.remove_reader(fd)
+            loop.remove_writer(fd)
+            os.close(fd)
+        self.status = self._exit_status
+        self.ended_at = loop.time()
+        self.shell = None
+        self._unwritten.clear()
+        self.ring.end(self.status)
+        self.ring_bell()
+        self.on_end(self)
+
+    def discard(self) -> None:
+        """Forget the session and give its memory back. Its ring file is removed."""
+        self._cancel_hold()
+        if self.attachment is not None:
+            os.close(self.attachment.doorbell)
+            self.attachment = None
+        self.ring.close()
+        self.ring.path.unlink(missing_ok=True)
+
+
+__all__ = ["Attachment", "Session", "SequenceGap"]

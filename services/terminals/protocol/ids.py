@@ -1,0 +1,107 @@
+"""Session ids: one canonical form, strict parsing, deterministic migration of older forms.
+
+Canonical: ``session_{timestamp}_{random}`` with the timestamp in Unix milliseconds (13
+digits) and 9 to 32 characters of ``[a-z0-9]``.
+
+Older clients present other forms. Each maps to one canonical id, always the same one, so
+that a session opened under an old id is found again without any table:
+
+============================  ==========================================
+legacy form                   becomes
+============================  ==========================================
+UUID                          ``session_0000000000000_{hash}``
+``session-{ms}-{random}``     ``session_{ms}_{hash}``
+``terminal_{ms}[_{random}]``  ``session_{ms}_{hash}``
+``{ms}`` (13 digits)          ``session_{ms}_{hash}``
+============================  ==========================================
+
+``{hash}`` is the first 24 hexadecimal digits of the SHA-256 of the legacy id in lower case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+MAX_RAW_LENGTH = 128
+"""Longer ids are refused unread, so that no message can make us hash megabytes."""
+
+_CANONICAL = re.compile(r"session_\d{13}_[a-z0-9]{9,32}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_LEGACY = (
+    re.compile(r"session-(?P<ms>\d{13})-[a-z0-9]{1,32}", re.ASCII),
+    re.compile(r"terminal_(?P<ms>\d{13})(?:_[a-z0-9]{1,32})?", re.ASCII),
+    re.compile(r"(?P<ms>\d{13})", re.ASCII),
+)
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ABSENT = frozenset({"", "null", "undefined"})
+
+
+class Origin(Enum):
+    """Where a session id came from."""
+
+    NEW = "new"
+    CANONICAL = "canonical"
+    MIGRATED = "migrated"
+
+
+class InvalidSessionId(ValueError):
+    """The presented id is neither canonical nor a documented legacy form."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionId:
+    """A canonical id and where it came from."""
+
+    value: str
+    origin: Origin
+
+
+def new_session_id(
+    *, clock: Callable[[], float] = time.time, token: Callable[[], str] | None = None
+) -> SessionId:
+    """Make a fresh id. ``clock`` returns Unix seconds; ``token`` returns 9-32 characters of [a-z0-9]."""
+    random = token() if token else "".join(secrets.choice(_ALPHABET) for _ in range(16))
+    return SessionId(f"session_{int(clock() * 1000):013d}_{random}", Origin.NEW)
+
+
+def parse_session_id(raw: object, *, clock: Callable[[], float] = time.time) -> SessionId:
+    """Turn what a client presented into a canonical id.
+
+    ``None``, the empty string and the words ``null`` and ``undefined`` (what careless
+    JavaScript makes of an absent id) give a new session.
+
+    Raises:
+        InvalidSessionId: for any other value that is not canonical and not a legacy form.
+    """
+    if raw is None:
+        return new_session_id(clock=clock)
+    if not isinstance(raw, str):
+        raise InvalidSessionId(f"a session id is a string or null, not {type(raw).__name__}")
+    if len(raw) > MAX_RAW_LENGTH:
+        raise InvalidSessionId(f"a session id has at most {MAX_RAW_LENGTH} characters, not {len(raw)}")
+    if raw in _ABSENT:
+        return new_session_id(clock=clock)
+    if _CANONICAL.fullmatch(raw):
+        return SessionId(raw, Origin.CANONICAL)
+    legacy = raw.lower()
+    if _UUID.fullmatch(legacy):
+        return SessionId(f"session_{'0' * 13}_{_digest(legacy)}", Origin.MIGRATED)
+    for form in _LEGACY:
+        if match := form.fullmatch(legacy):
+            return SessionId(f"session_{match['ms']}_{_digest(legacy)}", Origin.MIGRATED)
+    raise InvalidSessionId(f"{raw!a} is not a session id: expected session_<13 digits>_<9-32 of a-z0-9>")
+
+
+def is_canonical(raw: str) -> bool:
+    """Whether ``raw`` is already in the canonical form."""
+    return _CANONICAL.fullmatch(raw) is not None
+
+
+def _digest(legacy: str) -> str:
+    return hashlib.sha256(legacy.encode()).hexdigest()[:24]

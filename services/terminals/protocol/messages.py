@@ -1,0 +1,145 @@
+"""Frames of the WebSocket protocol, version 1.
+
+Text frames carry one JSON object with a ``type``. Binary frames carry terminal bytes:
+
+====== ======= =====================================================
+bytes  field   meaning
+====== ======= =====================================================
+0      type    1 = DATA, 2 = ACK
+1-4    channel unsigned, big endian; which terminal of the connection
+5-12   seq     DATA: offset of the first payload byte in its direction
+               ACK: count of bytes received so far
+13-    payload DATA only
+====== ======= =====================================================
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+HEADER: Final = struct.Struct("!BIQ")
+MAX_MESSAGE: Final = 1 << 17
+"""Largest message a server accepts, in bytes. Larger input is sent in several frames."""
+MAX_INPUT: Final = 1 << 14
+"""Most input bytes a client puts into one DATA frame."""
+MAX_CHANNEL: Final = 255
+
+
+class FrameType(IntEnum):
+    """First byte of a binary frame."""
+
+    DATA = 1
+    ACK = 2
+
+
+class CloseCode(IntEnum):
+    """Close codes a server uses, beyond the standard ones."""
+
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    UNAUTHORIZED = 4401
+    TAKEN_OVER = 4409
+    BREAKER_OPEN = 4429
+
+
+class ErrorCode:
+    """``code`` of an ``error`` message."""
+
+    UNAUTHORIZED: Final = "unauthorized"
+    BAD_MESSAGE: Final = "bad-message"
+    BAD_SESSION_ID: Final = "bad-session-id"
+    UNKNOWN_SESSION: Final = "unknown-session"
+    TOO_MANY_SESSIONS: Final = "too-many-sessions"
+    BREAKER_OPEN: Final = "breaker-open"
+    TAKEN_OVER: Final = "taken-over"
+    UNAVAILABLE: Final = "unavailable"
+
+
+class BadMessage(ValueError):
+    """A frame that does not follow the protocol. The text says which rule it breaks."""
+
+
+class Binary(NamedTuple):
+    """A decoded binary frame. ``payload`` is empty for an ACK."""
+
+    type: FrameType
+    channel: int
+    seq: int
+    payload: bytes
+
+
+def encode_data(channel: int, seq: int, payload: bytes | memoryview) -> bytes:
+    """A DATA frame."""
+    return HEADER.pack(FrameType.DATA, channel, seq) + payload
+
+
+def encode_ack(channel: int, seq: int) -> bytes:
+    """An ACK frame."""
+    return HEADER.pack(FrameType.ACK, channel, seq)
+
+
+def decode_binary(data: bytes) -> Binary:
+    """Read a binary frame.
+
+    Raises:
+        BadMessage: too short, unknown type, channel out of range, or an ACK with a payload.
+    """
+    if len(data) < HEADER.size:
+        raise BadMessage(f"a binary frame has at least {HEADER.size} bytes, not {len(data)}")
+    kind, channel, seq = HEADER.unpack_from(data)
+    if kind not in (FrameType.DATA, FrameType.ACK):
+        raise BadMessage(f"unknown binary frame type {kind}")
+    if channel > MAX_CHANNEL:
+        raise BadMessage(f"channel {channel} is above {MAX_CHANNEL}")
+    if seq > 1 << 62:
+        raise BadMessage("sequence number out of range")
+    if kind == FrameType.ACK and len(data) != HEADER.size:
+        raise BadMessage("an ACK has no payload")
+    return Binary(FrameType(kind), channel, seq, data[HEADER.size :])
+
+
+def encode_text(kind: str, /, **fields: Any) -> bytes:
+    """A text frame (UTF-8 JSON)."""
+    return json.dumps({"type": kind, **fields}, separators=(",", ":")).encode()
+
+
+def decode_text(data: bytes) -> dict[str, Any]:
+    """Read a text frame.
+
+    Raises:
+        BadMessage: not JSON, not an object, or without a string ``type``.
+    """
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"not JSON: {error}") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise BadMessage("a text frame is a JSON object with a string 'type'")
+    return message
+
+
+def integer(message: dict[str, Any], field: str, low: int, high: int, default: int | None = None) -> int:
+    """A whole number of a text frame, within ``low``..``high``.
+
+    Raises:
+        BadMessage: missing (without a default), of another type, or out of range.
+    """
+    value = message.get(field, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise BadMessage(f"{message['type']}.{field} must be a whole number from {low} to {high}")
+    return value
+
+
+def string(message: dict[str, Any], field: str, limit: int = 256) -> str:
+    """A text of a text frame, of at most ``limit`` characters.
+
+    Raises:
+        BadMessage: missing, of another type, or too long.
+    """
+    value = message.get(field)
+    if not isinstance(value, str) or len(value) > limit:
+        raise BadMessage(f"{message['type']}.{field} must be a string of at most {limit} characters")
+    return value

@@ -1,0 +1,1 @@
+"""Terminal workers: speak WebSocket to clients. Stateless; killing one loses nothing."""

@@ -1,0 +1,424 @@
+"""One WebSocket connection. The protocol is documented in docs/protocol.md."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import logging
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from websockets.frames import CloseCode as StandardClose
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import SERVER, Protocol, State
+from websockets.server import ServerProtocol
+
+from terminals.control import packets
+from terminals.control.channel import ControlError, ManagerLink
+from terminals.protocol import PROTOCOL_VERSION, messages
+from terminals.protocol.messages import BadMessage, CloseCode, ErrorCode, FrameType
+from terminals.worker.viewer import Viewer, attached_message
+
+log = logging.getLogger("terminals.worker")
+
+HELLO_SECONDS = 10.0
+HEARTBEAT_SECONDS = 15.0
+CLOSE_SECONDS = 1.0
+WRITE_HIGH_WATER = 1 << 18
+MAX_MESSAGE = messages.MAX_MESSAGE
+
+
+class _Frames(Protocol):
+    """Knows how many received bytes lay behind the last complete frame."""
+
+    behind: int | None = None
+
+    def recv_frame(self, frame: Frame) -> None:
+        super().recv_frame(frame)
+        self.behind = len(self.reader.buffer)
+
+
+class _Opening(_Frames, ServerProtocol):
+    """A connection that begins with the opening handshake."""
+
+
+@dataclass
+class Server:
+    """What the connections of a worker share."""
+
+    link: ManagerLink
+    token: bytes
+    generation: str
+    build: str
+    connections: set[Connection] = field(default_factory=set)
+    viewers: dict[int, Connection] = field(default_factory=dict)
+    """Which connection serves which attachment."""
+
+
+class Connection(asyncio.Protocol):
+    """Serves one client: handshake, hello, then attaches, input and output of its channels."""
+
+    def __init__(self, server: Server, conn: dict[str, Any]) -> None:
+        """``conn`` is the manager's packet; it carries state when a worker handed the connection over."""
+        self._server = server
+        self._profile = str(conn["listener"])
+        self._address = str(conn["address"])
+        self._handoff = "attach" in conn
+        self._conn = conn
+        # After a handoff the opening handshake is over: go on with the frames.
+        self._ws: _Frames = (
+            _Frames(SERVER, max_size=MAX_MESSAGE) if self._handoff else _Opening(max_size=MAX_MESSAGE)
+        )
+        self._hello: dict[str, Any] | None = conn.get("hello")
+        self._channels: dict[int, Viewer] = {}
+        self._attaching: set[int] = set()
+        self._fragments: list[Frame] = []
+        self._rest = b""
+        self._routable = not self._handoff
+        self._writing = True
+        self._planned = False
+        self._heard = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: list[asyncio.TimerHandle] = []
+
+    # --- asyncio.Protocol -----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start serving."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._server.connections.add(self)
+        if self._handoff:
+            self._message(self._conn["attach"])
+            if rest := base64.b64decode(self._conn["rest"]):
+                self.data_received(rest)
+        else:
+            self._timers.append(self._loop.call_later(HELLO_SECONDS, self._hello_missing))
+        self._timers.append(self._loop.call_later(HEARTBEAT_SECONDS, self._beat))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self._heard = self._loop.time()
+        if self._routable:
+            self._rest += data
+            self._ws.behind = None
+        self._ws.receive_data(data)
+        if self._routable and self._ws.behind is not None:
+            # What the parser holds of an incomplete frame has to travel along with a handover.
+            self._rest = self._rest[len(self._rest) - self._ws.behind :]
+        for event in self._ws.events_received():
+            if isinstance(event, Request):
+                self._handshake(event)
+            elif isinstance(event, Frame):
+                self._frame(event)
+        self._flush()
+
+    def eof_received(self) -> None:
+        """The client has closed its side."""
+        self._ws.receive_eof()
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: give its sessions back."""
+        self._server.connections.discard(self)
+        for timer in self._timers:
+            timer.cancel()
+        rcvd = self._ws.close_rcvd
+        goodbye = rcvd is not None and rcvd.code in (StandardClose.NORMAL_CLOSURE, StandardClose.GOING_AWAY)
+        for channel in list(self._channels):
+            self._detach(channel, planned=self._planned or goodbye)
+        self._server.link.send({"type": "closed"})
+
+    def pause_writing(self) -> None:
+        """The client reads slower than we write."""
+        self._writing = False
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._writing = True
+        for viewer in list(self._channels.values()):
+            viewer.pump()
+
+    # --- called by the worker ---------------------------------------------------------
+
+    def restart(self, retry_after: float) -> None:
+        """Close with *service restart*: the client comes back within ``retry_after`` seconds."""
+        self._planned = True
+        self._close(CloseCode.SERVICE_RESTART, f"retry-after={retry_after:g}")
+
+    def drop(self, handle: int, code: int, error: str, message: str) -> None:
+        """End one attachment with an error; the connection ends with ``code`` when it was its last."""
+        for channel, viewer in list(self._channels.items()):
+            if viewer.handle == handle:
+                self._detach(channel, planned=True)
+                self._error(error, message, channel)
+        if not self._channels:
+            self._planned = True
+            self._close(code, error)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    # --- frames -----------------------------------------------------------------------
+
+    def _handshake(self, request: Request) -> None:
+        assert isinstance(self._ws, _Opening)
+        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
+        if origin is not None and urlsplit(origin).hostname != urlsplit(f"//{host}").hostname:
+            response = self._ws.reject(403, "pages of other hosts may not open terminals here\n")
+        else:
+            response = self._ws.accept(request)
+        self._ws.send_response(response)
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return  # pings are answered and closes echoed by the library
+        self._fragments.append(frame)
+        if not frame.fin:
+            return
+        fragments, self._fragments = self._fragments, []
+        data = b"".join(bytes(part.data) for part in fragments) if len(fragments) > 1 else bytes(frame.data)
+        try:
+            if fragments[0].opcode is Opcode.TEXT:
+                self._message(messages.decode_text(data))
+            else:
+                self._binary(messages.decode_binary(data))
+        except BadMessage as error:
+            self._error(ErrorCode.BAD_MESSAGE, str(error), None)
+            self._close(StandardClose.POLICY_VIOLATION, "bad message")
+
+    def _binary(self, frame: messages.Binary) -> None:
+        viewer = self._channels.get(frame.channel)
+        if viewer is None:
+            # Input that crossed the end of its channel; the client sends it again elsewhere.
+            return
+        if frame.type is FrameType.ACK:
+            self._server.link.send_raw(packets.encode_ack(viewer.handle, frame.seq))
+        else:
+            self._server.link.send_raw(packets.encode_input(viewer.handle, frame.seq, frame.payload))
+
+    def _message(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if self._hello is None:
+            if kind != "hello":
+                raise BadMessage(f"{kind} before hello")
+            self._greet(message)
+            return
+        match kind:
+            case "attach":
+                self._start_attach(message)
+            case "resize":
+                viewer = self._channels.get(messages.integer(message, "channel", 0, messages.MAX_CHANNEL))
+                size = {name: messages.integer(message, name, 1, 1000) for name in ("cols", "rows")}
+                if viewer is not None:
+                    self._server.link.send({"type": "resize", "handle": viewer.handle, **size})
+            case "detach":
+                self._detach(messages.integer(message, "channel", 0, messages.MAX_CHANNEL), planned=True)
+            case "kill":
+                viewer = self._channels.get(messages.integer(message, "channel", 0, messages.MAX_CHANNEL))
+                if viewer is not None:
+                    self._server.link.send({"type": "end", "handle": viewer.handle})
+            case "ping":
+                self._send("pong", t=message.get("t"))
+            case _:
+                # An unknown type is a newer client's: it learned our version and may try.
+                self._error(ErrorCode.BAD_MESSAGE, f"unknown message type {kind[:40]!r}", None)
+
+    def _greet(self, message: dict[str, Any]) -> None:
+        versions = message.get("versions")
+        if not isinstance(versions, list) or PROTOCOL_VERSION not in versions:
+            raise BadMessage(f"hello.versions must be a list with {PROTOCOL_VERSION}")
+        token = messages.string(message, "token", 4096)
+        if not hmac.compare_digest(token.encode(), self._server.token):
+            self._error(ErrorCode.UNAUTHORIZED, "wrong token", None)
+            self._close(CloseCode.UNAUTHORIZED, "unauthorized")
+            return
+        client = messages.string(message, "client", 64)
+        if not client:
+            raise BadMessage("hello.client must not be empty")
+        self._hello = {"type": "hello", "client": client}
+        self._send(
+            "welcome",
+            version=PROTOCOL_VERSION,
+            build=self._server.build,
+            generation=self._server.generation,
+            heartbeat=HEARTBEAT_SECONDS,
+        )
+
+    # --- channels ---------------------------------------------------------------------
+
+    def _start_attach(self, message: dict[str, Any]) -> None:
+        channel = messages.integer(message, "channel", 0, messages.MAX_CHANNEL)
+        if channel in self._channels or channel in self._attaching:
+            raise BadMessage(f"channel {channel} is in use")
+        assert self._hello is not None
+        session = message.get("session")
+        if session is not None and not isinstance(session, str):
+            self._error(ErrorCode.BAD_SESSION_ID, "attach.session must be a string or null", channel)
+            return
+        resume = message.get("resume")
+        if resume is not None:
+            if not isinstance(resume, dict):
+                raise BadMessage("attach.resume must be an object or null")
+            fields = {"type": "resume", **resume}
+            resume = {
+                "output": messages.integer(fields, "output", 0, 1 << 62),
+                "epoch": messages.string(fields, "epoch", 64),
+            }
+        request = {
+            "type": "attach",
+            "session": session,
+            "profile": self._profile,
+            "client": self._hello["client"],
+            "cols": messages.integer(message, "cols", 1, 1000, 80),
+            "rows": messages.integer(message, "rows", 1, 1000, 24),
+            "resume": resume,
+            "routable": self._routable and not self._attaching,
+        }
+        self._attaching.add(channel)
+        task = self._loop.create_task(self._attach(channel, message, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _attach(self, channel: int, message: dict[str, Any], request: dict[str, Any]) -> None:
+        try:
+            reply, fds = await self._server.link.request(request)
+            if "route" in reply and self._hand_over(str(reply["route"]), message):
+                return
+            if "route" in reply:
+                reply, fds = await self._server.link.request({**request, "routable": False})
+        except ControlError as error:
+            self._error(ErrorCode.UNAVAILABLE, str(error), channel, retry_after=1.0)
+            self._close(CloseCode.TRY_AGAIN_LATER, "unavailable")
+            return
+        finally:
+            self._attaching.discard(channel)
+        if reply.get("refused"):
+            self._error(reply["code"], reply["message"], channel, retry_after=reply["retry_after"])
+            if reply["code"] == ErrorCode.BREAKER_OPEN:
+                self._close(CloseCode.BREAKER_OPEN, "breaker open")
+            return
+        handle = int(reply["handle"])
+        self._routable, self._rest = False, b""
+        if self._transport.is_closing():
+            for fd in fds:
+                os.close(fd)
+            self._server.link.send({"type": "detach", "handle": handle, "planned": False})
+            return
+        viewer = Viewer(
+            handle=handle,
+            start=reply["output"],
+            input_base=reply["input"],
+            fds=fds,
+            send_output=partial(self._output, channel),
+            send_input_ack=lambda seq: self._send_binary(messages.encode_ack(channel, seq)),
+            send_exit=lambda status: self._send("exit", channel=channel, status=status),
+            writable=lambda: self._writing and not self._transport.is_closing(),
+            overrun=lambda: self.restart(0.0),
+        )
+        self._channels[channel] = viewer
+        self._server.viewers[handle] = self
+        server = self._server
+        self._send(
+            "attached",
+            **attached_message(
+                channel, reply, generation=server.generation, build=server.build, profile=self._profile
+            ),
+        )
+        viewer.pump()
+
+    def _hand_over(self, generation: str, attach: dict[str, Any]) -> bool:
+        """Pass this connection on to the generation that its session belongs to."""
+        if self._transport.is_closing() or self._transport.get_write_buffer_size():
+            return False
+        self._transport.pause_reading()
+        fd = os.dup(self._transport.get_extra_info("socket").fileno())
+        try:
+            self._server.link.send(
+                {
+                    "type": "handoff",
+                    "to": generation,
+                    "listener": self._profile,
+                    "address": self._address,
+                    "hello": self._hello,
+                    "attach": attach,
+                    "rest": base64.b64encode(self._rest).decode(),
+                },
+                (fd,),
+            )
+        finally:
+            os.close(fd)
+        self._transport.abort()  # closes our descriptor only; the connection lives on in the other worker
+        return True
+
+    def _detach(self, channel: int, *, planned: bool) -> None:
+        viewer = self._channels.pop(channel, None)
+        if viewer is not None:
+            viewer.close()
+            self._server.viewers.pop(viewer.handle, None)
+            self._server.link.send({"type": "detach", "handle": viewer.handle, "planned": planned})
+
+    # --- output -----------------------------------------------------------------------
+
+    def _output(self, channel: int, seq: int, data: bytes) -> None:
+        self._send_binary(messages.encode_data(channel, seq, data))
+
+    def _send_binary(self, data: bytes) -> None:
+        if self._ws.state is State.OPEN:
+            self._ws.send_binary(data)
+            self._flush()
+
+    def _send(self, kind: str, /, **fields: Any) -> None:
+        if self._ws.state is State.OPEN:
+            self._ws.send_text(messages.encode_text(kind, **fields))
+            self._flush()
+
+    def _error(
+        self, code: str, message: str, channel: int | None, *, retry_after: float | None = None
+    ) -> None:
+        self._send("error", code=code, message=message, channel=channel, retry_after=retry_after)
+
+    def _flush(self) -> None:
+        for data in self._ws.data_to_send():
+            if data:
+                self._transport.write(data)
+            elif self._transport.can_write_eof():
+                with contextlib.suppress(OSError, RuntimeError):
+                    self._transport.write_eof()
+        if self._ws.close_expected():
+            self._timers.append(self._loop.call_later(CLOSE_SECONDS, self._transport.abort))
+        if self._ws.state is State.CLOSED:
+            self._transport.close()
+
+    def _close(self, code: int, reason: str) -> None:
+        if self._ws.state is State.OPEN:
+            self._ws.send_close(code, reason)
+            self._flush()
+        elif self._ws.state is State.CONNECTING:
+            self._transport.close()
+
+    # --- timers -----------------------------------------------------------------------
+
+    def _hello_missing(self) -> None:
+        if self._hello is None:
+            self._transport.abort()
+
+    def _beat(self) -> None:
+        """Find half-open connections: nothing heard over two heartbeats, though we pinged."""
+        if self._loop.time() - self._heard > 2 * HEARTBEAT_SECONDS:
+            self._transport.abort()
+            return
+        if self._ws.state is State.OPEN:
+            self._ws.send_ping(b"")
+            self._flush()
+        self._timers = [timer for timer in self._timers if timer.when() > self._loop.time()]
+        self._timers.append(self._loop.call_later(HEARTBEAT_SECONDS, self._beat))

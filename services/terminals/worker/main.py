@@ -1,0 +1,99 @@
+"""The worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from typing import Any
+
+from terminals.control.channel import ManagerLink
+from terminals.protocol.messages import CloseCode, ErrorCode
+from terminals.worker.connection import Connection, Server
+
+log = logging.getLogger("terminals.worker")
+
+LEAVE_SECONDS = 3.0
+RETURN_WINDOW = 0.5
+"""Seconds over which clients spread their return when this process stops."""
+
+
+class Retired(Exception):
+    """This process was told to stop for good."""
+
+
+async def run_worker(socket_path: str, *, generation: str, build: str, token: bytes) -> None:
+    """Serve the connections that the manager passes, until told to stop or the manager is gone.
+
+    Raises:
+        ControlError: no manager at ``socket_path``, or it refuses this worker.
+        ConnectionResetError: the manager has gone away.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    tasks: set[asyncio.Task[Any]] = set()
+
+    def packet(message: dict[str, Any], fds: list[int]) -> None:
+        if message["type"] == "conn" and len(fds) == 1:
+            task = asyncio.ensure_future(adopt(server, message, socket.socket(fileno=fds.pop())))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        elif message["type"] == "quit":
+            stop.set()
+        elif connection := server.viewers.get(message.get("handle", 0)):
+            command(connection, message)
+        for fd in fds:
+            os.close(fd)
+
+    link = ManagerLink(packet)
+    server = Server(link, token, generation, build)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await link.connect(socket_path, role="worker", generation=generation, build=build)
+    log.info("serving for generation %s, build %s", generation, build)
+    waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(link.closed.wait())]
+    await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    for waiter in waiters:
+        waiter.cancel()
+    await leave(server)
+    link.close()
+    if not stop.is_set():
+        raise ConnectionResetError("the session manager has gone away")
+
+
+def command(connection: Connection, message: dict[str, Any]) -> None:
+    """Carry out what the manager says about one attachment."""
+    handle = message["handle"]
+    match message["type"]:
+        case "move":
+            connection.restart(float(message["retry_after"]))
+        case "taken-over":
+            text = "another client has taken this session over"
+            connection.drop(handle, CloseCode.TAKEN_OVER, ErrorCode.TAKEN_OVER, text)
+        case "refuse":
+            connection.drop(handle, 1008, ErrorCode.BAD_MESSAGE, message["message"])
+        case "superseded" | "sever":
+            connection.abort()
+
+
+async def adopt(server: Server, message: dict[str, Any], conn: socket.socket) -> None:
+    """Take over an accepted connection."""
+    conn.setblocking(False)
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(server, message), conn)
+    except OSError:
+        conn.close()
+        server.link.send({"type": "closed"})
+
+
+async def leave(server: Server) -> None:
+    """Ask every client to come back, and wait until they have gone."""
+    for connection in list(server.connections):
+        connection.restart(RETURN_WINDOW)
+    end = asyncio.get_running_loop().time() + LEAVE_SECONDS
+    while server.connections and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - bounded
+        await asyncio.sleep(0.02)
+    for connection in list(server.connections):
+        connection.abort()

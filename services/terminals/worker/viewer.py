@@ -1,0 +1,93 @@
+"""One attached terminal of a connection: sends a session's output from the shared ring."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+from terminals.manager.ring import RingReader, Word
+
+CHUNK = 1 << 16
+"""Most output bytes in one DATA frame."""
+
+
+class Viewer:
+    """Follows a ring from ``start`` and hands what is new to its connection.
+
+    ``send_output(seq, data)``, ``send_input_ack(seq)`` and ``send_exit(status)`` put frames on
+    the wire; ``writable()`` says whether the wire takes more; ``overrun()`` is called when the
+    ring has overtaken us, which the manager's hold prevents while a client is attached.
+    """
+
+    def __init__(
+        self,
+        *,
+        handle: int,
+        start: int,
+        input_base: int,
+        fds: list[int],
+        send_output: Callable[[int, bytes], None],
+        send_input_ack: Callable[[int], None],
+        send_exit: Callable[[int], None],
+        writable: Callable[[], bool],
+        overrun: Callable[[], None],
+    ) -> None:
+        ring_fd, self._doorbell = fds
+        self.handle = handle
+        self.sent = start
+        self._input_acked = input_base
+        self._ring = RingReader(ring_fd)
+        self._send_output = send_output
+        self._send_input_ack = send_input_ack
+        self._send_exit = send_exit
+        self._writable = writable
+        self._overrun = overrun
+        self._exit_sent = False
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._doorbell, self._woken)
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._doorbell)
+        self.pump()
+
+    def pump(self) -> None:
+        """Send what is new, as far as the connection takes it."""
+        if self._closed:
+            return
+        words = self._ring.words
+        if words[Word.INPUT_HANDLE] == self.handle and words[Word.INPUT_WRITTEN] > self._input_acked:
+            self._input_acked = words[Word.INPUT_WRITTEN]
+            self._send_input_ack(self._input_acked)
+        # ENDED is set after the last byte: read it first, or the last bytes could be missed.
+        ended = words[Word.ENDED]
+        while self.sent < words[Word.HEAD] and self._writable():
+            data = self._ring.copy(self.sent, CHUNK)
+            if data is None:
+                self._overrun()
+                return
+            seq, self.sent = self.sent, self.sent + len(data)
+            self._send_output(seq, data)
+            if self._closed:
+                return
+        if ended and not self._exit_sent and self.sent == words[Word.HEAD]:
+            self._exit_sent = True
+            self._send_exit(words[Word.STATUS] - 1000)
+
+    def close(self) -> None:
+        """Stop following."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._doorbell)
+            os.close(self._doorbell)
+            self._ring.close()
+
+
+def attached_message(channel: int, reply: dict[str, Any], **extra: Any) -> dict[str, Any]:
+    """Fields of the ``attached`` message, from the manager's reply."""
+    names = ("session", "status", "epoch", "output", "skipped", "input", "origin")
+    return {"channel": channel, **{name: reply[name] for name in names}, **extra}

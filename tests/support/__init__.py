@@ -1,0 +1,1 @@
+"""What several test packages need: a real running stack of services."""

@@ -1,0 +1,129 @@
+"""A real session manager with real workers in a temporary folder, on ports the kernel picks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from terminals.client import Terminal
+from terminals.control.channel import ControlError, admin
+
+TOKEN = "test-token-0123456789"
+TERMINALS = [sys.executable, "-m", "terminals"]
+
+
+def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any:
+    """Wait for a condition to become true and return its value."""
+    end = time.monotonic() + timeout
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {timeout} s")
+        time.sleep(0.02)
+
+
+class Stack:
+    """Starts, kills and asks the processes of one environment."""
+
+    def __init__(self, **config: Any) -> None:
+        # Unix socket paths are short: pytest's own folders can be too long.
+        self.root = Path(tempfile.mkdtemp(prefix="terminals-"))
+        self.socket = str(self.root / "run" / "manager.sock")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._token = self.root / "token"
+        self._token.write_text(TOKEN)
+        listener = {"host": "127.0.0.1", "port": 0}
+        self._config = self.root / "manager.json"
+        self.settings: dict[str, Any] = {
+            "socket": self.socket,
+            "state_dir": str(self.root / "state"),
+            "listeners": {"system": dict(listener), "claude": dict(listener), "web": dict(listener)},
+            "profiles": {
+                "system": {"command": ["/bin/bash", "--norc", "--noprofile"]},
+                "claude": {"command": ["no-such-assistant"]},
+            },
+            **config,
+        }
+        self.start_manager()
+
+    def start_manager(self) -> None:
+        self._config.write_text(json.dumps(self.settings))
+        self._spawn("manager", "manager", "--config", str(self._config))
+        until(self._answers, "the manager answering")
+
+    def start(self, role: str, generation: str, *, build: str | None = None, name: str = "") -> str:
+        name = name or f"{role}-{generation}"
+        self._spawn(
+            name,
+            role,
+            "--socket",
+            self.socket,
+            "--generation",
+            generation,
+            "--build",
+            build or f"build-{generation}",
+            "--token-file",
+            str(self._token),
+        )
+        return name
+
+    def start_generation(self, generation: str, *, weight: int | None = None) -> None:
+        self.start("worker", generation)
+        until(lambda: self.generation(generation).get("workers"), f"{generation} ready")
+        if weight is not None:
+            self.admin("weights", weights={generation: weight})
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(number)
+        process.wait(10)
+
+    def admin(self, command: str, **fields: Any) -> dict[str, Any]:
+        return admin(self.socket, command, timeout=60, **fields)
+
+    def status(self) -> dict[str, Any]:
+        return self.admin("status")
+
+    def generation(self, name: str) -> dict[str, Any]:
+        entries = {entry["name"]: entry for entry in self.status()["generations"]}
+        return entries.get(name, {})
+
+    def url(self, profile: str = "system") -> str:
+        return f"ws://127.0.0.1:{self.status()['listeners'][profile]}/"
+
+    def terminal(self, profile: str = "system", **options: Any) -> Terminal:
+        return Terminal(self.url(profile), token=TOKEN, **options)
+
+    def log(self, name: str) -> str:
+        return (self.root / f"{name}.log").read_text()
+
+    def close(self) -> None:
+        for name in [*(n for n in self.processes if n != "manager"), "manager"]:
+            if name in self.processes:
+                self.kill(name, signal.SIGTERM if name == "manager" else signal.SIGKILL)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        if self.processes["manager"].poll() is not None:
+            raise AssertionError(f"the manager ended: {self.log('manager')}")
+        try:
+            self.status()
+        except ControlError:
+            return False
+        return True
+
+    def _spawn(self, name: str, *arguments: str) -> None:
+        with (self.root / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [*TERMINALS, *arguments], stdout=log, stderr=log, cwd=self.root, env=dict(os.environ)
+            )
