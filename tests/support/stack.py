@@ -49,7 +49,8 @@ class Stack:
             "state_dir": str(self.root / "state"),
             "listeners": {"system": dict(listener), "claude": dict(listener), "web": dict(listener)},
             "profiles": {
-                "system": {"command": ["/bin/bash", "--norc", "--noprofile"]},
+                # A dumb terminal: no escape sequences of the line editor among the output.
+                "system": {"command": ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]},
                 "claude": {"command": ["no-such-assistant"]},
             },
             **config,

@@ -92,6 +92,7 @@ class Terminal:
         rows: int = 24,
         backoff: Backoff | None = None,
         breaker: CircuitBreaker | None = None,
+        stable_after: float = STABLE_AFTER,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -105,6 +106,7 @@ class Terminal:
         self._client_id = client_id or secrets.token_hex(8)
         self._size = (cols, rows)
         self._backoff = backoff or Backoff()
+        self._stable_after = stable_after
         self._on_event = on_event or (lambda event: None)
         self._clock = clock
         self._link: Link | None = None
@@ -421,7 +423,7 @@ class Terminal:
         self._next_attempt = now + wait
 
     def _check_stable(self, now: float) -> None:
-        if not self._stable and now - self._attached_at >= STABLE_AFTER:
+        if not self._stable and now - self._attached_at >= self._stable_after:
             self._stable = True
             self._unstable = 0
             self._attempt = 0

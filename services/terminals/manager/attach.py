@@ -12,7 +12,7 @@ from terminals.manager.generations import Generations
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry, TooManySessions
 from terminals.manager.session import Attachment, Session
-from terminals.protocol import STABLE_AFTER, ids
+from terminals.protocol import ids
 from terminals.protocol.breaker import BreakerState
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.resume import SequenceGap, resume_from
@@ -30,8 +30,9 @@ class Refused(Exception):
 class Attacher:
     """Decides attaches and keeps count of the attachments."""
 
-    def __init__(self, registry: Registry, generations: Generations) -> None:
+    def __init__(self, registry: Registry, generations: Generations, stable_seconds: float) -> None:
         self._registry = registry
+        self._stable_seconds = stable_seconds
         self._generations = generations
         self._handles = itertools.count(1)
 
@@ -61,7 +62,7 @@ class Attacher:
         return None
 
     def detach(self, peer: Peer, handle: int, *, planned: bool) -> None:
-        """An attachment has ended. Unplanned within ``STABLE_AFTER`` counts towards a loop."""
+        """An attachment has ended. Unplanned within ``stable_seconds`` counts towards a loop."""
         session = self._registry.table.get(peer.handles.pop(handle, ""))
         if session is None or session.attachment is None or session.attachment.handle != handle:
             return
@@ -70,7 +71,7 @@ class Attacher:
         session.detach()
         if not session.live:
             return
-        if now - attachment.since >= STABLE_AFTER:
+        if now - attachment.since >= self._stable_seconds:
             session.breaker.success()
         elif not (planned or attachment.planned_end):
             generation = self._generations.get(peer.generation)
@@ -136,10 +137,9 @@ class Attacher:
                 ErrorCode.UNAVAILABLE, f"no shell could be started: {error.strerror}", 5.0
             ) from None
 
-    @staticmethod
-    def _check_breaker(session: Session) -> None:
+    def _check_breaker(self, session: Session) -> None:
         now = asyncio.get_running_loop().time()
-        if session.attachment is not None and now - session.attachment.since >= STABLE_AFTER:
+        if session.attachment is not None and now - session.attachment.since >= self._stable_seconds:
             session.breaker.success()
         if not session.breaker.allow(now):
             wait = session.breaker.retry_after(now) or session.breaker.cooldown

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from terminals.manager.ring import MIN_CAPACITY
+from terminals.protocol import LOOP_THRESHOLD, STABLE_AFTER
+from terminals.protocol.breaker import CircuitBreaker
 
 
 class ConfigError(Exception):
@@ -34,6 +36,10 @@ class ManagerConfig:
     ring_bytes: int = 1 << 20
     hold_seconds: float = 60.0
     max_sessions: int = 1000
+    stable_seconds: float = STABLE_AFTER
+    """An attach lost sooner, unplanned, counts towards a reconnection loop."""
+    breaker_threshold: int = LOOP_THRESHOLD
+    breaker_cooldown: float = 5.0
 
     @classmethod
     def load(cls, path: Path) -> ManagerConfig:
@@ -76,9 +82,21 @@ class ManagerConfig:
             ring_bytes=-(-ring // mmap.PAGESIZE) * mmap.PAGESIZE,
             hold_seconds=float(raw.get("hold_seconds", cls.hold_seconds)),
             max_sessions=int(raw.get("max_sessions", cls.max_sessions)),
+            stable_seconds=float(raw.get("stable_seconds", cls.stable_seconds)),
+            breaker_threshold=int(raw.get("breaker_threshold", cls.breaker_threshold)),
+            breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
         )
         if any(not command for command in config.profiles.values()):
             raise ValueError("profiles: a command has at least one word")
+        config.breaker()  # says what is wrong with its numbers
         if not config.listeners:
             raise ValueError("listeners: at least one is needed")
         return config
+
+    def breaker(self) -> CircuitBreaker:
+        """A fresh breaker for one session.
+
+        Raises:
+            ValueError: the configured numbers make no breaker.
+        """
+        return CircuitBreaker(self.breaker_threshold, self.breaker_cooldown, max(60.0, self.breaker_cooldown))

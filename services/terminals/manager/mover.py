@@ -16,7 +16,6 @@ from typing import Any
 
 from terminals.manager.registry import Registry
 from terminals.manager.session import Session
-from terminals.protocol.breaker import CircuitBreaker
 
 POLL = 0.02
 
@@ -115,7 +114,7 @@ def _release(session: Session, target: str, retry_after: float) -> bool:
     """Assign the session to ``target``; returns whether a client has to come back for it."""
     session.generation = target
     # What an old build did to this session must not keep it from the new one.
-    session.breaker = CircuitBreaker()
+    session.breaker.success()
     attachment = session.attachment
     if attachment is None or attachment.peer.generation == target:
         return False

@@ -16,7 +16,6 @@ from terminals.manager.ring import Ring, RingCorrupt
 from terminals.manager.session import Session
 from terminals.manager.shell import spawn
 from terminals.protocol import ids
-from terminals.protocol.breaker import CircuitBreaker
 
 ENDED_KEPT = 300.0
 """Seconds an ended session is kept so that its client learns the exit status."""
@@ -129,7 +128,7 @@ class Registry:
             created=float(meta["created"]),
             ring=ring,
             shell=None,
-            breaker=CircuitBreaker(),
+            breaker=self._config.breaker(),
             hold_seconds=self._config.hold_seconds,
             on_end=self._ended,
         )

@@ -44,7 +44,7 @@ class Manager:
         self._lock = self._only_one()
         self.generations = Generations(config.state_dir / "generations.json")
         self.registry = Registry(config)
-        self.attacher = Attacher(self.registry, self.generations)
+        self.attacher = Attacher(self.registry, self.generations, config.stable_seconds)
         self.peers: list[Peer] = []
         self.listeners: dict[str, socket.socket] = {}
         self._backlog: collections.deque[tuple[str, socket.socket, str, float]] = collections.deque()
