@@ -1,0 +1,118 @@
+"""Everything that can end a command, and the exit code each end has.
+
+One small tree: whoever raises says what happened, where, and the way out, in one line; the command line turns
+the error into that line on stderr and its :attr:`~RolloutError.exit_code`. ``docs/reference/exit-codes.md``
+and ``rollout --help`` list the same codes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every ``rollout`` command."""
+
+    DONE = 0
+    INTERNAL = 1
+    USAGE = 2
+    GATE_FAILED = 3
+    GATE_INCONCLUSIVE = 4
+    LOCKED = 5
+    ROLLBACK_FAILED = 6
+    REFUSED = 7
+    ENGINE = 8
+    CHECKS_FAILED = 9
+    INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """What the code tells the caller, in one phrase."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: dict[ExitCode, str] = {
+    ExitCode.DONE: "done",
+    ExitCode.INTERNAL: "internal error",
+    ExitCode.USAGE: "usage or bad configuration",
+    ExitCode.GATE_FAILED: "a gate failed; rolled back",
+    ExitCode.GATE_INCONCLUSIVE: "evidence inconclusive or in error; rolled back",
+    ExitCode.LOCKED: "the environment is held by another rollout",
+    ExitCode.ROLLBACK_FAILED: "the rollback itself failed; look at the hosts",
+    ExitCode.REFUSED: "refused: criteria not met, nothing touched",
+    ExitCode.ENGINE: "a host or the engine failed",
+    ExitCode.CHECKS_FAILED: "checks failed (validate, smoke, loadtest run alone)",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+
+class RolloutError(Exception):
+    """An end of a command that its user can understand: one line, and an exit code.
+
+    The message says what happened, where, and what to do about it. Line breaks in it (a host's output, say)
+    are folded into spaces, so that it stays one line wherever it is shown.
+    """
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+    @property
+    def message(self) -> str:
+        """The one line."""
+        return str(self.args[0])
+
+
+class ConfigError(RolloutError):
+    """``rollout.yaml`` or the command's arguments are wrong; nothing was touched."""
+
+    exit_code = ExitCode.USAGE
+
+
+class GateFailed(RolloutError):
+    """A gate failed; the environment is back on its previous build."""
+
+    exit_code = ExitCode.GATE_FAILED
+
+
+class GateInconclusive(RolloutError):
+    """Evidence was missing, too little or in error; the environment is back on its previous build."""
+
+    exit_code = ExitCode.GATE_INCONCLUSIVE
+
+
+class Locked(RolloutError):
+    """Another rollout holds the environment's lease."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class RollbackFailed(RolloutError):
+    """Going back failed: the one end that needs a person at the hosts."""
+
+    exit_code = ExitCode.ROLLBACK_FAILED
+
+
+class Refused(RolloutError):
+    """The criteria of the step are not met; nothing was touched."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class EngineError(RolloutError):
+    """A host, a playbook or a build tool failed."""
+
+    exit_code = ExitCode.ENGINE
+
+
+class ChecksFailed(RolloutError):
+    """Checks that were run alone (validate, smoke, loadtest) did not all pass."""
+
+    exit_code = ExitCode.CHECKS_FAILED
+
+
+class Interrupted(RolloutError):
+    """The operator stopped the command; the message says what state was left and how to go on."""
+
+    exit_code = ExitCode.INTERRUPTED

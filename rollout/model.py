@@ -1,0 +1,118 @@
+"""The words of the toolkit as data: builds, evidence, verdicts. No I/O; only the standard library is imported.
+
+Times are unix seconds, durations are seconds, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class Verdict(StrEnum):
+    """What a gate says of its evidence. Anything but :attr:`PASS` stops a promotion."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+    @property
+    def severity(self) -> int:
+        """Rank for :func:`worst`: error 3, fail 2, inconclusive 1, pass 0."""
+        return _SEVERITY[self]
+
+
+_SEVERITY = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAIL: 2, Verdict.ERROR: 3}
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Combine verdicts by precedence: error over fail over inconclusive over pass.
+
+    No verdict at all is :attr:`Verdict.INCONCLUSIVE`: a decision without evidence never promotes.
+    """
+    return max(verdicts, key=lambda verdict: verdict.severity, default=Verdict.INCONCLUSIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRef:
+    """A build, made once and carried unchanged through the environments.
+
+    ``id`` is ``<version>-<first 12 of digest>``; ``digest`` is the hexadecimal SHA-256 over the content;
+    ``revision`` the source revision it was made from ("" when unknown); ``created`` unix seconds; ``path``
+    the build's directory on the control machine.
+    """
+
+    id: str
+    version: str
+    digest: str
+    revision: str
+    created: float
+    path: str
+
+    @staticmethod
+    def id_of(version: str, digest: str) -> str:
+        """Give the id of a build from its version and digest."""
+        return f"{version}-{digest[:12]}"
+
+
+EvidenceKind = Literal["count", "ratio", "rate", "samples", "gauge"]
+"""``count``: a tally, compared as it is, over ``n`` observations. ``ratio``: a census (all of the checks
+that exist). ``rate``: a binomial sample, judged by its confidence bound. ``samples``: measurements,
+judged by a percentile. ``gauge``: one reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One measurement, with everything needed to judge it again later.
+
+    ``n`` is the number of observations behind it (0: nothing was seen, so nothing can pass); ``successes``
+    belongs to ratios and rates; ``samples`` to samples; ``value`` to counts and gauges.
+    """
+
+    id: str
+    metric: str
+    kind: EvidenceKind
+    source: str
+    started: float
+    ended: float
+    n: int
+    successes: int | None = None
+    samples: tuple[float, ...] = ()
+    value: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What one gate said: its verdict, the figure it measured, the bound it was judged by, and the evidence.
+
+    ``measured`` is the plain figure (a rate, a percentile, a count), None when there was nothing to measure;
+    ``bound`` is the confidence bound that was compared, None for kinds that have none; ``n`` the number of
+    observations; ``reason`` one line with the figures; ``evidence`` the ids of what was judged.
+    """
+
+    gate: str
+    verdict: Verdict
+    measured: float | None
+    bound: float | None
+    n: int
+    reason: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """One thing that happened to one host: an Ansible task's end, as progress and as a record."""
+
+    host: str
+    task: str
+    status: Literal["ok", "changed", "failed", "skipped", "unreachable"]
+    detail: str
+    at: float
+
+
+JsonObject = dict[str, Any]
+"""What is stored or printed as JSON."""
