@@ -295,3 +295,25 @@ def test_shell_is_free_of_the_servers_environment(stack):
     terminal.send(b"yes | head -1 >/dev/null; echo status-$((PIPESTATUS[0]))-; env | grep -c ^PYTHONPATH=\n")
     text = terminal.expect(rb"status-(\d+)-")
     assert b"status-141-" in text  # SIGPIPE works: Python's ignoring of it is not inherited
+
+
+def test_many_attaches_at_once_are_all_answered(stack):
+    failed: list[BaseException] = []
+
+    def open_and_close() -> None:
+        try:
+            for _ in range(5):
+                terminal = stack.terminal()
+                terminal.open(timeout=8)
+                terminal.close(kill=True)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=open_and_close) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert stack.generation("g1")["attaches"] == 60
+    until(lambda: stack.generation("g1")["connections"] == 0, "all connections being given back")

@@ -164,13 +164,14 @@ class ManagerLink:
         if self._channel is None or self._channel.closed:
             raise ControlError("the session manager is not reachable")
         self._last += 1
+        number = self._last
         future = asyncio.get_running_loop().create_future()
-        self._requests[self._last] = future
+        self._requests[number] = future
         try:
-            self._channel.send({**message, "req": self._last})
+            self._channel.send({**message, "req": number})
             return await future
         finally:
-            self._requests.pop(self._last, None)
+            self._requests.pop(number, None)
 
     def close(self) -> None:
         """Close the connection."""

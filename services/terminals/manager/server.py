@@ -245,7 +245,6 @@ class Manager:
         return generation.name if any(p.role == "worker" for p in self.peers_of(generation.name)) else None
 
     def _handoff(self, peer: Peer, packet: dict[str, Any], fd: int) -> None:
-        peer.connections -= 1
         with socket.socket(fileno=fd) as conn:
             target = str(packet["to"])
             if any(p.role == "worker" for p in self.peers_of(target)):

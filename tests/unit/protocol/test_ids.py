@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +59,7 @@ def test_legacy_case_does_not_matter():
         "session_1754931600123_ABCDEFGHI",
         "session_1754931600123_abcdefghi\n",
         "../../etc/passwd",
-        "session_１７５４９３１６００１２３_abcdefghi",
+        "session_\u0661754931600123_abcdefghi",
         "x" * 129,
         7,
         ["session_1754931600123_abcdefghi"],
@@ -71,7 +73,5 @@ def test_garbage_is_refused_with_the_reason(garbage):
 
 @given(st.text(max_size=200))
 def test_any_text_is_parsed_or_refused(raw):
-    try:
+    with contextlib.suppress(InvalidSessionId):
         assert is_canonical(parse_session_id(raw).value)
-    except InvalidSessionId:
-        pass
