@@ -1,4 +1,4 @@
-"""The words of the toolkit as data: builds, evidence, verdicts. No I/O; only the standard library is imported.
+"""The words of the toolkit as data: builds, evidence, verdicts. No I/O, only the standard library.
 
 Times are unix seconds, durations are seconds, unless a name says otherwise.
 """
