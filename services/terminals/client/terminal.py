@@ -102,7 +102,7 @@ class Terminal:
         self.exit_status: int | None = None
         self.stats = Stats()
         self.breaker = breaker or CircuitBreaker()
-        self._token = token
+        self.token = token
         self._client_id = client_id or secrets.token_hex(8)
         self._size = (cols, rows)
         self._backoff = backoff or Backoff()
@@ -317,7 +317,7 @@ class Terminal:
     def _attach(self, link: Link, end: float) -> Attached:
         link.send(
             messages.encode_text(
-                "hello", versions=[PROTOCOL_VERSION], token=self._token, client=self._client_id
+                "hello", versions=[PROTOCOL_VERSION], token=self.token, client=self._client_id
             ),
             text=True,
         )

@@ -1,0 +1,238 @@
+"""A Locust run beside a rollout: started, read while it goes on, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import loadtests
+from rollout.checks.runner import Target
+from rollout.errors import EngineError
+
+STOP_SECONDS = 45.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(slots=True)
+class LoadSummary:
+    """Samples of one window, added up. Latencies in milliseconds, sizes in bytes.
+
+    ``successes`` of ``requests`` connects, reconnections and commands were good, ``kept`` of
+    ``reconnections`` reconnections stayed; ``verified`` output bytes were checked.
+    """
+
+    users: int = 0
+    requests: int = 0
+    successes: int = 0
+    reconnections: int = 0
+    kept: int = 0
+    planned: int = 0
+    connect_ms: list[float] = field(default_factory=list)
+    reconnect_ms: list[float] = field(default_factory=list)
+    command_ms: list[float] = field(default_factory=list)
+    verified: int = 0
+    commands: int = 0
+    loops: int = 0
+    lost: int = 0
+    doubled: int = 0
+    twice: int = 0
+    errors: list[str] = field(default_factory=list)
+    shells_kept: int = 0
+    shells_lost: int = 0
+
+    @classmethod
+    def of(cls, samples: Iterable[dict[str, Any]]) -> LoadSummary:
+        """Add up samples (see :mod:`loadtests.terminal` for their fields)."""
+        summary = cls()
+        users = set()
+        for sample in samples:
+            users.add(sample["user"])
+            summary._add(sample)
+        summary.users = len(users)
+        return summary
+
+    def _add(self, sample: dict[str, Any]) -> None:
+        ok = bool(sample["ok"])
+        match sample["kind"]:
+            case "connect" | "reconnect" | "command" as kind:
+                self.requests += 1
+                self.successes += ok
+                if kind == "reconnect":
+                    self.reconnections += 1
+                    self.kept += ok
+                    self.planned += bool(sample.get("planned"))
+                elif kind == "command":
+                    self.commands += 1
+                getattr(self, f"{kind}_ms").append(float(sample["ms"]))
+            case "attempt" | "error":
+                self.requests += 1
+                self.errors.append(str(sample.get("error", "")))
+            case "loop":
+                self.loops += 1
+            case "verify" | "final":
+                self.verified += int(sample["n"])
+                self.lost += int(sample["lost"])
+                self.doubled += int(sample["doubled"])
+                self.twice += int(sample["twice"])
+            case "shell":
+                self.shells_kept += ok
+                self.shells_lost += not ok
+
+
+class LoadRun:
+    """Locust users in live shells on one host. Samples and log are kept in ``directory``."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        users: int,
+        spawn_rate: float,
+        cut_every: float,
+        directory: Path,
+        run_seconds: float | None = None,
+    ) -> None:
+        self._target = target
+        self.users = users
+        self._spawn_rate = spawn_rate
+        self._cut_every = cut_every
+        self._run_seconds = run_seconds
+        self._directory = directory
+        self.samples_path = directory / f"samples-{target.host}.jsonl"
+        self._log_path = directory / f"locust-{target.host}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._token_file: str | None = None
+        self._offset = 0
+        self._samples: list[dict[str, Any]] = []
+
+    def start(self) -> None:
+        """Start Locust. It ends with this process, however that ends."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # In a file, because a command line is public.
+        descriptor, self._token_file = tempfile.mkstemp(prefix="rollout-token-")
+        with os.fdopen(descriptor, "w") as file:
+            file.write(self._target.token)
+        locustfile = Path(next(iter(loadtests.__path__))) / "terminal.py"
+        command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", "--only-summary"]
+        command += ["--users", str(self.users), "--spawn-rate", str(self._spawn_rate)]
+        command += ["--stop-timeout", f"{STOP_SECONDS:.0f}", "--cut-every", str(self._cut_every)]
+        command += ["--url", self._target.terminals["system"], "--token-file", self._token_file]
+        command += ["--samples", str(self.samples_path)]
+        if self._run_seconds is not None:
+            command += ["--run-time", f"{self._run_seconds:.0f}s"]
+        path = os.pathsep.join(p for p in [str(locustfile.parent.parent), os.environ.get("PYTHONPATH")] if p)
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether Locust is still there."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until every user is in its shell and has had a command answered.
+
+        Raises:
+            EngineError: Locust ended, or not all were there in time.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            there = {sample["user"] for sample in self.samples() if sample["kind"] == "command"}
+            if len(there) >= self.users:
+                return
+            if not self.running:
+                raise EngineError(f"the load run ended before it began: {self._last_words()}")
+            if time.monotonic() > end:
+                raise EngineError(
+                    f"{len(there)} of {self.users} load users were in their shells after {timeout:.0f} s;"
+                    f" see {self._log_path}"
+                )
+            time.sleep(0.1)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """All samples so far."""
+        with contextlib.suppress(FileNotFoundError), self.samples_path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                self._samples.append(json.loads(line))
+        return self._samples
+
+    def summary(
+        self, since: float = 0.0, until: float = float("inf"), generation: str | None = None
+    ) -> LoadSummary:
+        """What the window from ``since`` to ``until`` (Unix seconds) shows, of one generation or all."""
+        return LoadSummary.of(
+            sample
+            for sample in self.samples()
+            if since <= sample["t"] < until and generation in (None, sample["generation"])
+        )
+
+    def wait(self, timeout: float) -> LoadSummary:
+        """Wait for a run with ``run_seconds`` to end by itself.
+
+        Raises:
+            EngineError: it did not end in time.
+        """
+        assert self._process is not None
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            raise EngineError(f"the load run did not end within {timeout:.0f} s") from None
+        finally:
+            self._clean()
+        return self.summary()
+
+    def stop(self) -> LoadSummary:
+        """Let every user finish, verify and leave; returns the summary of the whole run."""
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_SECONDS + 15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._clean()
+        return self.summary()
+
+    def _clean(self) -> None:
+        if self._token_file is not None:
+            Path(self._token_file).unlink(missing_ok=True)
+            self._token_file = None
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._log_path.read_text(errors="replace").strip().splitlines()
+            return " / ".join(lines[-3:]) or "it printed nothing"
+        return "it left no log"
+
+
+def _end_with_parent() -> None:
+    """In the child, before exec: a killed ``rollout`` must not leave load behind.
+
+    The signal comes when the *thread* that started the child ends (prctl(2)), so a run is
+    started from the thread that carries the rollout.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
