@@ -156,8 +156,11 @@ def kill(context: click.Context, session: str) -> None:
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds.")
 @click.pass_context
 def wait(context: click.Context, generation: str, workers: int, timeout: float) -> None:
-    """Wait until a generation's processes are connected."""
-    _ask(context, "wait", generation=generation, workers=workers, timeout=timeout)
+    """Wait until a generation's processes, and the manager itself, are there."""
+    from terminals.control.channel import until_answering
+
+    until_answering(context.obj[0], timeout)
+    _ask(context, "wait", timeout=timeout + 10, generation=generation, workers=workers, seconds=timeout)
 
 
 @ctl.command()

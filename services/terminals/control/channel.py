@@ -7,6 +7,7 @@ import collections
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -165,7 +166,7 @@ class ManagerLink:
             raise ControlError("the session manager is not reachable")
         self._last += 1
         number = self._last
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[tuple[dict[str, Any], list[int]]] = asyncio.get_running_loop().create_future()
         self._requests[number] = future
         try:
             self._channel.send({**message, "req": number})
@@ -216,6 +217,15 @@ def connect(path: str) -> socket.socket:
         sock.close()
         raise ControlError(f"no session manager at {path}: {error.strerror or error}") from None
     return sock
+
+
+def until_answering(path: str, timeout: float) -> None:
+    """Wait for a manager that is just starting; whether it came shows when it is asked."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        with contextlib.suppress(ControlError), contextlib.closing(connect(path)):
+            return
+        time.sleep(0.05)
 
 
 def admin(path: str, command: str, *, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:

@@ -45,14 +45,14 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
                 peer.reply(request)
             case "wait":
                 await wait(
-                    manager, str(request["generation"]), int(request["workers"]), float(request["timeout"])
+                    manager, str(request["generation"]), int(request["workers"]), float(request["seconds"])
                 )
                 peer.reply(request)
             case "weights":
                 weights = {str(name): int(weight) for name, weight in request["weights"].items()}
-                manager.generations.set_weights(weights)
+                changed = manager.generations.set_weights(weights)
                 manager.flush_backlog()
-                peer.reply(request, weights=weights)
+                peer.reply(request, weights=weights, changed=changed)
             case "move":
                 known(manager, str(request["to"]))
                 pace = Pace(
@@ -81,7 +81,7 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
                 generation = known(manager, str(request["generation"]))
                 manager.retire(generation)
                 gone = await until(
-                    lambda: not manager.peers_of(generation.name), float(request.get("timeout", 10))
+                    lambda: not manager.peers_of(generation.name), float(request.get("seconds", 10))
                 )
                 peer.reply(request, stopped=gone)
     except (ValueError, TypeError, ArithmeticError) as error:

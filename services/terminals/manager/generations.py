@@ -72,8 +72,8 @@ class Generations:
             self.save()
         return generation
 
-    def set_weights(self, weights: dict[str, int]) -> None:
-        """Set the weights; generations that are not named get 0.
+    def set_weights(self, weights: dict[str, int]) -> bool:
+        """Set the weights; generations that are not named get 0. Returns whether that changed any.
 
         Raises:
             KeyError: an unknown generation is named; nothing is changed.
@@ -86,10 +86,12 @@ class Generations:
             )
         if any(not 0 <= weight <= 100 for weight in weights.values()) or not any(weights.values()):
             raise ValueError("weights are whole numbers from 0 to 100, and one of them is not 0")
+        before = {name: generation.weight for name, generation in self.table.items()}
         for name, generation in self.table.items():
             generation.weight = weights.get(name, 0)
             generation.credit = 0
         self.save()
+        return before != {name: generation.weight for name, generation in self.table.items()}
 
     def choose(self, usable: Callable[[Generation], bool]) -> Generation | None:
         """Pick the generation of the next connection among the usable ones with a weight."""

@@ -1,0 +1,79 @@
+"""The contract between the pipeline and whatever runs the services."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rollout.checks.runner import Target
+from rollout.model import BuildRef
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What is on a host before anything is done.
+
+    ``status`` is the session manager's (see ``terminals ctl status``), ``None`` where none runs.
+    """
+
+    host: str
+    builds: tuple[str, ...]
+    status: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftResult:
+    """What became of the live sessions that were to move, over all hosts. ``seconds`` is the longest."""
+
+    moved: int = 0
+    drained: int = 0
+    severed: int = 0
+    remaining: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: ShiftResult) -> ShiftResult:
+        return ShiftResult(
+            self.moved + other.moved,
+            self.drained + other.drained,
+            self.severed + other.severed,
+            self.remaining + other.remaining,
+            max(self.seconds, other.seconds),
+        )
+
+
+class Engine(Protocol):
+    """Changes the hosts of one environment. Every method is idempotent.
+
+    All raise :class:`rollout.errors.EngineError` when a host fails, with the failing task's message.
+    ``fence`` is the lease's token: a session manager refuses lower ones than it has seen.
+    """
+
+    def facts(self) -> list[HostFacts]:
+        """Look at every host, changing nothing."""
+
+    def install(self, build: BuildRef) -> None:
+        """Put a build on every host, checked against its digest."""
+
+    def start(self, build: BuildRef, generation: str) -> None:
+        """Start a generation of an installed build, without traffic, and wait until it is ready."""
+
+    def shift(self, weights: dict[str, int], *, to: str, share: int, fence: int) -> ShiftResult:
+        """Set the weights and move live sessions until ``share`` percent belong to ``to``."""
+
+    def retire(self, generation: str, *, after: float, fence: int) -> None:
+        """Have a generation stop by itself ``after`` seconds from now."""
+
+    def keep(self, generation: str, *, fence: int) -> None:
+        """Take a ``retire`` back."""
+
+    def stop(self, generation: str, *, fence: int) -> None:
+        """Stop a generation now and remove its programs."""
+
+    def status(self) -> dict[str, dict[str, Any] | None]:
+        """Status of the session manager of each host; ``None`` where none answers."""
+
+    def targets(self) -> list[Target]:
+        """The front doors, one a host, for checks and load."""
+
+    def teardown(self) -> None:
+        """Stop and remove everything of the environment, sessions included."""
