@@ -40,6 +40,8 @@ class LoadSummary:
     planned: int = 0
     connect_ms: list[float] = field(default_factory=list)
     reconnect_ms: list[float] = field(default_factory=list)
+    away_ms: list[float] = field(default_factory=list)
+    """From the loss of a connection to being attached again, waits included."""
     command_ms: list[float] = field(default_factory=list)
     verified: int = 0
     commands: int = 0
@@ -72,6 +74,7 @@ class LoadSummary:
                     self.reconnections += 1
                     self.kept += ok
                     self.planned += bool(sample.get("planned"))
+                    self.away_ms.append(float(sample["away"]) * 1000)
                 elif kind == "command":
                     self.commands += 1
                 getattr(self, f"{kind}_ms").append(float(sample["ms"]))

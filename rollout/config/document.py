@@ -15,7 +15,7 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Parsed YAML: ``data`` is dicts, lists and scalars; ``keys`` and ``values`` are (line, column) from 1."""
+    """YAML, parsed: ``keys`` and ``values`` are (line, column) from 1."""
 
     path: Path
     data: Any

@@ -103,7 +103,7 @@ def _canary(environment: Environment) -> Iterator[Problem]:
             ("canary", len(steps) - 1, "weight"),
             f"the last step ends at {steps[-1].weight}; it must end at 100",
         )
-    shifting = [gate for gate in environment.gates if gate.on != "checks"]
+    shifting = [gate for gate in environment.gates if gate.on != "checks" and gate.about.source != "checks"]
     for index, step in enumerate(steps):
         if shifting and step.hold == 0:
             yield Problem(

@@ -66,8 +66,16 @@ def _refuse_given_names(document: Document) -> None:
 
 
 def _first(document: Document, error: ValidationError) -> ConfigError:
-    """Turn the problem that comes first in the file into the one line."""
-    details = sorted(error.errors(include_url=False), key=lambda each: document.position(_place(each)))
+    """Turn the first problem of the file, missing keys last, into the one line."""
+    every = error.errors(include_url=False)
+    places = [_place(each) for each in every]
+    # A list with a wrong entry is also "too short", and a misspelt key also leaves one missing: echoes both.
+    details = [
+        each
+        for each, place in zip(every, places, strict=True)
+        if each["type"] != "too_short" or not any(other[:-1][: len(place)] == place for other in places)
+    ]
+    details.sort(key=lambda each: (each["type"] == "missing", document.position(_place(each))))
     detail = details[0]
     place = _place(detail)
     about_key = detail["type"] == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)

@@ -30,6 +30,8 @@ class ShiftResult:
     severed: int = 0
     remaining: int = 0
     seconds: float = 0.0
+    cleared: float = 0.0
+    """Seconds until no moving session was served by another generation any more, on the slowest host."""
 
     def __add__(self, other: ShiftResult) -> ShiftResult:
         return ShiftResult(
@@ -38,6 +40,7 @@ class ShiftResult:
             self.severed + other.severed,
             self.remaining + other.remaining,
             max(self.seconds, other.seconds),
+            max(self.cleared, other.cleared),
         )
 
 

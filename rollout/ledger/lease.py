@@ -1,0 +1,140 @@
+"""The lease of an environment: who may change it, until when, and with which fencing token.
+
+A lease outlives nobody. It expires unless its holder renews it, and it is taken over at once
+when the holder was a process of this machine that is gone. The token grows with every lease;
+session managers refuse commands with an older one, so an operator who was cut off for a
+while and comes back cannot act on a newer rollout.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from rollout.errors import EngineError, Locked
+from rollout.ledger.schema import leases
+from rollout.ledger.store import Ledger
+
+TTL = 30.0
+
+
+class Lease:
+    """Holds an environment while in the ``with`` block. ``token`` is the fencing token."""
+
+    def __init__(self, ledger: Ledger, env: str, *, ttl: float = TTL) -> None:
+        self._ledger = ledger
+        self._env = env
+        self._ttl = ttl
+        self._done = threading.Event()
+        self._lost = ""
+        self._renewer: threading.Thread | None = None
+        self.token = 0
+
+    def __enter__(self) -> Lease:
+        """Take the lease.
+
+        Raises:
+            Locked: somebody else has it; says who, since when, and until when at most.
+        """
+        now = time.time()
+        with self._ledger.engine.begin() as connection:
+            row = connection.execute(sa.select(leases).where(leases.c.env == self._env)).one_or_none()
+            if row is not None and row.owner and row.expires > now and not _gone(row.owner):
+                raise Locked(
+                    f"{self._env} is held by {describe(row.owner)} since {_clock(row.since)};"
+                    f" its lease ends at {_clock(row.expires)} unless it is renewed"
+                )
+            self.token = (row.token if row is not None else 0) + 1
+            values = {"owner": me(), "token": self.token, "since": now, "expires": now + self._ttl}
+            if row is None:
+                connection.execute(leases.insert().values(env=self._env, **values))
+            else:
+                connection.execute(leases.update().where(leases.c.env == self._env).values(**values))
+        self._renewer = threading.Thread(target=self._renew, name=f"lease-{self._env}", daemon=True)
+        self._renewer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        if self._renewer is not None:
+            self._renewer.join(self._ttl)
+        with self._ledger.engine.begin() as connection:
+            connection.execute(self._mine().values(owner=None, expires=0.0))
+
+    def check(self) -> None:
+        """Called before every step.
+
+        Raises:
+            EngineError: the lease is lost: somebody else may be at work by now.
+        """
+        if self._lost:
+            raise EngineError(
+                f"{self._env}: the lease is lost ({self._lost}); stopped before the next step,"
+                f" go on with: rollout resume {self._env}"
+            )
+
+    def _mine(self) -> sa.Update:
+        return leases.update().where(leases.c.env == self._env, leases.c.token == self.token)
+
+    def _renew(self) -> None:
+        expires = time.time() + self._ttl
+        while not self._done.wait(self._ttl / 3):
+            try:
+                with self._ledger.engine.begin() as connection:
+                    done = connection.execute(self._mine().values(expires=time.time() + self._ttl))
+                if done.rowcount != 1:
+                    self._lost = "another operator has taken it"
+                    return
+                expires = time.time() + self._ttl
+            except SQLAlchemyError as error:
+                if time.time() >= expires:
+                    self._lost = f"it could not be renewed: {str(error).splitlines()[0]}"
+                    return
+
+
+def me() -> dict[str, Any]:
+    """This process, so that others can tell whether it still lives."""
+    return {
+        "user": getpass.getuser(),
+        "host": socket.gethostname(),
+        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "pid": os.getpid(),
+        "start": _start_time(os.getpid()),
+    }
+
+
+def describe(owner: dict[str, Any]) -> str:
+    """A holder for a person to read."""
+    return f"{owner.get('user')}@{owner.get('host')} (process {owner.get('pid')})"
+
+
+def _gone(owner: dict[str, Any]) -> bool:
+    """Whether the holder was a process of this boot of this machine that has ended."""
+    mine = me()
+    if owner.get("host") != mine["host"] or owner.get("boot") != mine["boot"]:
+        return False
+    return _start_time(int(owner["pid"])) != owner.get("start")
+
+
+def _start_time(pid: int) -> str:
+    """When a process started, in clock ticks since boot; "" when there is none. Pids are used again."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

@@ -1,0 +1,209 @@
+"""The plan of a rollout: computed first, shown by ``--plan``, and then exactly carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from rollout.config import Environment
+from rollout.engine import HostFacts
+from rollout.ledger import RolloutRecord
+from rollout.model import BuildRef
+
+
+class Kind(StrEnum):
+    """What a step does."""
+
+    INSTALL = "install"
+    START = "start"
+    LOAD = "load"
+    SHIFT = "shift"
+    WATCH = "watch"
+    CHECKS = "checks"
+    GATE = "gate"
+    FINISH = "finish"
+    ROLLBACK_SHIFT = "rollback-shift"
+    ROLLBACK_STOP = "rollback-stop"
+    ROLLBACK_VERIFY = "rollback-verify"
+    ROLLBACK_RECORD = "rollback-record"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. ``name`` is unique in the plan and is what the journal calls it."""
+
+    index: int
+    kind: Kind
+    name: str
+    summary: str
+    hosts: dict[str, str]
+    """For each host, what will be done there."""
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps forward, and steps back should anything but a pass come out."""
+
+    env: str
+    kind: str
+    build: str
+    generation: str
+    previous_build: str | None
+    previous_generation: str | None
+    forward: tuple[Step, ...]
+    backward: tuple[Step, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON, for the ledger and ``--output json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Plan:
+        """Read back what :meth:`as_dict` gave."""
+
+        def steps(items: Sequence[dict[str, Any]]) -> tuple[Step, ...]:
+            return tuple(Step(**{**item, "kind": Kind(item["kind"])}) for item in items)
+
+        return cls(**{**data, "forward": steps(data["forward"]), "backward": steps(data["backward"])})
+
+
+class _Builder:
+    def __init__(self, first: int, hosts: Sequence[str]) -> None:
+        self._first = first
+        self._hosts = hosts
+        self.steps: list[Step] = []
+
+    def add(
+        self, kind: Kind, summary: str, hosts: dict[str, str] | None = None, name: str = "", **params: Any
+    ) -> None:
+        each = hosts if hosts is not None else dict.fromkeys(self._hosts, summary)
+        index = self._first + len(self.steps)
+        self.steps.append(Step(index, kind, name or kind.value, summary, each, params))
+
+
+def make_plan(
+    environment: Environment,
+    build: BuildRef,
+    generation: str,
+    facts: Sequence[HostFacts],
+    previous: RolloutRecord | None,
+    *,
+    kind: str,
+) -> Plan:
+    """What has to be done to bring ``build`` to ``environment``, given what is on its hosts."""
+    names = [host.host for host in facts]
+    old = previous.generation if previous else None
+    ahead = _Builder(0, names)
+    ahead.add(
+        Kind.INSTALL,
+        f"put {build.id} on the host, checked by digest",
+        {
+            host.host: "there already" if build.id in host.builds else f"copy and install {build.id}"
+            for host in facts
+        },
+    )
+    ahead.add(
+        Kind.START,
+        f"start {generation}: {environment.workers} worker(s) and web, no traffic yet",
+        {
+            host.host: f"start {generation}"
+            + ("" if host.status else ", and the session manager, which does not run yet")
+            for host in facts
+        },
+    )
+    load = environment.load
+    if load and old:
+        ahead.add(Kind.LOAD, f"{load.users} load users take up work on {old}")
+    for position, step in enumerate(environment.canary):
+        live = {host.host: _live(host) for host in facts}
+        ahead.add(
+            Kind.SHIFT,
+            f"{step.weight} % of traffic and live sessions to {generation}",
+            {
+                name: f"weight {step.weight} to {generation}"
+                + (
+                    f"; about {round(live[name] * step.weight / 100)} of {live[name]} live sessions"
+                    if old
+                    else ""
+                )
+                for name in names
+            },
+            name=f"shift-{step.weight}",
+            weight=step.weight,
+        )
+        if load and not old and position == 0:
+            ahead.add(Kind.LOAD, f"{load.users} load users take up work on {generation}")
+        ahead.add(
+            Kind.WATCH,
+            f"watch for {step.hold:g} s and judge the gates",
+            name=f"watch-{step.weight}",
+            hold=step.hold,
+        )
+    if environment.checks:
+        ahead.add(Kind.CHECKS, f"run {' and '.join(environment.checks)} through the front door")
+    ahead.add(Kind.GATE, f"judge all {len(environment.gates)} gates")
+    window = environment.rollback_window
+    ahead.add(
+        Kind.FINISH,
+        f"keep {old} warm for {window:g} s, then stop it" if old else "record the first build",
+        after=window,
+    )
+    return Plan(
+        environment.name,
+        kind,
+        build.id,
+        generation,
+        previous.build if previous else None,
+        old,
+        tuple(ahead.steps),
+        tuple(_backward(len(ahead.steps), names, generation, old)),
+    )
+
+
+def _backward(first: int, names: Sequence[str], generation: str, old: str | None) -> list[Step]:
+    back = _Builder(first, names)
+    if old:
+        back.add(Kind.ROLLBACK_SHIFT, f"all traffic and live sessions back to {old}")
+        back.add(Kind.ROLLBACK_STOP, f"stop {generation}")
+        back.add(Kind.ROLLBACK_VERIFY, f"verify that {old} serves, through the front door")
+    else:
+        back.add(Kind.ROLLBACK_STOP, f"stop {generation}; there is no earlier build to go back to")
+    back.add(Kind.ROLLBACK_RECORD, "record the incident with its evidence")
+    return back.steps
+
+
+def make_rollback_plan(
+    environment: Environment,
+    current: RolloutRecord,
+    facts: Sequence[HostFacts],
+    *,
+    build: str,
+    generation: str,
+    warm: bool,
+) -> Plan:
+    """What has to be done to return to ``build``: shift when its generation is warm, else start it first."""
+    names = [host.host for host in facts]
+    ahead = _Builder(0, names)
+    if not warm:
+        ahead.add(Kind.START, f"start {generation} of {build}, which is still installed")
+    ahead.add(Kind.SHIFT, f"all traffic and live sessions to {generation}", name="shift-100", weight=100)
+    if environment.checks:
+        ahead.add(Kind.CHECKS, "run smoke through the front door", suites=["smoke"])
+    ahead.add(Kind.FINISH, f"stop {current.generation}", after=0.0)
+    return Plan(
+        environment.name,
+        "rollback",
+        build,
+        generation,
+        current.build,
+        current.generation,
+        tuple(ahead.steps),
+        tuple(_backward(len(ahead.steps), names, generation, current.generation)),
+    )
+
+
+def _live(host: HostFacts) -> int:
+    return int(host.status["sessions"]["live"]) if host.status else 0
