@@ -12,6 +12,7 @@ from rollout.model import BuildRef
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 WHEELS = "wheels"
+ARCHIVE = "build.tar"
 
 
 def content_digest(sums: dict[str, str]) -> str:
@@ -70,7 +71,7 @@ class BuildStore:
         """
         wheels = Path(build.path) / WHEELS
         sums = {path.name: file_digest(path) for path in wheels.glob("*.whl")}
-        if content_digest(sums) != build.digest:
+        if content_digest(sums) != build.digest or not (Path(build.path) / ARCHIVE).is_file():
             raise ConfigError(
                 f"{build.path}: the files are not those of build {build.id} any more; build it again"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 import urllib.error
 import urllib.request
@@ -107,9 +108,13 @@ def expect(condition: object, text: str) -> None:
 
 
 def compute(terminal: Terminal, expression: str, timeout: float = 15.0) -> int:
-    """Have the shell compute ``expression``: the echo of what is typed cannot pass for the answer."""
-    terminal.send(f"echo [$(({expression}))]\n".encode())
-    return int(terminal.expect(rb"\[-?\d+\]", timeout).rpartition(b"[")[2][:-1])
+    """Have the shell compute ``expression``.
+
+    Neither the echo of what is typed nor an earlier answer, replayed, can pass for this one.
+    """
+    mark = secrets.token_hex(4)
+    terminal.send(f"echo {mark}''[$(({expression}))]\n".encode())
+    return int(terminal.expect(mark.encode() + rb"\[-?\d+\]", timeout).rpartition(b"[")[2][:-1])
 
 
 def _json(body: bytes) -> Any:

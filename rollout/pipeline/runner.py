@@ -293,7 +293,16 @@ class Runner:
             )
         self._verdict_at = verdict_at
         done = {entry.index for entry in self._journal if entry.phase == "end"}
-        steps = [step for step in self._plan.backward if step.index not in done]
+        journal = self._ledger.journal(self._record.id)
+        started = any(entry.step == Kind.START and entry.phase == "begin" for entry in journal)
+        shifted = any(entry.step.startswith("shift-") for entry in journal)
+        steps = [
+            step
+            for step in self._plan.backward
+            if step.index not in done
+            # Before its generation was started there is nothing to stop and nowhere to come back from.
+            and (started or shifted or step.kind is Kind.ROLLBACK_RECORD)
+        ]
         total = len(self._plan.forward) + len(self._plan.backward)
         try:
             for step in steps:

@@ -44,6 +44,8 @@ class Tally:
     severed: int = 0
     remaining: int = 0
     seconds: float = 0.0
+    cleared: float = 0.0
+    """Seconds until no moving session was served by another generation any more."""
 
     def as_dict(self) -> dict[str, Any]:
         """For the reply packet."""
@@ -53,6 +55,7 @@ class Tally:
             "severed": self.severed,
             "remaining": self.remaining,
             "seconds": round(self.seconds, 3),
+            "cleared": round(self.cleared, 3),
         }
 
 
@@ -89,6 +92,8 @@ async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry
             else:
                 still.append(session)
         waiting = still
+        if all(session.attachment is None for session in waiting) and not tally.cleared:
+            tally.cleared = time.monotonic() - started
         if waiting and time.monotonic() >= end:
             tally.severed += len(waiting)
             for session in waiting:
@@ -97,6 +102,7 @@ async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry
             break
         if waiting:
             await asyncio.sleep(POLL)
+    tally.cleared = tally.cleared or time.monotonic() - started
     tally.seconds = time.monotonic() - started
     return tally
 
