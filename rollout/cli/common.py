@@ -1,0 +1,48 @@
+"""What several commands share: options, and printing a result for a person or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rollout.config import Config, load
+
+output_option = click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the result.",
+)
+
+
+def read_config(context: click.Context) -> Config:
+    """The configuration that ``--config`` names.
+
+    Raises:
+        ConfigError: it is missing or wrong; one line with file and place.
+    """
+    return load(Path(str(context.find_root().obj)))
+
+
+def show(output: str, data: Any, text: Callable[[], Any]) -> None:
+    """Print ``data`` as JSON, or what ``text`` renders, on standard output."""
+    if output == "json":
+        click.echo(json.dumps(data, indent=2, default=_plain))
+        return
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    rendered = text()
+    for part in rendered if isinstance(rendered, list) else [rendered]:
+        console.print(part)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,27 @@
+"""``rollout history``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from rollout.cli.common import output_option, read_config, show
+
+
+@click.command("history")
+@click.argument("environment", required=False)
+@output_option
+@click.pass_context
+def command(context: click.Context, environment: str | None, output: str) -> None:
+    """All rollouts, the newest first, with their outcome and the reason.
+
+    \b
+    Example:
+      rollout history staging
+    """
+    from rollout import pipeline
+    from rollout.cli import tables
+
+    records = pipeline.history(read_config(context), environment)
+    show(output, [asdict(record) for record in records], lambda: tables.history(records))

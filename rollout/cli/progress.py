@@ -1,0 +1,74 @@
+"""Progress of a rollout on standard error, as it happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from rich.console import Console
+from rich.markup import escape
+
+from rollout.model import EngineEvent, GateResult, Verdict
+
+_STYLES = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "bold red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.ERROR: "bold red",
+}
+_LEVELS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
+
+
+class Progress:
+    """Implements :class:`rollout.observer.Observer`: a line a step, and a spinner with what goes on in it."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._status = self._console.status("")
+        self._total = 0
+
+    def __enter__(self) -> Progress:
+        self._status.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._status.stop()
+
+    def step_started(self, index: int, total: int, kind: str, summary: str) -> None:
+        """Announce the step."""
+        self._total = total
+        self._status.update(escape(f"[{index + 1}/{total}] {summary}"))
+
+    def step_finished(
+        self, index: int, kind: str, status: Literal["done", "failed", "skipped"], seconds: float, detail: str
+    ) -> None:
+        """Leave one line of the step behind."""
+        mark = "[green]✓[/]" if status == "done" else "[bold red]✗[/]"
+        position = f"[{index + 1}/{self._total}]"
+        line = f"{time.strftime('%H:%M:%S')} {mark} {escape(position)} {escape(kind):<16} {seconds:6.1f} s"
+        self._console.print(f"{line}  {escape(detail)}" if detail else line)
+
+    def engine_event(self, event: EngineEvent) -> None:
+        """Show which host does what; leave failures behind."""
+        task = event.task.rpartition(" : ")[2]
+        self._status.update(escape(f"{event.host}: {task}"))
+        if event.status in ("failed", "unreachable"):
+            self._console.print(f"  [red]{escape(event.host)}: {escape(task)}: {escape(event.detail)}[/]")
+
+    def gate_results(self, results: Sequence[GateResult], final: bool) -> None:
+        """Show the gates as they stand, and leave those that count behind."""
+        if not final:
+            waiting = [result for result in results if result.verdict is not Verdict.PASS]
+            text = f"{len(results) - len(waiting)} of {len(results)} gates pass"
+            if waiting:
+                text += f"; {waiting[0].verdict}: {waiting[0].reason}"
+            self._status.update(escape(text))
+            return
+        for result in results:
+            style = _STYLES[result.verdict]
+            self._console.print(f"           [{style}]{result.verdict:<12}[/] {escape(result.reason)}")
+
+    def message(self, text: str, level: Literal["info", "warning", "error"] = "info") -> None:
+        """Print a line."""
+        self._console.print(f"{time.strftime('%H:%M:%S')} [{_LEVELS[level]}]{escape(text)}[/]")

@@ -1,0 +1,23 @@
+"""Running a rollout for a command: progress, and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from rollout.cli.common import show
+from rollout.cli.progress import Progress
+from rollout.ledger import RolloutRecord
+from rollout.pipeline import Plan
+
+
+def carry_out(output: str, act: Callable[[Progress], RolloutRecord | Plan]) -> None:
+    """Run ``act`` with progress on standard error; print the plan or the outcome."""
+    from rollout.cli import tables
+
+    with Progress() as progress:
+        result = act(progress)
+    if isinstance(result, Plan):
+        show(output, result.as_dict(), lambda: tables.plan(result))
+    else:
+        show(output, asdict(result), lambda: tables.summary(result))

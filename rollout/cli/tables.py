@@ -1,0 +1,121 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rollout.checks.runner import CheckResult
+from rollout.ledger import RolloutRecord, State
+from rollout.pipeline import EnvironmentStatus, Plan
+
+_STATES = {
+    State.PROMOTED: "green",
+    State.RUNNING: "cyan",
+    State.ROLLING_BACK: "yellow",
+    State.ROLLED_BACK: "yellow",
+    State.ROLLBACK_FAILED: "bold red",
+}
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.header_style = "bold"
+    return table
+
+
+def age(seconds: float) -> str:
+    """A length of time for a person: two figures are enough."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def plan(planned: Plan) -> list[RenderableType]:
+    """What will be done, per host, and what would be done on anything but a pass."""
+    origin = f", from {planned.previous_build}" if planned.previous_build else ""
+    head = Text(f"{planned.kind} {planned.build} to {planned.env} as {planned.generation}{origin}", "bold")
+    table = _table("#", "step", "host", "what")
+    for step in planned.forward:
+        for position, (host, what) in enumerate(step.hosts.items()):
+            table.add_row(
+                str(step.index + 1) if not position else "", step.name if not position else "", host, what
+            )
+    back = _table("#", "step", "what", title="If anything but a pass comes out:")
+    for step in planned.backward:
+        back.add_row(str(step.index + 1), step.name, step.summary)
+    return [head, "", table, "", back]
+
+
+def status(entries: Iterable[EnvironmentStatus], now: float | None = None) -> RenderableType:
+    """One line a host."""
+    now = time.time() if now is None else now
+    table = _table("environment", "build", "for", "host", "serving", "sessions", "note")
+    for entry in entries:
+        for host, manager in entry.hosts.items():
+            serving = [g for g in (manager or {}).get("generations", []) if g["weight"]]
+            warm = [g for g in (manager or {}).get("generations", []) if not g["weight"] and g["workers"]]
+            notes = []
+            if entry.unfinished:
+                notes.append(f"#{entry.unfinished.number} {entry.unfinished.state}: rollout resume")
+            if manager is None and entry.current:
+                notes.append("not running")
+            notes += [f"{g['name']} warm" for g in warm]
+            table.add_row(
+                entry.environment,
+                entry.current.build if entry.current else "-",
+                age(now - (entry.current.ended or now)) if entry.current else "-",
+                host,
+                " ".join(f"{g['name']}={g['weight']}" for g in serving) or "-",
+                f"{manager['sessions']['attached']}/{manager['sessions']['live']}" if manager else "-",
+                ", ".join(notes),
+            )
+    return table
+
+
+def history(records: Iterable[RolloutRecord]) -> RenderableType:
+    """One line a rollout."""
+    table = _table("environment", "#", "when (UTC)", "what", "build", "outcome", "took", "why")
+    for record in records:
+        took = age(record.ended - record.started) if record.ended else "-"
+        table.add_row(
+            record.env,
+            str(record.number),
+            time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.started)),
+            record.kind,
+            record.build,
+            Text(record.state.value, _STATES[record.state]),
+            took,
+            record.reason[:100],
+        )
+    return table
+
+
+def summary(record: RolloutRecord) -> list[RenderableType]:
+    """The outcome of one rollout with what was measured."""
+    head = Text.assemble(
+        (f"{record.env}: {record.build} ", "bold"),
+        (record.state.value, _STATES[record.state]),
+        f" as {record.generation}",
+    )
+    table = _table()
+    table.show_header = False
+    for name, value in record.figures.items():
+        table.add_row(name.replace("_", " "), str(value))
+    return [head, table]
+
+
+def checks(results: Sequence[CheckResult]) -> list[RenderableType]:
+    """One line a check, and how many passed."""
+    table = _table("", "group", "check", "ms", "detail")
+    for result in results:
+        mark = Text("✓", "green") if result.ok else Text("✗", "bold red")
+        table.add_row(mark, result.group, result.name, f"{result.seconds * 1000:.0f}", result.detail[:110])
+    passed = sum(result.ok for result in results)
+    style = "green" if passed == len(results) else "bold red"
+    return [table, Text(f"{passed}/{len(results)} passed", style)]

@@ -1,0 +1,31 @@
+"""``rollout teardown``."""
+
+from __future__ import annotations
+
+import click
+
+from rollout.cli.common import read_config
+
+
+@click.command("teardown")
+@click.argument("environment")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def command(context: click.Context, environment: str, yes: bool) -> None:
+    """Stop and remove everything of an environment, its live sessions included. The ledger stays.
+
+    \b
+    Example:
+      rollout teardown dev
+    """
+    from rollout import pipeline
+    from rollout.cli.progress import Progress
+
+    config = read_config(context)
+    (entry,) = pipeline.status(config, environment)
+    live = sum(manager["sessions"]["live"] for manager in entry.hosts.values() if manager)
+    if not yes:
+        click.confirm(f"End {live} live sessions of {environment} and remove it?", abort=True, err=True)
+    with Progress() as progress:
+        pipeline.teardown(config, environment, observer=progress)
+    click.echo(f"{environment} is gone")
