@@ -11,6 +11,8 @@ import click
 
 from rollout.config import Config, load
 
+PIPED_WIDTH = 240
+
 output_option = click.option(
     "--output",
     type=click.Choice(["text", "json"]),
@@ -37,6 +39,8 @@ def show(output: str, data: Any, text: Callable[[], Any]) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(soft_wrap=True, width=PIPED_WIDTH)  # nobody's window: cut nothing off
     rendered = text()
     for part in rendered if isinstance(rendered, list) else [rendered]:
         console.print(part)

@@ -85,7 +85,7 @@ def run(
         if wrong:
             raise ChecksFailed(
                 f"loadtest on {name}: {summary.lost} bytes lost, {summary.doubled} doubled,"
-                f" {summary.twice} commands run twice, {summary.loops} loops, {summary.verified} bytes verified"
+                f" {summary.twice} commands run twice, {summary.loops} loops, {summary.verified} verified"
             )
 
     return data, verdicts, lines

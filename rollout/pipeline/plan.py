@@ -117,7 +117,8 @@ def make_plan(
     load = environment.load
     if load and old:
         ahead.add(Kind.LOAD, f"{load.users} load users take up work on {old}")
-    for position, step in enumerate(environment.canary):
+    # Without an earlier build there is nobody to be careful about, and nothing to compare with.
+    for position, step in enumerate(environment.canary if old else environment.canary[-1:]):
         live = {host.host: _live(host) for host in facts}
         ahead.add(
             Kind.SHIFT,

@@ -69,6 +69,7 @@ class Runner:
         self._record = record
         self._plan = Plan.from_dict(record.plan)
         self._load: LoadRun | None = None
+        self._load_finished = False
         self._shifted_at: float | None = None
         self._evidence: list[Evidence] = []
         self._journal = ledger.journal(record.id)
@@ -193,6 +194,23 @@ class Runner:
         self._load.wait_ready(LOAD_READY_SECONDS)
         return f"{settings.users} users in their shells"
 
+    def _finish_load(self) -> None:
+        """Have every load user verify its shell to the end, and record what they found."""
+        if self._load is None or self._load_finished:
+            return
+        self._load_finished = True
+        summary = self._load.stop()
+        self._ledger.add_figures(
+            self._record.id,
+            load_users=summary.users,
+            load_reconnections=summary.reconnections,
+            load_loops=summary.loops,
+            bytes_verified=summary.verified,
+            bytes_lost=summary.lost,
+            bytes_doubled=summary.doubled,
+            commands_twice=summary.twice,
+        )
+
     def _shift(self, weight: int) -> str:
         plan = self._plan
         if self._shifted_at is None:
@@ -219,7 +237,7 @@ class Runner:
             everybody = self._load.summary(since)
             on_new = self._load.summary(since, generation=self._plan.generation)
             found += from_load(everybody, on_new, window, self._plan.generation)
-            if not self._load.running:
+            if not self._load.running and not self._load_finished:
                 raise EngineError("the load run has ended by itself; its evidence is not complete")
         return found
 
@@ -269,11 +287,11 @@ class Runner:
     def _judge_all(self, step: Step) -> str:
         if self._environment.checks and not self._evidence:
             self._checks(self._environment.checks)  # a resume in between: evidence is not carried over
-        evidence = [*self._evidence, *self._observe()]
-        gates = self._gates("shift", "checks", "any")
         if self._environment.load is not None and self._load is None:
-            self._start_load()
-        results = evaluate_all(gates, evidence)
+            self._start_load()  # after a resume
+        self._finish_load()
+        evidence = [*self._evidence, *self._observe()]
+        results = evaluate_all(self._environment.gates, evidence)
         self._ledger.record_verdicts(self._record.id, step.name, results, evidence)
         self._observer.gate_results(results, True)
         if not results or worst(result.verdict for result in results) is not Verdict.PASS:
@@ -359,16 +377,7 @@ class Runner:
 
     def _record_incident(self) -> str:
         """Write down what happened, with the figures, where people will look for it."""
-        if self._load is not None:
-            summary = self._load.stop()
-            self._load = None
-            self._ledger.add_figures(
-                self._record.id,
-                loops=summary.loops,
-                bytes_lost=summary.lost,
-                bytes_doubled=summary.doubled,
-                commands_twice=summary.twice,
-            )
+        self._finish_load()
         self._record = self._ledger.rollout(self._record.id)
         path = self._runs / "incident.md"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -178,7 +178,7 @@ class Attacher:
             since=asyncio.get_running_loop().time(),
         )
         session.attach(attachment, start)
-        session.generation = peer.generation
+        session.generation = session.served_by = peer.generation
         peer.handles[attachment.handle] = session.id
         self._generations.get(peer.generation).attaches += 1
         return attachment

@@ -33,7 +33,7 @@ class Pace:
 class Tally:
     """What became of the sessions that were to move.
 
-    moved: served by the new generation, or had no viewer and belong to it now.
+    moved: came back to the new generation, or had no viewer and belong to it now.
     drained: ended by themselves meanwhile.
     severed: their connection was closed and nobody was back before the deadline.
     remaining: not reached before the deadline.
@@ -87,7 +87,8 @@ async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry
         for session in waiting:
             if not session.live:
                 tally.drained += 1
-            elif session.attachment is not None and session.attachment.peer.generation == target:
+            elif session.served_by == target:
+                # It came back, even if it did not stay: that is for the gates to judge.
                 tally.moved += 1
             else:
                 still.append(session)
@@ -125,5 +126,6 @@ def _release(session: Session, target: str, retry_after: float) -> bool:
     if attachment is None or attachment.peer.generation == target:
         return False
     attachment.planned_end = True
+    session.served_by = ""
     attachment.peer.send({"type": "move", "handle": attachment.handle, "retry_after": retry_after})
     return True

@@ -58,12 +58,15 @@ class Session:
     epoch: str
     origin: str
     generation: str
+    """The generation it belongs to: where its next connection is to be served."""
     created: float
     ring: Ring
     shell: Shell | None
     breaker: CircuitBreaker
     hold_seconds: float
     on_end: Callable[[Session], None]
+    served_by: str = ""
+    """The generation that served its last attach."""
     attachment: Attachment | None = None
     floor: int | None = None
     status: int | None = None

@@ -1,0 +1,1 @@
+"""``make demo``: a build promoted under live terminals, and a bad one taken back by itself."""
