@@ -1,0 +1,179 @@
+"""The HTTP application. Whatever is not listed as open needs the token."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from terminals.protocol import ids
+from terminals.web import security
+from terminals.web.assets import Assets
+from terminals.web.backend import Backend, BackendUnavailable, NoSuchSession
+from terminals.web.health import Readiness
+
+log = logging.getLogger("terminals.web")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+LISTENER_OF_THIS = "web"
+IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """What the HTTP service needs to know. ``listeners`` maps listener names to ports."""
+
+    token: bytes = field(repr=False)
+    generation: str
+    build: str
+    listeners: Mapping[str, int]
+
+    @property
+    def terminals(self) -> dict[str, int]:
+        """The listeners that speak the terminal protocol."""
+        return {name: port for name, port in self.listeners.items() if name != LISTENER_OF_THIS}
+
+
+def build_app(settings: WebSettings, backend: Backend, assets: Assets | None = None) -> web.Application:
+    """Put the application together.
+
+    Raises:
+        OSError: the package is incomplete.
+    """
+    site = _Site(settings, backend, assets or Assets.load())
+    app = web.Application(middlewares=[site.guard])
+    app.on_response_prepare.append(site.harden)
+    opened = [
+        web.get("/", site.page),
+        web.get("/static/{digest}/{name:.+}", site.asset),
+        web.get("/health/live", site.live),
+        web.get("/health/ready", site.ready),
+    ]
+    site.open_handlers = frozenset(route.handler for route in opened)
+    app.add_routes(opened)
+    app.add_routes(
+        [
+            web.get("/api/info", site.info),
+            web.get("/api/status", site.status),
+            web.get("/api/sessions", site.sessions),
+            web.delete("/api/sessions/{id}", site.kill),
+        ]
+    )
+    return app
+
+
+class _Site:
+    def __init__(self, settings: WebSettings, backend: Backend, assets: Assets) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._assets = assets
+        self._readiness: Readiness | None = None
+        self.open_handlers: frozenset[Any] = frozenset()
+
+    # --- around every request ---------------------------------------------------------
+
+    @web.middleware
+    async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let through what is open or carries the token; errors become one JSON line."""
+        # By handler, not by path: no spelling of a path gets around it, and what does not
+        # exist looks the same as what is closed.
+        if request.match_info.handler not in self.open_handlers and not security.authorized(
+            request.headers.get("Authorization"), self._settings.token
+        ):
+            return _error(401, "unauthorized", {"WWW-Authenticate": security.CHALLENGE})
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            return _error(error.status, error.reason.lower(), allow)
+        except BackendUnavailable as error:
+            log.warning("%s %s: %s", request.method, request.path, error)
+            return _error(503, "the session manager does not answer")
+
+    async def harden(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Add the headers that every answer has."""
+        response.headers.update(security.HEADERS)
+        response.headers.setdefault("Content-Security-Policy", security.API_POLICY)
+        response.headers.setdefault("Cache-Control", "no-store")
+
+    # --- open ---------------------------------------------------------------------------
+
+    async def live(self, request: web.Request) -> web.Response:
+        """This process answers."""
+        return web.json_response({"status": "ok"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """The session manager answers, too."""
+        if self._readiness is None:
+            self._readiness = Readiness(self._backend, asyncio.get_running_loop().time)
+        if await self._readiness.ready():
+            return web.json_response({"status": "ok"})
+        return web.json_response({"status": "unavailable"}, status=503)
+
+    async def page(self, request: web.Request) -> web.Response:
+        """The page. It holds no data; its script asks for the token."""
+        policy = security.page_policy(
+            request.headers.get("Host", ""), self._settings.terminals.values(), self._assets.script_hashes
+        )
+        return web.Response(
+            body=self._assets.page,
+            content_type="text/html",
+            charset="utf-8",
+            headers={"Content-Security-Policy": policy},
+        )
+
+    async def asset(self, request: web.Request) -> web.Response:
+        """A file of the page."""
+        known = self._assets.files.get(request.match_info["name"])
+        if known is None or request.match_info["digest"] != self._assets.digest:
+            response = _error(404, "not found")
+            response.force_close()
+            return response
+        kind, content = known
+        response = web.Response(
+            body=content, content_type=kind, charset="utf-8", headers={"Cache-Control": IMMUTABLE}
+        )
+        if len(content) > 1024:
+            response.enable_compression()
+        return response
+
+    # --- behind the token ---------------------------------------------------------------
+
+    async def info(self, request: web.Request) -> web.Response:
+        """Who answers, and where the terminals are."""
+        settings = self._settings
+        return web.json_response(
+            {
+                "build": settings.build,
+                "generation": settings.generation,
+                "listeners": settings.terminals,
+            }
+        )
+
+    async def status(self, request: web.Request) -> web.Response:
+        """Generations and their weights, counts of sessions."""
+        return web.json_response(await self._backend.status())
+
+    async def sessions(self, request: web.Request) -> web.Response:
+        """Every session."""
+        return web.json_response({"sessions": await self._backend.sessions()})
+
+    async def kill(self, request: web.Request) -> web.Response:
+        """End a session."""
+        session = request.match_info["id"]
+        if not ids.is_canonical(session):
+            return _error(400, "not a session id")
+        try:
+            await self._backend.kill(session)
+        except NoSuchSession as error:
+            return _error(404, str(error))
+        log.info("%s ended by request of %s", session, request.remote)
+        return web.json_response({"ended": session})
+
+
+def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": text}, status=status, headers=headers)

@@ -1,0 +1,81 @@
+"""What the HTTP service asks of the session manager."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any, Protocol
+
+from terminals.control.channel import ControlError, admin
+
+ANSWER_SECONDS = 5.0
+
+
+class BackendError(Exception):
+    """The session manager refused. The text is one line."""
+
+
+class BackendUnavailable(BackendError):
+    """The session manager is not there, or does not answer."""
+
+
+class NoSuchSession(BackendError):
+    """There is no session of that id."""
+
+
+class Backend(Protocol):
+    """The session manager, as the HTTP service sees it."""
+
+    async def status(self) -> dict[str, Any]:
+        """Manager, generations, session counts and listener ports.
+
+        Raises:
+            BackendUnavailable: it does not answer.
+        """
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        """Every session, the oldest first.
+
+        Raises:
+            BackendUnavailable: it does not answer.
+        """
+
+    async def kill(self, session: str) -> None:
+        """Hang up the shell of a session, by its canonical id.
+
+        Raises:
+            NoSuchSession: there is none of that id.
+            BackendUnavailable: it does not answer.
+        """
+
+
+class ManagerBackend:
+    """A :class:`Backend` over the manager's control socket, one short connection a question."""
+
+    def __init__(self, path: str) -> None:
+        """``path`` is the control socket."""
+        self._path = path
+
+    async def status(self) -> dict[str, Any]:
+        """See :class:`Backend`."""
+        return await self._ask("status")
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        """See :class:`Backend`."""
+        items: list[dict[str, Any]] = (await self._ask("sessions"))["items"]
+        return items
+
+    async def kill(self, session: str) -> None:
+        """See :class:`Backend`."""
+        if all(entry["id"] != session for entry in await self.sessions()):
+            raise NoSuchSession(f"no session {session!r}")
+        await self._ask("kill", session=session)
+
+    async def _ask(self, command: str, **fields: Any) -> dict[str, Any]:
+        # Blocking and in a thread: a list of sessions comes in several packets, and a manager
+        # that hangs must not hang the health checks with it.
+        ask = partial(admin, self._path, command, timeout=ANSWER_SECONDS, **fields)
+        try:
+            return await asyncio.to_thread(ask)
+        except (ControlError, OSError) as error:
+            raise BackendUnavailable(str(error)) from None

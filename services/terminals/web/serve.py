@@ -1,0 +1,131 @@
+"""The web process: serves the connections that the session manager passes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from terminals.control.channel import ManagerLink
+from terminals.web.app import WebSettings, build_app
+from terminals.web.backend import ManagerBackend
+
+log = logging.getLogger("terminals.web")
+
+LEAVE_SECONDS = 3.0
+
+
+class Adopted(asyncio.Protocol):
+    """An adopted connection: aiohttp's protocol, and word when it has ended."""
+
+    def __init__(self, handler: RequestHandler, ended: Callable[[], None]) -> None:
+        self._handler = handler
+        self._ended = ended
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pass on."""
+        self._handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on."""
+        self._handler.data_received(data)
+
+    def eof_received(self) -> None:
+        """Pass on."""
+        self._handler.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass on."""
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on."""
+        self._handler.resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Pass on, and say so."""
+        self._handler.connection_lost(exc)
+        self._ended()
+
+
+async def adopt(
+    runner: web.BaseRunner, conn: socket.socket, ended: Callable[[], None] = lambda: None
+) -> None:
+    """Serve an already accepted connection with the server of ``runner``.
+
+    ``conn`` belongs to the server from here on. ``ended`` is called once it is closed.
+
+    Raises:
+        RuntimeError: ``runner`` has not been set up.
+    """
+    server = runner.server
+    if server is None:
+        raise RuntimeError("the runner has not been set up")
+    conn.setblocking(False)
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: Adopted(server(), ended), conn)
+    except OSError as error:
+        log.info("a passed connection was gone already: %s", error)
+        conn.close()
+        ended()
+
+
+async def run_web(socket_path: str, *, generation: str, build: str, token: bytes) -> None:
+    """Serve the connections that the manager passes, until told to stop or the manager is gone.
+
+    Raises:
+        ControlError: no manager at ``socket_path``, or it refuses this process.
+        ConnectionResetError: the manager has gone away.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    tasks: set[asyncio.Task[None]] = set()
+    waiting: list[socket.socket] = []
+    runner: web.AppRunner | None = None
+
+    def serve(conn: socket.socket) -> None:
+        if runner is None:
+            waiting.append(conn)
+            return
+        task = asyncio.ensure_future(adopt(runner, conn, lambda: link.send({"type": "closed"})))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def packet(message: dict[str, Any], fds: list[int]) -> None:
+        if message["type"] == "conn" and len(fds) == 1:
+            serve(socket.socket(fileno=fds.pop()))
+        elif message["type"] == "quit":
+            stop.set()
+        for fd in fds:
+            os.close(fd)
+
+    link = ManagerLink(packet)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await link.connect(socket_path, role="web", generation=generation, build=build)
+    settings = WebSettings(token, generation, build, link.welcome["listeners"])
+    ready = web.AppRunner(
+        build_app(settings, ManagerBackend(socket_path)), access_log=None, shutdown_timeout=LEAVE_SECONDS
+    )
+    await ready.setup()
+    runner = ready
+    for conn in waiting:
+        serve(conn)
+    log.info("serving for generation %s, build %s", generation, build)
+    waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(link.closed.wait())]
+    await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    for waiter in waiters:
+        waiter.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
+    await ready.cleanup()
+    link.close()
+    if not stop.is_set():
+        raise ConnectionResetError("the session manager has gone away")

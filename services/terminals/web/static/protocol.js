@@ -1,0 +1,57 @@
+// Frames of the WebSocket protocol, version 1: JSON text frames with a `type`, and binary frames
+// of u8 type, u32 channel, u64 sequence number (big endian) and payload.
+
+export const VERSION = 1;
+export const DATA = 1;
+export const ACK = 2;
+export const HEADER = 13;
+export const MAX_INPUT = 1 << 14; // bytes in one DATA frame of ours
+export const CLOSE = { restart: 1012, unauthorized: 4401, takenOver: 4409, breakerOpen: 4429 };
+
+export class BadFrame extends Error {}
+
+export function encodeBinary(type, channel, seq, payload = new Uint8Array()) {
+  const frame = new Uint8Array(HEADER + payload.length);
+  const view = new DataView(frame.buffer);
+  view.setUint8(0, type);
+  view.setUint32(1, channel);
+  view.setBigUint64(5, BigInt(seq));
+  frame.set(payload, HEADER);
+  return frame;
+}
+
+/** Read a binary frame from an ArrayBuffer. */
+export function decodeBinary(buffer) {
+  if (buffer.byteLength < HEADER) throw new BadFrame(`a binary frame of ${buffer.byteLength} bytes`);
+  const view = new DataView(buffer);
+  const type = view.getUint8(0);
+  const seq = Number(view.getBigUint64(5));
+  if (type !== DATA && type !== ACK) throw new BadFrame(`unknown binary frame type ${type}`);
+  if (!Number.isSafeInteger(seq)) throw new BadFrame("sequence number out of range");
+  if (type === ACK && buffer.byteLength !== HEADER) throw new BadFrame("an ACK has no payload");
+  return { type, channel: view.getUint32(1), seq, payload: new Uint8Array(buffer, HEADER) };
+}
+
+export function encodeText(type, fields = {}) {
+  return JSON.stringify({ type, ...fields });
+}
+
+export function decodeText(text) {
+  let message;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    throw new BadFrame("not JSON");
+  }
+  if (typeof message !== "object" || message === null || typeof message.type !== "string") {
+    throw new BadFrame("a text frame is a JSON object with a string 'type'");
+  }
+  return message;
+}
+
+/** The ms within which a server that closes with *service restart* wants us back. */
+export function retryWindow(reason, otherwise) {
+  const match = /retry-after=([0-9.]{1,8})/.exec(reason);
+  const seconds = match ? Number(match[1]) : NaN;
+  return Number.isFinite(seconds) ? Math.min(seconds, 60) * 1000 : otherwise;
+}

@@ -1,0 +1,131 @@
+// Backoff, circuit breaker and exactly-once streams: the rules of `terminals.protocol`, which
+// the servers and the Python client follow too. No I/O, no clock, no randomness of their own.
+
+export const STABLE_AFTER = 2000; // ms an attach has to live before its loss stops counting
+export const LOOP_THRESHOLD = 3;
+
+/** Exponential backoff with full jitter. Times in ms; `random` returns [0, 1). */
+export class Backoff {
+  constructor({ base = 250, cap = 30000, random = Math.random } = {}) {
+    Object.assign(this, { base, cap, random });
+  }
+
+  ceiling(attempt) {
+    return Math.min(this.cap, this.base * 2 ** Math.min(attempt, 64));
+  }
+
+  delay(attempt) {
+    return this.random() * this.ceiling(attempt);
+  }
+}
+
+/** Closed, open, half-open. The caller passes the time in (ms). */
+export class CircuitBreaker {
+  constructor({ threshold = LOOP_THRESHOLD, cooldown = 5000, maxCooldown = 60000 } = {}) {
+    Object.assign(this, { threshold, cooldown, maxCooldown });
+    this.state = "closed";
+    this.opened = 0;
+    this.failures = 0;
+    this.retryAt = 0;
+    this.wait = 0;
+  }
+
+  /** Whether an attempt may start now. In half-open only the first caller gets true. */
+  allow(now) {
+    if (this.state === "open" && now >= this.retryAt) {
+      this.state = "half-open";
+      return true;
+    }
+    return this.state === "closed";
+  }
+
+  retryAfter(now) {
+    return this.state === "open" ? Math.max(0, this.retryAt - now) : 0;
+  }
+
+  success() {
+    this.state = "closed";
+    this.failures = 0;
+    this.wait = 0;
+  }
+
+  /** Returns whether this failure opened a closed breaker. */
+  failure(now) {
+    if (this.state === "half-open") {
+      this.#open(now, Math.min(this.maxCooldown, this.wait * 2));
+      return false;
+    }
+    if (this.state === "open") return false;
+    this.failures += 1;
+    if (this.failures < this.threshold) return false;
+    this.opened += 1;
+    this.#open(now, this.cooldown);
+    return true;
+  }
+
+  /** A person asks for a trial at once. */
+  trialNow(now) {
+    if (this.state === "open") this.retryAt = now;
+  }
+
+  #open(now, wait) {
+    this.state = "open";
+    this.wait = wait;
+    this.retryAt = now + wait;
+  }
+}
+
+/** Bytes were lost in between: going on would corrupt the stream. */
+export class SequenceGap extends Error {
+  constructor(expected, got) {
+    super(`expected byte ${expected}, got byte ${got}`);
+  }
+}
+
+/** Receiving end of a byte stream; `received` is the offset of the next new byte. */
+export class Receiver {
+  received = 0;
+
+  /** The part of `data` (first byte at offset `seq`) that is new. */
+  accept(seq, data) {
+    if (seq > this.received) throw new SequenceGap(this.received, seq);
+    const known = this.received - seq;
+    if (known >= data.length) return data.subarray(data.length);
+    this.received = seq + data.length;
+    return data.subarray(known);
+  }
+}
+
+/** Sending end of a byte stream: holds every byte until the receiver has it. */
+export class Sender {
+  constructor({ limit = 1 << 20, acked = 0, pending = new Uint8Array() } = {}) {
+    Object.assign(this, { limit, acked, pending });
+  }
+
+  get end() {
+    return this.acked + this.pending.length;
+  }
+
+  push(data) {
+    if (data.length + this.pending.length > this.limit) {
+      throw new RangeError(`${this.pending.length} bytes are not acknowledged yet`);
+    }
+    const joined = new Uint8Array(this.pending.length + data.length);
+    joined.set(this.pending);
+    joined.set(data, this.pending.length);
+    this.pending = joined;
+  }
+
+  ack(seq) {
+    if (seq > this.end) throw new SequenceGap(this.end, seq);
+    if (seq > this.acked) {
+      this.pending = this.pending.slice(seq - this.acked);
+      this.acked = seq;
+    }
+  }
+
+  /** At most `count` pending bytes from offset `seq` on. */
+  from(seq, count) {
+    return this.pending.subarray(seq - this.acked, seq - this.acked + count);
+  }
+}

@@ -1,0 +1,62 @@
+"""The web service: what is open, what is not, and what an answer gives away."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import pytest
+from terminals.web.assets import STATIC
+
+from rollout.checks import Target
+from tests.integration.test_checks import front_door
+from tests.support.stack import TOKEN, Stack, until
+
+
+@pytest.fixture
+def target(stack: Stack) -> Target:
+    stack.start("web", "g1")
+    until(lambda: stack.generation("g1").get("web"), "web ready")
+    return front_door(stack)
+
+
+def test_health_is_open_and_says_nothing_but_its_status(target):
+    for path in ("/health/live", "/health/ready"):
+        assert target.http(path) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/api/sessions", "/api/info", "/api/nothing", "/nothing"])
+@pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", TOKEN[:-1]])
+def test_everything_else_needs_the_token(target, path, token):
+    status, body = target.http(path, token=token)
+    assert (status, body) == (401, {"error": "unauthorized"})
+
+
+def test_with_the_token_the_api_answers(target, stack):
+    with target.terminal() as terminal:
+        sessions = target.http("/api/sessions", token=TOKEN)[1]["sessions"]
+        assert [entry["id"] for entry in sessions] == [terminal.session]
+    assert target.http("/api/info", token=TOKEN)[1]["generation"] == "g1"
+    assert target.http("/api/status", token=TOKEN)[1]["generations"][0]["weight"] == 100
+    assert target.http("/api/nothing", token=TOKEN)[0] == 404
+
+
+def test_a_session_can_be_ended_with_the_token_only(target, stack):
+    terminal = target.terminal()
+    terminal.open()
+    path = f"/api/sessions/{terminal.session}"
+    assert target.http(path, method="DELETE")[0] == 401
+    assert stack.status()["sessions"]["live"] == 1
+    assert target.http(path, method="DELETE", token=TOKEN)[0] == 200
+    until(lambda: stack.status()["sessions"]["live"] == 0, "the shell ending")
+    assert target.http("/api/sessions/garbage", method="DELETE", token=TOKEN)[0] == 400
+
+
+def test_vendored_files_are_those_that_were_reviewed():
+    vendor = STATIC / "vendor"
+    listed = dict(
+        re.findall(r"`([\w.-]+\.(?:mjs|css))`.*?`([0-9a-f]{64})`", (vendor / "README.md").read_text())
+    )
+    assert set(listed) == {path.name for path in vendor.iterdir() if path.suffix in (".mjs", ".css")}
+    for name, digest in listed.items():
+        assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest
