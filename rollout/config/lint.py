@@ -36,7 +36,7 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _addresses(config)
     for environment in config.environments.values():
         place: Place = ("environments", environment.name)
-        for found in (*_canary(environment), *_times(environment), *_load(environment), *_gates(environment)):
+        for found in (*_canary(environment), *_times(environment), *_gates(environment)):
             yield Problem((*place, *found.place), found.text)
 
 
@@ -130,18 +130,6 @@ def _times(environment: Environment) -> Iterator[Problem]:
         yield Problem(("checks",), "a suite is named twice; remove one")
 
 
-def _load(environment: Environment) -> Iterator[Problem]:
-    load = environment.load
-    if load is None:
-        return
-    if load.cut_every <= STABLE_AFTER:
-        yield Problem(
-            ("load", "cut_every"),
-            f"users would be cut within {format_duration(STABLE_AFTER)} of attaching, which counts as a "
-            f"reconnection loop; use more than {format_duration(STABLE_AFTER)}",
-        )
-
-
 def _gates(environment: Environment) -> Iterator[Problem]:
     names = Counter(gate.name for gate in environment.gates)
     for index, gate in enumerate(environment.gates):
@@ -200,7 +188,7 @@ def _reachable(environment: Environment, gate: Gate, place: Place) -> Iterator[P
     # One-sided exact bound with no failure at all: threshold <= alpha ** (1/n).
     needed = math.ceil(math.log(1 - gate.confidence) / math.log(gate.threshold))
     window = max(environment.max_hold, environment.canary[-1].hold)
-    likely = load.users * window / load.cut_every if load.cut_every else math.inf
+    likely = load.users * window / _between_cuts(load.cut_every)
     if likely < needed:
         yield Problem(
             (*place, "threshold"),
@@ -208,3 +196,9 @@ def _reachable(environment: Environment, gate: Gate, place: Place) -> Iterator[P
             f"failure, and {load.users} users make about {likely:.0f} in max_hold; "
             "raise load.users or max_hold",
         )
+
+
+def _between_cuts(cut_every: float) -> float:
+    """Mean seconds between the cuts of one user, who is never cut before a connection counts as stable."""
+    settle = STABLE_AFTER * 1.25
+    return settle + cut_every * math.exp(-settle / cut_every) if cut_every else math.inf
