@@ -30,7 +30,7 @@ _ALL = (
     Metric("smoke.pass_ratio", "ratio", "share", "checks", "higher", "smoke checks that passed"),
     Metric("load.success_rate", "rate", "share", "load", "higher", "connects and commands that succeeded"),
     Metric("load.reconnect_rate", "rate", "share", "load", "higher", "reconnections that came back"),
-    Metric("load.connect_ms", "samples", "ms", "load", "lower", "time of an attempt to connect to its attach"),
+    Metric("load.connect_ms", "samples", "ms", "load", "lower", "time of a connection attempt to its attach"),
     Metric(
         "load.reconnect_ms", "samples", "ms", "load", "lower", "time from a lost connection to its attach"
     ),
