@@ -28,8 +28,8 @@ def collect(config: Config, env: str, number: int | None = None) -> dict[str, An
         records = ledger.rollouts(env)
         record = next((entry for entry in records if number in (None, entry.number)), None)
         if record is None:
-            which = f"#{number}" if number is not None else ""
-            raise Refused(f"{env} has no rollout {which}; look at: rollout history {env}")
+            which = f"rollout #{number}" if number is not None else "rollout yet"
+            raise Refused(f"{env} has no {which}; look at: rollout history {env}")
         return {
             "rollout": asdict(record),
             "decision": _DECISIONS.get(record.state, "undecided: unfinished"),

@@ -114,3 +114,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
         sys.exit(ExitCode.DONE)
+    except OSError as error:
+        # A full disk, a folder that may not be written: not our bug, and not worth a traceback.
+        click.echo(f"rollout: {error}", err=True)
+        sys.exit(ExitCode.INTERNAL)

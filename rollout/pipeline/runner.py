@@ -38,6 +38,12 @@ POLL = 1.0
 SUITES = {"validate": validate, "smoke": smoke}
 
 
+_CAUSES: dict[str, type[RolloutError]] = {
+    kind.__name__: kind for kind in (GateFailed, GateInconclusive, EngineError, Interrupted)
+}
+"""What a rollback may be the answer to; a resumed one ends with the exit code of its cause."""
+
+
 class NotPassed(Exception):
     """The verdict is not a pass. Carries what the gates said."""
 
@@ -90,8 +96,8 @@ class Runner:
         try:
             if self._record.state is State.RUNNING:
                 return self._forward()
-            cause: RolloutError = GateFailed(self._record.reason)
-            return self._back(cause, verdict_at=None)
+            kind = _CAUSES.get(str(self._record.figures.get("cause")), GateFailed)
+            return self._back(kind(self._record.reason), verdict_at=None)
         finally:
             if self._load is not None:
                 self._load.stop()
@@ -245,24 +251,31 @@ class Runner:
         return [gate for gate in self._environment.gates if gate.on in when]
 
     def _watch(self, step: Step) -> str:
-        gates = self._gates("shift", "any")
+        started = time.monotonic()
+        results, evidence = self._watch_gates(self._gates("shift", "any"), float(step.params["hold"]))
+        self._ledger.record_verdicts(self._record.id, step.name, results, evidence)
+        self._observer.gate_results(results, True)
+        if results and worst(result.verdict for result in results) is not Verdict.PASS:
+            raise NotPassed(results)
+        return f"{len(results)} gates passed after {time.monotonic() - started:.0f} s"
+
+    def _watch_gates(self, gates: Sequence[Gate], hold: float) -> tuple[list[GateResult], list[Evidence]]:
+        """Judge ``gates`` each second for ``hold`` seconds.
+
+        A fail ends it at once; without a pass it goes on for ``max_hold``, for more evidence.
+        """
         if self._environment.load is not None and self._load is None:
             self._start_load()  # after a resume
         started = time.monotonic()
-        hold = float(step.params["hold"])
         limit = max(hold, self._environment.max_hold)
         while True:
             evidence = self._observe()
             results = evaluate_all(gates, evidence)
             verdict = worst(result.verdict for result in results) if results else Verdict.PASS
             elapsed = time.monotonic() - started
-            over = elapsed >= hold and verdict is Verdict.PASS
-            if over or verdict in (Verdict.FAIL, Verdict.ERROR) or elapsed >= limit:
-                self._ledger.record_verdicts(self._record.id, step.name, results, evidence)
-                self._observer.gate_results(results, True)
-                if not over:
-                    raise NotPassed(results)
-                return f"{len(results)} gates passed after {elapsed:.0f} s"
+            passed = elapsed >= hold and verdict is Verdict.PASS
+            if passed or verdict in (Verdict.FAIL, Verdict.ERROR) or elapsed >= limit:
+                return results, evidence
             self._observer.gate_results(results, False)
             self._lease.check()
             time.sleep(POLL)
@@ -288,7 +301,8 @@ class Runner:
         if self._environment.checks and not self._evidence:
             self._checks(self._environment.checks)  # a resume in between: evidence is not carried over
         if self._environment.load is not None and self._load is None:
-            self._start_load()  # after a resume
+            # After a resume in between the load's evidence is gone: collect it anew, as long as a watch.
+            self._watch_gates(self._gates("shift", "any"), self._environment.canary[-1].hold)
         self._finish_load()
         evidence = [*self._evidence, *self._observe()]
         results = evaluate_all(self._environment.gates, evidence)
@@ -303,6 +317,7 @@ class Runner:
     def _back(self, cause: RolloutError, *, verdict_at: float | None) -> RolloutRecord:
         reason = cause.message
         if self._record.state is not State.ROLLING_BACK:
+            self._ledger.add_figures(self._record.id, cause=type(cause).__name__)
             self._record = self._ledger.transition(self._record.id, State.ROLLING_BACK, reason=reason)
             self._observer.message(f"rolling back: {reason}", "error")
         if verdict_at is None:
