@@ -1,304 +1,269 @@
-// The page: sign-in, the bar of tabs, shortcuts. Exports `start`, called by the loader.
+// The page: tabs of terminals, their state, and the list of sessions.
 
-import { call, Unauthorized } from "./api.js";
-import { Dashboard } from "./dashboard.js";
-import { byId, confirmEnd, h, short, title, toast } from "./dom.js";
-import { buildKeys, showControl } from "./keys.js";
-import * as store from "./store.js";
-import { TerminalTab } from "./tab.js";
+import { FitAddon } from "./vendor/addon-fit.mjs";
+import { Terminal } from "./vendor/xterm.mjs";
+import { Connection } from "./connection.js";
 
-const TICK_MS = 100;
-const RETRY_MS = 2000;
+const TOKEN = "terminals.token";
+const TABS = "terminals.tabs";
+const REFRESH_MS = 3000;
+const NAMES = { system: "shell", claude: "assistant" };
 
-const tabs = []; // {terminal, button, item}
-let active = null; // a terminal; null is the page of sessions
+const $ = (id) => document.getElementById(id);
+const tabs = [];
+let chosen = null;
 let info = null;
-let dashboard = null;
-let announced = "";
 
-export async function start() {
-  byId("signin").addEventListener("submit", signIn);
-  byId("signout").onclick = signOut;
-  byId("tab-sessions").onclick = () => select(null);
-  byId("tabs").addEventListener("keydown", walkTabs);
-  window.addEventListener("keydown", shortcut, true);
-  window.addEventListener("pagehide", () => info && save(true));
-  window.addEventListener("pageshow", (event) => event.persisted && location.reload());
-  window.addEventListener("online", probe);
-  document.addEventListener("visibilitychange", () => !document.hidden && probe());
-  setInterval(tick, TICK_MS);
-  dashboard = new Dashboard({
-    opened: (session) => tabs.some(({ terminal }) => terminal.session === session && alive(terminal)),
-    onOpen: openSession,
-    onUnauthorized: unauthorized,
-  });
-  buildKeys(() => active);
-  if (store.token()) await enter();
-  else askToken("");
+const element = (name, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+};
+
+async function api(path, options = {}) {
+  const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN)}` };
+  const response = await fetch(`/api/${path}`, { ...options, headers });
+  if (response.status === 401) throw new Error("unauthorized");
+  if (!response.ok) throw new Error((await response.json()).error);
+  return response.json();
 }
 
-// --- signing in -------------------------------------------------------------------------
+/** One tab: a terminal on the screen and the connection that feeds it. */
+class Tab {
+  constructor({ profile, session = null, epoch = null, client = crypto.randomUUID().slice(0, 18) }) {
+    Object.assign(this, { profile, session, epoch, client, state: { kind: "connecting" } });
+    this.term = new Terminal({
+      fontFamily: "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
+      fontSize: 14,
+      scrollback: 10000,
+      cursorBlink: true,
+      theme: { background: "#0e1116", foreground: "#d7dde5", cursor: "#6cc7a1", selectionBackground: "#2d4a63" },
+    });
+    this.fit = new FitAddon();
+    this.term.loadAddon(this.fit);
+    this.screen = element("div", { className: "screen" });
+    $("screens").append(this.screen);
+    this.term.open(this.screen);
+    this.button = element("button", { role: "tab", onclick: () => choose(this) });
+    this.closer = element("button", { textContent: "×", title: "Close the tab; the session keeps running" });
+    this.closer.onclick = () => this.close();
+    this.handle = element("div", { className: "tab" }, element("span", { className: "dot" }), this.button, this.closer);
+    $("tabs").append(this.handle);
+    this.fit.fit();
+    this.connection = new Connection({
+      url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.hostname}:${info.listeners[profile]}/`,
+      token: sessionStorage.getItem(TOKEN),
+      client,
+      session,
+      resume: epoch === null ? null : { epoch },
+      size: { cols: this.term.cols, rows: this.term.rows },
+      handlers: {
+        onAttached: (fields, fresh) => this.#attached(fields, fresh),
+        onOutput: (data, end) => this.term.write(data, () => this.connection.consumed(end)),
+        onState: (state) => this.#become(state),
+        onPong: () => this === chosen && facts(),
+      },
+    });
+    const encoder = new TextEncoder();
+    this.term.onData((text) => this.#type(encoder.encode(text)));
+    this.term.onBinary((text) => this.#type(Uint8Array.from(text, (c) => c.charCodeAt(0))));
+    this.term.onResize(({ cols, rows }) => this.connection.resize(cols, rows));
+    this.connection.open();
+  }
 
-function askToken(error) {
-  byId("boot").hidden = true;
-  byId("app").hidden = true;
-  byId("signin").hidden = false;
-  byId("signin-error").textContent = error;
-  byId("token").value = "";
-  byId("token").focus();
+  close() {
+    this.connection.close();
+    this.term.dispose();
+    this.screen.remove();
+    this.handle.remove();
+    tabs.splice(tabs.indexOf(this), 1);
+    remember();
+    if (this === chosen) tabs.length ? choose(tabs.at(-1)) : add({ profile: "system" });
+  }
+
+  #type(data) {
+    try {
+      this.connection.send(data);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.#become({ ...this.state, reason: "Too much is typed ahead; the last of it was not taken." });
+    }
+  }
+
+  #attached(fields, fresh) {
+    this.session = fields.session;
+    this.epoch = fields.epoch;
+    if (fields.skipped && !fresh) {
+      this.term.write(`\r\n\x1b[7m[${fields.skipped} bytes were printed while nobody was here]\x1b[0m\r\n`);
+    }
+    remember();
+  }
+
+  #become(state) {
+    this.state = state;
+    this.handle.dataset.kind = state.kind;
+    this.button.textContent = `${NAMES[this.profile]} ${tabs.indexOf(this) + 1 || tabs.length + 1}`;
+    if (state.kind === "unauthorized") return signIn("The token was not accepted.");
+    if (state.kind === "refused" && state.code === "unknown-session") {
+      this.epoch = null;
+      this.session = null;
+      remember();
+    }
+    if (this === chosen) show();
+  }
 }
 
-async function signIn(event) {
-  event.preventDefault();
-  const token = byId("token").value.trim();
-  const button = event.submitter ?? byId("signin").querySelector("button");
-  button.disabled = true;
+function describe(state) {
+  const seconds = Math.max(0, (state.retryAt ?? 0) - performance.now()) / 1000;
+  switch (state.kind) {
+    case "connected": return "Connected";
+    case "connecting": return state.again ? "Reconnecting…" : "Connecting…";
+    case "waiting": return `${state.reason} Reconnecting in ${seconds.toFixed(1)} s`;
+    case "breaker": return `${state.reason} It failed several times; the next try is in ${seconds.toFixed(0)} s`;
+    case "ended": return `The shell has ended with status ${state.status}`;
+    case "taken-over": return "This session is open in another window now";
+    case "refused": return state.reason;
+    default: return "";
+  }
+}
+
+function show() {
+  if (!chosen) return;
+  const { state } = chosen;
+  $("state").textContent = describe(state);
+  $("state").dataset.kind = state.kind;
+  const again = { waiting: "Try now", breaker: "Try now", "taken-over": "Take it back", ended: "New shell", refused: "New shell" };
+  $("retry").hidden = !(state.kind in again);
+  $("retry").textContent = again[state.kind] ?? "";
+  facts();
+}
+
+function facts() {
+  const { connection } = chosen;
+  const attached = connection.attached;
+  const latency = connection.latency === null ? "" : ` · ${connection.latency.toFixed(0)} ms`;
+  $("facts").textContent = attached ? `${attached.session} · ${attached.generation} · build ${attached.build}${latency}` : "";
+}
+
+function retry() {
+  const { state, connection, profile } = chosen;
+  if (state.kind === "waiting" || state.kind === "breaker") connection.retryNow();
+  else if (state.kind === "taken-over") connection.open();
+  else {
+    const old = chosen;
+    add({ profile });
+    old.close();
+  }
+}
+
+function choose(tab) {
+  chosen = tab;
+  for (const other of tabs) {
+    other.screen.hidden = other !== tab;
+    other.handle.toggleAttribute("data-chosen", other === tab);
+    other.button.setAttribute("aria-selected", String(other === tab));
+  }
+  tab.fit.fit();
+  tab.term.focus();
+  show();
+}
+
+function add(options) {
+  const tab = new Tab(options);
+  tabs.push(tab);
+  choose(tab);
+  remember();
+}
+
+/** What a reload of this browser tab needs to find its sessions again. */
+function remember() {
+  const kept = tabs.map(({ profile, session, epoch }) => ({ profile, session, epoch }));
+  sessionStorage.setItem(TABS, JSON.stringify(kept));
+}
+
+async function listSessions() {
+  const panel = $("sessions");
+  if (panel.hidden) return;
+  let sessions;
   try {
-    await call("/api/info", { as: token });
-    store.setToken(token);
-    await enter();
+    ({ sessions } = await api("sessions"));
   } catch (error) {
-    askToken(error.message);
-  } finally {
-    button.disabled = false;
+    if (error.message === "unauthorized") signIn("The token was not accepted.");
+    else panel.replaceChildren(element("p", { textContent: `The list is not available: ${error.message}` }));
+    return;
   }
+  const head = ["Session", "Kind", "Age", "Viewer", "Generation", ""].map((text, at) =>
+    element("th", { textContent: text, className: at === 4 ? "wide" : "" }));
+  const rows = sessions.filter((entry) => entry.live).map((entry) => {
+    const minutes = (Date.now() / 1000 - entry.created) / 60;
+    const open = element("button", { textContent: "Open" });
+    open.onclick = () => {
+      panel.hidden = true;
+      const known = tabs.find((tab) => tab.session === entry.id);
+      known ? choose(known) : add({ profile: entry.profile, session: entry.id });
+    };
+    return element("tr", {},
+      element("td", { className: "id", textContent: entry.id }),
+      element("td", { textContent: NAMES[entry.profile] ?? entry.profile }),
+      element("td", { textContent: minutes < 60 ? `${minutes.toFixed(0)} min` : `${(minutes / 60).toFixed(1)} h` }),
+      element("td", { textContent: entry.attached ? "yes" : "no" }),
+      element("td", { className: "wide", textContent: entry.generation }),
+      element("td", {}, open));
+  });
+  panel.replaceChildren(rows.length
+    ? element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows))
+    : element("p", { textContent: "No session is running." }));
 }
 
-function signOut() {
-  store.signOut();
-  leave();
-  askToken("");
-}
-
-function unauthorized() {
-  if (!info) return;
-  save();
-  leave();
-  askToken("This token is not accepted any more.");
-}
-
-function leave() {
-  info = null;
-  dashboard.show(false);
-  for (const { terminal, item } of tabs.splice(0)) {
-    terminal.dispose();
-    item.remove();
-  }
-  active = null;
+function signIn(refusal = "") {
+  sessionStorage.removeItem(TOKEN);
+  $("app").hidden = true;
+  $("sign-in").hidden = false;
+  $("refusal").textContent = refusal;
+  $("token").focus();
 }
 
 async function enter() {
-  for (;;) {
-    try {
-      info = await call("/api/info");
-      break;
-    } catch (error) {
-      if (error instanceof Unauthorized) return askToken(error.message);
-      byId("boot").textContent = `${error.message} Trying again…`;
-      await new Promise((done) => setTimeout(done, RETRY_MS));
-    }
+  try {
+    info = await api("info");
+  } catch (error) {
+    signIn(error.message === "unauthorized" ? "The token was not accepted." : `The server says: ${error.message}`);
+    return;
   }
-  byId("boot").hidden = true;
-  byId("signin").hidden = true;
-  byId("app").hidden = false;
-  const buttons = Object.keys(info.listeners).map((profile) =>
-    h("button", { onclick: () => add({ profile }), title: `New ${title(profile)} terminal` },
-      h("span", { "aria-hidden": true }, "+ "), title(profile)),
-  );
-  byId("new").replaceChildren(...buttons);
-  const saved = store.takeTabs();
-  for (const entry of saved.tabs) if (info.listeners[entry.profile]) add(entry, false);
-  if (tabs.length) select(tabs[saved.active]?.terminal ?? null);
-  else await land();
+  $("sign-in").hidden = true;
+  $("app").hidden = false;
+  const kept = JSON.parse(sessionStorage.getItem(TABS) ?? "[]");
+  for (const tab of kept.length ? kept : [{ profile: "system" }]) add(tab);
 }
 
-/** First visit: a terminal at once, unless something is running that one may want back. */
-async function land() {
-  const { sessions } = await call("/api/sessions").catch(() => ({ sessions: [] }));
-  const [first] = Object.keys(info.listeners);
-  if (first && !sessions.some((entry) => entry.live)) add({ profile: first });
-  else select(null);
-}
-
-// --- tabs -------------------------------------------------------------------------------
-
-function add(entry, show = true) {
-  const taken = tabs.filter(({ terminal }) => terminal.profile === entry.profile);
-  const number = entry.number ?? Math.max(0, ...taken.map(({ terminal }) => terminal.number)) + 1;
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const terminal = new TerminalTab(
-    { ...entry, number },
-    {
-      url: `${scheme}://${location.hostname}:${info.listeners[entry.profile]}/`,
-      token: store.token(),
-      parent: document.querySelector("main"),
-      onChange: changed,
-      onUnauthorized: unauthorized,
-      onReplace: (old) => replace(old),
-      onClose: close,
-      onControl: showControl,
-    },
-  );
-  const dot = h("span", { class: "dot", "aria-hidden": true });
-  const button = h(
-    "button",
-    { role: "tab", "aria-controls": terminal.id, "aria-selected": "false", tabindex: "-1", onclick: () => select(terminal) },
-    dot,
-    terminal.name,
-  );
-  const cross = h(
-    "button",
-    { class: "cross", tabindex: "-1", "aria-hidden": true, title: "Close; the session keeps running", onclick: () => close(terminal) },
-    "×",
-  );
-  const item = h("div", { class: "tab", role: "presentation" }, button, cross);
-  byId("tabs").append(item);
-  tabs.push({ terminal, button, item });
-  terminal.show(false);
-  changed(terminal);
-  if (show) select(terminal);
-}
-
-function select(terminal) {
-  active = terminal;
-  dashboard.show(terminal === null);
-  byId("tab-sessions").setAttribute("aria-selected", String(terminal === null));
-  byId("tab-sessions").tabIndex = terminal === null ? 0 : -1;
-  for (const tab of tabs) {
-    const chosen = tab.terminal === terminal;
-    tab.terminal.show(chosen);
-    tab.button.setAttribute("aria-selected", String(chosen));
-    tab.button.tabIndex = chosen ? 0 : -1;
-    if (chosen) tab.item.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }
-  byId("keys").hidden = terminal === null;
-  document.title = terminal ? `${terminal.name} – Terminals` : "Terminals";
-  save();
-  showStatus();
-}
-
-function close(terminal) {
-  const index = tabs.findIndex((tab) => tab.terminal === terminal);
-  if (index < 0) return;
-  const running = alive(terminal) && terminal.session;
-  const [{ item }] = tabs.splice(index, 1);
-  terminal.dispose();
-  item.remove();
-  if (active === terminal) select((tabs[index] ?? tabs[index - 1])?.terminal ?? null);
-  else save();
-  if (running) toast(`${terminal.name} keeps running (${short(running)}).`, "End it", () => end(terminal, running));
-}
-
-async function end(terminal, session) {
-  if (!(await confirmEnd(`End ${terminal.name}? Programs running in it are hung up.`))) return;
-  await call(`/api/sessions/${session}`, { method: "DELETE" }).catch((error) => toast(error.message));
-  if (active === null) dashboard.refresh();
-}
-
-function replace(old) {
-  const entry = { profile: old.profile };
-  close(old);
-  add(entry);
-}
-
-function openSession(entry) {
-  const mine = tabs.find(({ terminal }) => terminal.session === entry.id && alive(terminal));
-  if (mine) select(mine.terminal);
-  else add({ profile: entry.profile, session: entry.id });
-}
-
-const alive = (terminal) => !["ended", "refused", "taken-over"].includes(terminal.state.kind);
-
-function save(leaving = false) {
-  const kept = tabs.filter(({ terminal }) => terminal.save());
-  const index = kept.findIndex(({ terminal }) => terminal === active);
-  store.saveTabs(kept.map(({ terminal }) => terminal.save(leaving)), index);
-}
-
-// --- how it stands ----------------------------------------------------------------------
-
-function changed(terminal) {
-  const tab = tabs.find((entry) => entry.terminal === terminal);
-  if (!tab) return;
-  const tone = { connected: "good", waiting: "idle", connecting: "idle", breaker: "warn" }[terminal.state.kind];
-  tab.button.firstChild.className = `dot ${tone ?? "off"}`;
-  tab.button.setAttribute("aria-label", `${terminal.name}, ${terminal.state.kind}`);
-  save();
-  if (terminal === active) showStatus();
-}
-
-function showStatus() {
-  const attached = active?.connection.attached;
-  const kind = active?.state.kind ?? "";
-  byId("connection").textContent = active ? active.summary : "";
-  byId("connection").dataset.kind = kind;
-  byId("identity").textContent = attached
-    ? `${short(attached.session)} · ${attached.generation} · ${attached.build}`
-    : "";
-  byId("identity").title = attached ? `${attached.session}, begun under ${attached.origin}` : "";
-  const latency = kind === "connected" ? active.connection.latency : null;
-  byId("latency").textContent = latency === null ? "" : `${Math.max(1, Math.round(latency))} ms`;
-  const said = active ? `${active.name}: ${kind}` : "";
-  if (said !== announced) byId("announce").textContent = announced = said;
-}
-
-function tick() {
-  if (!active || document.hidden) return;
-  active.tick();
-  if (active.state.retryAt) showStatus();
-}
-
-function probe() {
-  for (const { terminal } of tabs) terminal.connection.probe();
-}
-
-// --- keyboard ---------------------------------------------------------------------------
-
-function shortcut(event) {
-  if (!info || !event.altKey || !event.shiftKey || event.ctrlKey || event.metaKey) return;
-  const action = shortcutAction(event.code);
-  if (!action) return;
-  event.preventDefault();
-  event.stopPropagation();
-  action();
-}
-
-function shortcutAction(code) {
-  const digit = /^Digit([1-9])$/.exec(code);
-  if (digit) {
-    const tab = tabs[Number(digit[1]) - 1];
-    return tab && (() => select(tab.terminal));
-  }
-  switch (code) {
-    case "KeyS":
-      return () => {
-        select(null);
-        byId("tab-sessions").focus();
-      };
-    case "KeyN":
-      return () => add({ profile: active?.profile ?? Object.keys(info.listeners)[0] });
-    case "KeyW":
-      return active && (() => close(active));
-    case "ArrowLeft":
-      return () => step(-1);
-    case "ArrowRight":
-      return () => step(1);
-  }
-  return null;
-}
-
-function step(by) {
-  const order = [null, ...tabs.map(({ terminal }) => terminal)];
-  select(order[(order.indexOf(active) + by + order.length) % order.length]);
-}
-
-/** Arrow keys on the bar itself, as a list of tabs has them; Delete closes. */
-function walkTabs(event) {
-  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (by) step(by);
-  else if (event.key === "Delete" && active) close(active);
-  else return;
-  event.preventDefault();
-  const tab = tabs.find(({ terminal }) => terminal === active);
-  (tab?.button ?? byId("tab-sessions")).focus();
+export async function start() {
+  $("boot").hidden = true;
+  $("new-system").onclick = () => add({ profile: "system" });
+  $("new-claude").onclick = () => add({ profile: "claude" });
+  $("retry").onclick = retry;
+  $("list").onclick = () => {
+    $("sessions").hidden = !$("sessions").hidden;
+    $("list").setAttribute("aria-expanded", String(!$("sessions").hidden));
+    listSessions();
+  };
+  $("sign-in").onsubmit = (event) => {
+    event.preventDefault();
+    sessionStorage.setItem(TOKEN, $("token").value.trim());
+    enter();
+  };
+  addEventListener("resize", () => chosen?.fit.fit());
+  addEventListener("online", () => tabs.forEach((tab) => tab.connection.probe()));
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) tabs.forEach((tab) => tab.connection.probe());
+  });
+  addEventListener("keydown", (event) => {
+    if (event.altKey && event.key === "n") add({ profile: "system" });
+    else if (event.altKey && /^[1-9]$/.test(event.key) && tabs[event.key - 1]) choose(tabs[event.key - 1]);
+    else return;
+    event.preventDefault();
+  }, true);
+  setInterval(show, 100);
+  setInterval(listSessions, REFRESH_MS);
+  if (sessionStorage.getItem(TOKEN)) await enter();
+  else signIn();
 }

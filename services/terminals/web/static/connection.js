@@ -73,16 +73,7 @@ export class Connection {
   /** The network may have changed: find out now rather than at the next heartbeat. */
   probe() {
     if (this.#state.kind === "waiting") this.retryNow();
-    else if (this.#live) {
-      clearTimeout(this.#timers.dead);
-      this.#timers.dead = null;
-      this.#ping(PROBE_MS);
-    }
-  }
-
-  /** Ask the server for a `pong`, which comes after all output sent before it. */
-  echo() {
-    this.#ping(2 * this.#heartbeat + 10000);
+    else if (this.#live) this.#ping(PROBE_MS);
   }
 
   /** Type bytes. Kept until the server has them. Throws RangeError when too many are waiting. */
@@ -158,10 +149,10 @@ export class Connection {
     this.#reason = "";
     clearTimeout(this.#timers.connect);
     this.#timers.stable = setTimeout(() => this.#checkStable(), STABLE_AFTER);
-    this.#timers.beat = setInterval(() => this.echo(), this.#heartbeat);
+    this.#timers.beat = setInterval(() => this.#ping(2 * this.#heartbeat + 10000), this.#heartbeat);
     this.handlers.onAttached(fields, fresh);
     this.#become({ kind: "connected" });
-    this.echo();
+    this.#ping(2 * this.#heartbeat + 10000);
     this.#flush();
   }
 
