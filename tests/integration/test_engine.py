@@ -1,0 +1,147 @@
+"""The process engine on a real folder: idempotent, and gone without a trace."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from rollout.build import BuildStore, build
+from rollout.config import load
+from rollout.engine.playbooks import run_playbook
+from rollout.engine.process import ProcessEngine
+from rollout.errors import ConfigError, EngineError
+from tests.faults.test_resume import ROOT, Project
+
+SERVICES = ROOT / "services"
+
+
+@pytest.fixture(scope="module")
+def folder():
+    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def config(folder):
+    Project(folder)
+    return load(folder / "rollout.yaml")
+
+
+@pytest.fixture(scope="module")
+def made(config):
+    return build(config.source, config.builds_dir, lock_root=ROOT)
+
+
+@pytest.fixture(scope="module")
+def changes():
+    return []
+
+
+@pytest.fixture(scope="module")
+def engine(config, made, changes):
+    engine = ProcessEngine(
+        config,
+        config.environment("dev"),
+        on_event=lambda event: changes.append(event.task) if event.status == "changed" else None,
+    )
+    engine.install(made)
+    engine.start(made, "g1")
+    engine.shift({"g1": 100}, to="g1", share=100, fence=1)
+    yield engine
+    engine.teardown()
+
+
+def processes(folder: Path) -> str:
+    return subprocess.run(["pgrep", "-af", str(folder)], capture_output=True, text=True).stdout
+
+
+def test_same_source_gives_the_same_build(config, made, folder):
+    copy = folder / "copy"
+    shutil.copytree(SERVICES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    again = build(copy, folder / "elsewhere", lock_root=ROOT)
+    assert (again.id, again.digest) == (made.id, made.digest)
+    (copy / "terminals" / "cli.py").open("a").write("# changed\n")
+    assert build(copy, folder / "elsewhere", lock_root=ROOT).digest != made.digest
+
+
+def test_tampered_build_is_refused(made, folder):
+    copy = folder / "tampered" / made.id
+    shutil.copytree(made.path, copy)
+    next((copy / "wheels").glob("terminal_services*.whl")).open("ab").write(b"x")
+    store = BuildStore(folder / "tampered")
+    with pytest.raises(ConfigError, match="not those of build"):
+        store.verify(store.find(None))
+
+
+def test_second_run_changes_nothing(engine, made, changes):
+    changes.clear()
+    engine.install(made)
+    engine.start(made, "g1")
+    result = engine.shift({"g1": 100}, to="g1", share=100, fence=1)
+    assert changes == []
+    assert result.moved == 0
+
+
+def test_check_mode_runs_and_changes_nothing(engine, made, config, folder, tmp_path):
+    import sys
+
+    import uv
+
+    root = folder / "checked"
+    run_playbook(
+        "install",
+        hosts={
+            "local": {
+                "ansible_connection": "local",
+                "ansible_python_interpreter": sys.executable,
+                "terminals_process_root": str(root),
+            }
+        },
+        variables={
+            "terminals_process_build": made.id,
+            "terminals_process_build_source": made.path,
+            "terminals_process_uv": uv.find_uv_bin(),
+            "terminals_process_python": sys.executable,
+        },
+        artifacts=tmp_path,
+        on_event=lambda event: None,
+        check=True,
+    )
+    assert not root.exists()
+
+
+def test_secrets_are_for_their_owner_only(engine, folder):
+    assert (folder / "dev" / "run" / "token").stat().st_mode & 0o777 == 0o600
+    for private in ("run", "state", "log", "conf"):
+        assert (folder / "dev" / private).stat().st_mode & 0o077 == 0
+
+
+def test_what_arrives_damaged_is_not_started(engine, made, config, folder):
+    copy = folder / "damaged" / made.id
+    shutil.copytree(made.path, copy)
+    (copy / "SHA256SUMS").write_text("0" * 64 + "  wheels/none.whl\n")
+    import tarfile
+
+    with tarfile.open(copy / "build.tar", "w") as archive:
+        archive.add(copy / "SHA256SUMS", "SHA256SUMS")
+    from dataclasses import replace
+
+    with pytest.raises(EngineError, match="what arrived is what was built"):
+        engine.install(replace(made, id="0-damaged", path=str(copy)))
+
+
+def test_stale_operator_is_refused(engine):
+    engine.shift({"g1": 100}, to="g1", share=100, fence=9)
+    with pytest.raises(EngineError, match="stale fence 8"):
+        engine.shift({"g1": 100}, to="g1", share=100, fence=8)
+
+
+def test_teardown_leaves_nothing(engine, folder):
+    assert "terminals manager" in processes(folder / "dev")
+    engine.teardown()
+    assert processes(folder / "dev") == ""
+    assert not (folder / "dev").exists()
