@@ -73,7 +73,11 @@ export class Connection {
   /** The network may have changed: find out now rather than at the next heartbeat. */
   probe() {
     if (this.#state.kind === "waiting") this.retryNow();
-    else if (this.#live) this.#ping(PROBE_MS);
+    else if (this.#live) {
+      clearTimeout(this.#timers.dead); // a shorter patience than the one that is running
+      this.#timers.dead = null;
+      this.#ping(PROBE_MS);
+    }
   }
 
   /** Type bytes. Kept until the server has them. Throws RangeError when too many are waiting. */
