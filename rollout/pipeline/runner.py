@@ -76,6 +76,7 @@ class Runner:
         self._plan = Plan.from_dict(record.plan)
         self._load: LoadRun | None = None
         self._load_finished = False
+        self._verdict_at = record.started
         self._shifted_at: float | None = None
         self._evidence: list[Evidence] = []
         self._journal = ledger.journal(record.id)
@@ -281,19 +282,22 @@ class Runner:
             time.sleep(POLL)
 
     def _checks(self, suites: Sequence[str]) -> str:
+        """Run suites on every host; what they found is evidence for the gates.
+
+        Raises:
+            EngineError: a build that is being returned to does not pass: there is no gate behind it.
+        """
         parts = []
+        bad: list[CheckResult] = []
         for suite in suites:
-            results: list[CheckResult] = []
-            for target in self._engine.targets():
-                results += SUITES[suite](target)
+            results = [result for target in self._engine.targets() for result in SUITES[suite](target)]
             self._ledger.record_checks(self._environment.name, self._record.id, results)
             self._evidence.append(from_checks(suite, results))
-            passed = sum(result.ok for result in results)
-            parts.append(f"{suite} {passed}/{len(results)}")
-            for result in results:
-                if not result.ok:
-                    self._observer.message(f"{suite}: {result.name}: {result.detail}", "warning")
-        if self._plan.kind == "rollback" and any(not "".join(part).endswith(_all(part)) for part in parts):
+            parts.append(f"{suite} {sum(result.ok for result in results)}/{len(results)}")
+            bad += [result for result in results if not result.ok]
+        for result in bad:
+            self._observer.message(f"{result.suite}: {result.name}: {result.detail}", "warning")
+        if bad and self._plan.kind == "rollback":
             raise EngineError(f"the build that was returned to does not pass: {', '.join(parts)}")
         return ", ".join(parts)
 
@@ -446,11 +450,6 @@ def _moves(result: ShiftResult) -> str:
         f"{result.moved} sessions moved, {result.drained} drained, {result.severed} severed"
         f" in {result.seconds:.1f} s" + (f", {result.remaining} not reached" if result.remaining else "")
     )
-
-
-def _all(part: str) -> str:
-    passed = part.rpartition(" ")[2].partition("/")[2]
-    return f"{passed}/{passed}"
 
 
 def _relative(path: Path) -> Path:

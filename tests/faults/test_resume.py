@@ -21,6 +21,7 @@ from terminals.client import Terminal
 from terminals.control.channel import admin
 
 from rollout.errors import ExitCode
+from rollout.ledger import Ledger
 from tests.support.ports import free_ports
 from tests.support.stack import until
 
@@ -216,3 +217,30 @@ def test_second_operator_gets_one_line_and_rollback_by_hand_needs_no_version(pro
     assert project.weights() == {before["generation"]: 100}
     resident.leave()
     assert project.json("status", "dev")[0]["current"]["build"] == before["build"]
+
+
+def test_checks_by_hand_are_judged_and_recorded(project):
+    assert project.run("validate") == 0, project.said
+    assert "15/15 passed" in project.said
+    assert project.run("smoke", "dev") == 0, project.said
+    assert "8/8 passed" in project.said
+    assert project.run("loadtest", "dev", "--users", "4", "--seconds", "5") == 0, project.said
+    assert "bytes lost: 0" in project.said
+    report = project.json("report", "dev")
+    assert report["decision"] == "go"
+    with Ledger(f"sqlite:///{project.folder}/state/ledger.db") as ledger, ledger.engine.connect() as db:
+        alone = db.exec_driver_sql(
+            "select suite, count(*), sum(ok) from checks where rollout is null group by suite"
+        )
+        assert sorted(map(tuple, alone)) == [("smoke", 8, 8), ("validate", 15, 15)]
+
+
+def test_failed_checks_by_hand_have_their_own_exit_code(project):
+    token = project.folder / "dev" / "run" / "token"
+    right = token.read_text()
+    token.write_text("wrong\n")  # the workers know the right one since they started
+    try:
+        assert project.run("smoke", "dev") == ExitCode.CHECKS_FAILED
+        assert "7 of 8 failed" in project.said
+    finally:
+        token.write_text(right)

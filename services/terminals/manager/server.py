@@ -101,7 +101,11 @@ class Manager:
                 return
             except OSError as error:
                 # Out of descriptors: what waits in the kernel's queue is served when some are free.
+                # Until then the socket stays readable, and asking again at once would burn a core.
                 log.warning("accept on %s: %s", name, error)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener.fileno())
+                loop.call_later(TICK, loop.add_reader, listener.fileno(), self._accept, name, listener)
                 return
             if not self._dispatch(name, conn, str(address[0])):
                 if len(self._backlog) >= BACKLOG:
