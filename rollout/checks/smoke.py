@@ -96,7 +96,9 @@ def _authentication(target: Target) -> str:
         for token in (None, "wrong"):
             status, _ = target.http(path, token=token)
             expect(status == 401, f"{path} answered {status} with {token or 'no'} token")
-    return "every other API path answers 401 without the token"
+    status, _ = target.http("/api/info", token=target.token)
+    expect(status == 200, f"/api/info answered {status} with the token")
+    return "every other API path answers 401 without the token, and the token is accepted"
 
 
 CHECKS = (
