@@ -257,6 +257,8 @@ def admin(path: str, command: str, *, timeout: float = 10.0, **fields: Any) -> d
                 if "items" in reply:
                     reply["items"] = items
                 return {key: value for key, value in reply.items() if key not in ("type", "req", "more")}
+        except (ConnectionError, packets.BadPacket) as error:
+            raise ControlError(f"the session manager at {path} went away: {error}") from None
         except TimeoutError:
             raise ControlError(
                 f"the session manager at {path} did not answer {command} in {timeout:g} s"
