@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,24 @@ environments:
     checks: [smoke]
     gates:
       - {{metric: smoke.pass_ratio, op: ">=", threshold: 1}}
-      - {{metric: generation.memory_bytes, op: "<", threshold: {memory}}}
+      - {{metric: generation.memory_bytes, op: "<", threshold: 500MB}}
     max_hold: 20s
+    soak: 1s
+    rollback_window: 1h
+  staging:
+    after: dev
+    hosts: {{local: {{root: staging}}}}
+    listen: {{host: 127.0.0.1, system: {system2}, claude: {claude2}, web: {web2}}}
+    profiles: {{system: {{command: [/bin/bash, --norc, --noprofile]}}, claude: {{command: [claude]}}}}
+    canary: [{{weight: 50, hold: 1s}}, {{weight: 100, hold: 1s}}]
+    checks: [smoke]
+    load: {{users: 4, spawn_rate: 4, cut_every: 3s}}
+    gates:
+      - {{metric: smoke.pass_ratio, op: ">=", threshold: 1}}
+      - {{metric: load.bytes_lost, op: "==", threshold: 0}}
+      - {{metric: load.commands_twice, op: "==", threshold: 0}}
+      - {{metric: generation.memory_bytes, op: "<", threshold: {memory}}}
+    max_hold: 30s
     rollback_window: 1h
 """
 
@@ -51,11 +68,11 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = free_ports(3)
+        self.ports = free_ports(6)
         self.configure(memory="500MB")
 
     def configure(self, *, memory: str) -> None:
-        names = dict(zip(("system", "claude", "web"), self.ports, strict=True))
+        names = dict(zip(("system", "claude", "web", "system2", "claude2", "web2"), self.ports, strict=True))
         (self.folder / "rollout.yaml").write_text(
             CONFIG.format(services=ROOT / "services", memory=memory, **names)
         )
@@ -74,14 +91,15 @@ class Project:
         command = [sys.executable, "-m", "rollout", *arguments, "--output", "json"]
         return json.loads(subprocess.check_output(command, cwd=self.folder, text=True))
 
-    def manager(self) -> dict[str, Any]:
-        return admin(str(self.folder / "dev" / "run" / "manager.sock"), "status")
+    def manager(self, env: str = "dev") -> dict[str, Any]:
+        return admin(str(self.folder / env / "run" / "manager.sock"), "status")
 
-    def weights(self) -> dict[str, int]:
-        return {entry["name"]: entry["weight"] for entry in self.manager()["generations"] if entry["weight"]}
+    def weights(self, env: str = "dev") -> dict[str, int]:
+        entries = self.manager(env)["generations"]
+        return {entry["name"]: entry["weight"] for entry in entries if entry["weight"]}
 
-    def token(self) -> str:
-        return (self.folder / "dev" / "run" / "token").read_text().strip()
+    def token(self, env: str) -> str:
+        return (self.folder / env / "run" / "token").read_text().strip()
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +109,21 @@ def project() -> Iterator[Project]:
         try:
             assert project.run("build") == 0, project.said
             assert project.run("deploy", "dev") == 0, project.said
+            time.sleep(1.1)  # dev's soak window
+            assert project.run("promote", "staging") == 0, project.said
             yield project
         finally:
             project.configure(memory="500MB")
-            project.run("teardown", "dev", "--yes")
+            for env in ("dev", "staging"):
+                project.run("teardown", env, "--yes")
 
 
 class Resident:
     """Somebody in a live shell all the while, in a thread of its own."""
 
-    def __init__(self, project: Project) -> None:
-        self.terminal = Terminal(f"ws://127.0.0.1:{project.ports[0]}/", token=project.token())
+    def __init__(self, project: Project, env: str) -> None:
+        port = project.ports[0 if env == "dev" else 3]
+        self.terminal = Terminal(f"ws://127.0.0.1:{port}/", token=project.token(env))
         self.terminal.open()
         self.terminal.send(b"PS1=; kept=41; echo ready-$((1+1))\n")
         self.terminal.expect(rb"ready-2\r\n")
@@ -124,7 +146,7 @@ class Resident:
 
 def points(project: Project, *directions: str) -> list[str]:
     """Every entry that a rollout would journal, in order."""
-    plan = project.json("deploy", "dev", "--plan")
+    plan = project.json("promote", "staging", "--plan")
     return [
         f"{step['name']}:{phase}" for way in directions for step in plan[way] for phase in ("begin", "end")
     ]
@@ -132,51 +154,56 @@ def points(project: Project, *directions: str) -> list[str]:
 
 def whole(project: Project) -> None:
     """Whatever happened: all traffic goes somewhere, and somebody is there to take it."""
-    weights = project.weights()
+    weights = project.weights("staging")
     assert sum(weights.values()) == 100
-    workers = {entry["name"]: entry["workers"] for entry in project.manager()["generations"]}
+    workers = {entry["name"]: entry["workers"] for entry in project.manager("staging")["generations"]}
     assert all(workers[name] for name in weights)
 
 
 def die_everywhere(project: Project, where: list[str]) -> int:
-    """Begin a deployment, let it be killed at every point in turn, and then let it end."""
-    resident = Resident(project)
-    command = ("deploy", "dev")
+    """Begin a promotion, let it be killed at every point in turn, and then let it end."""
+    resident = Resident(project, "staging")
+    command = ("promote", "staging")
     for point in where:
         assert project.run(*command, die_at=point) == -9, f"not killed at {point}: {project.said}"
-        command = ("resume", "dev")
+        command = ("resume", "staging")
         whole(project)
     code = project.run(*command)
-    until(lambda: len(project.weights()) == 1, "one generation having all traffic")
     resident.leave()
     return code
 
 
 def test_promotion_killed_at_every_step_is_resumed_to_its_end(project):
-    before = project.weights()
+    before = project.weights("staging")
     where = points(project, "forward")
-    assert len(where) == 18
+    assert len(where) == 20
     assert die_everywhere(project, where) == ExitCode.DONE, project.said
-    record = project.json("history", "dev")[0]
+    record = project.json("history", "staging")[0]
     assert record["state"] == "promoted"
-    assert project.weights() == {record["generation"]: 100}
+    assert project.weights("staging") == {record["generation"]: 100}
     assert record["generation"] not in before
-    status = project.json("status", "dev")[0]
+    assert record["figures"]["bytes_lost"] == record["figures"]["commands_twice"] == 0
+    status = project.json("status", "staging")[0]
     assert status["unfinished"] is None
     assert status["current"]["generation"] == record["generation"]
 
 
 def test_rollback_killed_at_every_step_is_resumed_to_its_end(project):
-    before = project.weights()
+    before = project.weights("staging")
     project.configure(memory="1MB")  # a gate that no build can pass
     where = points(project, "backward")
+    assert len(where) == 8
     try:
         assert die_everywhere(project, where) == ExitCode.GATE_FAILED, project.said
-        record = project.json("history", "dev")[0]
+        record = project.json("history", "staging")[0]
         assert record["state"] == "rolled-back"
         assert "generation.memory_bytes" in record["reason"]
-        assert project.weights() == before
-        bad = next(g for g in project.manager()["generations"] if g["name"] == record["generation"])
+        assert project.weights("staging") == before
+        bad = next(
+            entry
+            for entry in project.manager("staging")["generations"]
+            if entry["name"] == record["generation"]
+        )
         assert (bad["workers"], bad["web"], bad["attached"]) == (0, 0, 0)
     finally:
         project.configure(memory="500MB")
@@ -212,7 +239,7 @@ def test_second_operator_gets_one_line_and_rollback_by_hand_needs_no_version(pro
     assert project.run("deploy", "dev") == ExitCode.LOCKED
     assert "is held by" in project.said
     assert process.wait(200) == 0
-    resident = Resident(project)
+    resident = Resident(project, "dev")
     assert project.run("rollback", "dev") == 0, project.said
     assert project.weights() == {before["generation"]: 100}
     resident.leave()
