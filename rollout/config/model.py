@@ -70,9 +70,11 @@ class Listen(Section):
 
 
 class Profile(Section):
-    """What a session of this profile runs."""
+    """What a session of this profile runs, with which variables, and in which folder."""
 
     command: Words
+    env: dict[StrictStr, StrictStr] = Field(default={})
+    cwd: StrictStr | None = None
 
 
 class CanaryStep(Section):
@@ -198,6 +200,9 @@ class Defaults(Section):
     ring_bytes: Size = 1 << 20
     hold_seconds: Duration = 60.0
     max_sessions: Annotated[StrictInt, Field(ge=1)] = 1000
+    idle_seconds: Duration = 0.0
+    max_age_seconds: Duration = 0.0
+    shell_pool: Annotated[StrictInt, Field(ge=0, le=256)] = 4
 
 
 class Config(Section):

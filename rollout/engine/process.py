@@ -178,7 +178,7 @@ class ProcessEngine:
             "state_dir": str(root / "state"),
             "listeners": {name: {"host": listen.host, "port": port} for name, port in ports.items()},
             "profiles": {
-                name: {"command": list(profile.command)} for name, profile in environment.profiles.items()
+                name: profile.model_dump(mode="json") for name, profile in environment.profiles.items()
             },
             **self._defaults.model_dump(),
         }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
+import os
+import resource
 import sys
 from collections.abc import Coroutine
 from importlib.metadata import version
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from terminals.logs import log_to_stderr
 
 EXIT_STALE_FENCE = 3
 
@@ -23,8 +26,10 @@ def _fail(error: object, code: int = 1) -> None:
 
 def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
     """Run a service until it ends; an error is one line. Told to stop is exit code 0."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+    log_to_stderr()
+    # Each session costs descriptors; the soft limit is there for programs that use select(2).
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     from terminals.control.channel import ControlError
     from terminals.manager.config import ConfigError
 
@@ -42,13 +47,22 @@ def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("terminal-services"), prog_name="terminals")
-def main() -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    envvar="TERMINALS_LOG_FORMAT",
+    default="text",
+    help="Also TERMINALS_LOG_FORMAT.",
+)
+def main(log_format: str) -> None:
     """Web terminals whose sessions survive a lost network, a killed server and a deployment.
 
     \b
     Example:
       terminals ctl --socket run/manager.sock status
+      terminals doctor --config conf/manager.json
     """
+    os.environ["TERMINALS_LOG_FORMAT"] = log_format
 
 
 @main.command()
@@ -107,6 +121,34 @@ def web(socket: str, generation: str, build: str, token_file: Path) -> None:
     _serve(run_web(socket, generation=generation, build=build, token=_token(token_file)))
 
 
+@main.command()
+@click.option("--config", type=click.Path(path_type=Path), required=True, help="The session manager's.")
+@click.option("--token-file", type=click.Path(path_type=Path), help="The workers' token, to be checked too.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def doctor(config: Path, token_file: Path | None, output: str) -> None:
+    """Find what is wrong with this host's services, each with the remedy.
+
+    \b
+    Example:
+      terminals doctor --config conf/manager.json --token-file run/token
+
+    Exit code 1 when something is wrong; warnings alone are 0.
+    """
+    from terminals.doctor import examine
+
+    findings = examine(config, token_file)
+    if output == "json":
+        click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}[finding.verdict]
+            click.echo(f"{mark}  {finding.subject}: {finding.text}")
+            if finding.remedy:
+                click.echo(f"         -> {finding.remedy}")
+    if any(finding.verdict == "wrong" for finding in findings):
+        sys.exit(1)
+
+
 @main.group()
 @click.option("--socket", required=True, help="Control socket of the session manager.")
 @click.option("--fence", type=int, help="Fencing token of the lease held; older ones are refused.")
@@ -148,6 +190,15 @@ def sessions(context: click.Context) -> None:
 def kill(context: click.Context, session: str) -> None:
     """End a session: its shell is hung up."""
     _ask(context, "kill", session=session)
+
+
+@ctl.command()
+@click.argument("session")
+@click.argument("title")
+@click.pass_context
+def rename(context: click.Context, session: str, title: str) -> None:
+    """Give a session a title; an empty one takes it away."""
+    _ask(context, "rename", session=session, title=title)
 
 
 @ctl.command()

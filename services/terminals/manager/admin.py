@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from terminals.control import CONTROL_VERSION
+from terminals.manager import metrics
 from terminals.manager.generations import Generation
 from terminals.manager.mover import Pace, move
 from terminals.manager.peers import Peer
@@ -17,31 +18,38 @@ from terminals.manager.peers import Peer
 if TYPE_CHECKING:
     from terminals.manager.server import Manager
 
-LIST_CHUNK = 200
-COMMANDS = frozenset(
-    {"status", "sessions", "kill", "wait", "weights", "move", "retire", "cancel-retire", "stop"}
-)
+LIST_CHUNK = 100
+_ASK = {"status", "metrics", "sessions", "wait"}
+_FENCED = {"weights", "move", "retire", "cancel-retire", "stop"}
+"""Commands of a rollout: a stale fencing token must not get through."""
+COMMANDS = frozenset(_ASK | _FENCED | {"kill", "rename"})
 POLL = 0.02
 
 
 async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
     """Carry out one command and reply to it; an error is one line in the reply."""
     try:
-        if request["type"] in ("weights", "move", "retire", "cancel-retire", "stop"):
+        if request["type"] in _FENCED:
             manager.generations.check_fence(request.get("fence"))
         match request["type"]:
             case "status":
                 peer.reply(request, **status(manager))
             case "sessions":
-                items = sessions(manager)
-                for at in range(0, len(items), LIST_CHUNK):
-                    peer.reply(request, items=items[at : at + LIST_CHUNK], more=True)
-                peer.reply(request, items=[])
+                _reply_list(peer, request, sessions(manager))
+            case "metrics":
+                pids = [manager.pid, *(entry.pid for entry in manager.peers)]
+                _reply_list(peer, request, metrics.families(manager, {pid: _pss(pid) for pid in pids}))
             case "kill":
                 session = manager.attacher.session_of(request["session"])
                 if session is None:
                     raise ValueError(f"no session {request['session']!r}")
                 session.kill()
+                peer.reply(request)
+            case "rename":
+                session = manager.attacher.session_of(request["session"])
+                if session is None:
+                    raise ValueError(f"no session {request['session']!r}")
+                manager.registry.rename(session, str(request["title"]))
                 peer.reply(request)
             case "wait":
                 await wait(
@@ -92,6 +100,13 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
         peer.reply(request, error=str(error))
         if type(error).__name__ != "StaleFence":
             raise
+
+
+def _reply_list(peer: Peer, request: dict[str, Any], items: list[dict[str, Any]]) -> None:
+    """Reply in several packets, each well below the size that one may have."""
+    for at in range(0, len(items), LIST_CHUNK):
+        peer.reply(request, items=items[at : at + LIST_CHUNK], more=True)
+    peer.reply(request, items=[])
 
 
 def known(manager: Manager, name: str) -> Generation:
@@ -152,6 +167,13 @@ def status(manager: Manager) -> dict[str, Any]:
             "live": len(live),
             "attached": sum(1 for session in live if session.attachment is not None),
             "ended": len(manager.registry.table) - len(live),
+            "expired": manager.registry.expired,
+        },
+        "shells": {
+            "ready": manager.registry.pool.ready,
+            "hits": manager.registry.pool.hits,
+            "misses": manager.registry.pool.misses,
+            "nursery": manager.registry.pool.pid,
         },
         "listeners": manager.ports(),
     }
@@ -186,15 +208,18 @@ def _generation(manager: Manager, generation: Generation) -> dict[str, Any]:
 
 def sessions(manager: Manager) -> list[dict[str, Any]]:
     """Every session, the oldest first."""
+    now = asyncio.get_running_loop().time()
     return [
         {
             "id": session.id,
+            "title": session.title,
             "profile": session.profile,
             "live": session.live,
             "attached": session.attachment is not None,
             "generation": session.generation,
             "origin": session.origin,
             "created": session.created,
+            "idle": round(session.idle(now), 1) if session.live else None,
             "output": session.ring.head,
             "pid": session.shell.pid if session.shell else None,
             "status": session.status,

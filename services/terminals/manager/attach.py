@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import time
 from typing import Any
 
 from terminals.manager.generations import Generations
@@ -35,6 +36,10 @@ class Attacher:
         self._stable_seconds = stable_seconds
         self._generations = generations
         self._handles = itertools.count(1)
+        self.replayed = 0
+        """Output bytes that attaches began with."""
+        self.skipped = 0
+        """Output bytes that returning clients came too late for."""
 
     def attach(self, peer: Peer, request: dict[str, Any], *, route_to: str | None) -> None:
         """Answer a worker's ``attach`` request.
@@ -106,7 +111,13 @@ class Attacher:
         else:
             self._check_breaker(session)
         start, skipped = self._resume(session, resume)
+        generation = self._generations.get(peer.generation)
+        if not created and session.attachment is None and session.left_at is not None:
+            generation.gap_seconds.observe(asyncio.get_running_loop().time() - session.left_at)
+        self.replayed += session.ring.head - start
+        self.skipped += skipped
         attachment = self._take(peer, session, str(request["client"]), start)
+        generation.attach_seconds.observe(max(0.0, time.monotonic() - float(request["since"])))
         session.resize(request["cols"], request["rows"])
         migrated = session_id.origin is ids.Origin.MIGRATED
         reply = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from terminals.manager.ring import MIN_CAPACITY
+from terminals.manager.shell import Profile
 from terminals.protocol import LOOP_THRESHOLD, STABLE_AFTER
 from terminals.protocol.breaker import CircuitBreaker
 
@@ -32,10 +34,16 @@ class ManagerConfig:
     socket: Path
     state_dir: Path
     listeners: dict[str, Listener]
-    profiles: dict[str, tuple[str, ...]]
+    profiles: dict[str, Profile]
     ring_bytes: int = 1 << 20
     hold_seconds: float = 60.0
     max_sessions: int = 1000
+    idle_seconds: float = 0.0
+    """A session that nobody has been attached to for so long is ended; 0 means never."""
+    max_age_seconds: float = 0.0
+    """A session is ended at this age, after a warning in the terminal; 0 means never."""
+    shell_pool: int = 4
+    """Shells-to-be in stock; 0 forks each shell when it is asked for."""
     stable_seconds: float = STABLE_AFTER
     """An attach lost sooner, unplanned, counts towards a reconnection loop."""
     breaker_threshold: int = LOOP_THRESHOLD
@@ -76,18 +84,17 @@ class ManagerConfig:
                 name: Listener(str(entry["host"]), int(entry["port"]))
                 for name, entry in raw["listeners"].items()
             },
-            profiles={
-                name: tuple(str(word) for word in entry["command"]) for name, entry in raw["profiles"].items()
-            },
+            profiles={name: _profile(name, entry) for name, entry in raw["profiles"].items()},
             ring_bytes=-(-ring // mmap.PAGESIZE) * mmap.PAGESIZE,
             hold_seconds=float(raw.get("hold_seconds", cls.hold_seconds)),
             max_sessions=int(raw.get("max_sessions", cls.max_sessions)),
+            idle_seconds=_not_negative(raw, "idle_seconds", cls.idle_seconds),
+            max_age_seconds=_not_negative(raw, "max_age_seconds", cls.max_age_seconds),
+            shell_pool=int(_not_negative(raw, "shell_pool", cls.shell_pool)),
             stable_seconds=float(raw.get("stable_seconds", cls.stable_seconds)),
             breaker_threshold=int(raw.get("breaker_threshold", cls.breaker_threshold)),
             breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
         )
-        if any(not command for command in config.profiles.values()):
-            raise ValueError("profiles: a command has at least one word")
         config.breaker()  # says what is wrong with its numbers
         if not config.listeners:
             raise ValueError("listeners: at least one is needed")
@@ -100,3 +107,28 @@ class ManagerConfig:
             ValueError: the configured numbers make no breaker.
         """
         return CircuitBreaker(self.breaker_threshold, self.breaker_cooldown, max(60.0, self.breaker_cooldown))
+
+
+def _not_negative(raw: dict[str, Any], name: str, default: float) -> float:
+    value = float(raw.get(name, default))
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be 0 (off) or more, not {value:g}")
+    return value
+
+
+def _profile(name: str, raw: dict[str, Any]) -> Profile:
+    unknown = set(raw) - set(Profile.__dataclass_fields__)
+    if unknown:
+        known = ", ".join(Profile.__dataclass_fields__)
+        raise ValueError(f"profiles.{name}: unknown key {min(unknown)!r}; known: {known}")
+    command = tuple(str(word) for word in raw["command"])
+    if not command or isinstance(raw["command"], str):
+        raise ValueError(f"profiles.{name}.command: a list of at least one word")
+    if raw.get("user") is not None and os.getuid() != 0:
+        raise ValueError(f"profiles.{name}.user: only a session manager run by root may change the user")
+    return Profile(
+        command,
+        {str(key): str(value) for key, value in (raw.get("env") or {}).items()},
+        None if raw.get("cwd") is None else str(raw["cwd"]),
+        None if raw.get("user") is None else str(raw["user"]),
+    )

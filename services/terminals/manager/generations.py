@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from terminals.manager.metrics import Histogram
 
 
 @dataclass(slots=True)
@@ -29,6 +31,8 @@ class Generation:
     short_lived: int = 0
     loops: int = 0
     credit: int = 0
+    attach_seconds: Histogram = field(default_factory=Histogram)
+    gap_seconds: Histogram = field(default_factory=Histogram)
 
 
 class StaleFence(Exception):
@@ -113,9 +117,7 @@ class Generations:
     def save(self) -> None:
         """Write the table atomically: a crash leaves the old one or the new one."""
         keep = ("name", "build", "weight", "retire_at", "retired")
-        entries: list[dict[str, Any]] = [
-            {key: value for key, value in asdict(g).items() if key in keep} for g in self.table.values()
-        ]
+        entries: list[dict[str, Any]] = [{key: getattr(g, key) for key in keep} for g in self.table.values()]
         temporary = self._path.with_suffix(".tmp")
         with temporary.open("w") as file:
             json.dump({"fence": self.fence, "generations": entries}, file)

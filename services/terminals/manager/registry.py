@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import time
@@ -12,13 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from terminals.manager.config import ManagerConfig
+from terminals.manager.pool import ShellPool
 from terminals.manager.ring import Ring, RingCorrupt
 from terminals.manager.session import Session
-from terminals.manager.shell import spawn
+from terminals.manager.shell import plan
 from terminals.protocol import ids
+
+log = logging.getLogger("terminals.manager")
 
 ENDED_KEPT = 300.0
 """Seconds an ended session is kept so that its client learns the exit status."""
+MAX_TITLE = 80
+AGE_WARNING = 300.0
+"""Seconds before its maximum age that a session's terminal is warned."""
 _LOST_NOTICE = b"\r\n\x1b[0;7m[the session manager was restarted: this shell has ended]\x1b[0m\r\n"
 _LOST_STATUS = -1  # as if hung up: the kernel sent SIGHUP when the old manager died
 
@@ -35,11 +42,25 @@ class Registry:
         self._folder = config.state_dir / "sessions"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.table: dict[str, Session] = {}
+        self._forgotten = [0, 0]  # output and input bytes of sessions that are no longer in the table
+        self.expired = 0
+        """Sessions ended by a limit of time."""
+        self.pool = ShellPool(config.shell_pool)
 
     @property
     def live(self) -> list[Session]:
         """Sessions whose shell still runs."""
         return [session for session in self.table.values() if session.live]
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes that shells have printed."""
+        return self._forgotten[0] + sum(session.ring.head for session in self.table.values())
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes typed, each counted once."""
+        return self._forgotten[1] + sum(session.typed for session in self.table.values())
 
     def create(self, session_id: str, profile: str, generation: str, *, cols: int, rows: int) -> Session:
         """Start a shell under ``session_id``.
@@ -54,9 +75,8 @@ class Registry:
             self.drop(self.table[session_id])
         ring = Ring.create(self._folder / f"{session_id}.ring", self._config.ring_bytes)
         try:
-            shell = spawn(
-                self._config.profiles[profile], profile=profile, session=session_id, cols=cols, rows=rows
-            )
+            what = plan(profile, self._config.profiles[profile], session_id)
+            shell = self.pool.spawn(what, cols=cols, rows=rows)
         except OSError:
             ring.close()
             ring.path.unlink()
@@ -73,11 +93,41 @@ class Registry:
         )
         session.generation = generation
         session.shell = shell
-        self._meta(session_id).write_text(
-            json.dumps({key: getattr(session, key) for key in ("profile", "epoch", "origin", "created")})
-        )
+        self._save(session)
         session.start()
         return session
+
+    def rename(self, session: Session, title: str) -> None:
+        """Give a session a title for people; an empty one takes it away.
+
+        Raises:
+            ValueError: too long, or with characters that cannot be printed.
+        """
+        if len(title) > MAX_TITLE or not title.isprintable():
+            raise ValueError(f"a title has at most {MAX_TITLE} printable characters")
+        session.title = title
+        self._save(session)
+
+    def enforce_limits(self, now: float) -> None:
+        """End sessions that are over the configured idle time or age. ``now``: monotonic seconds."""
+        idle, age = self._config.idle_seconds, self._config.max_age_seconds
+        for session in self.live:
+            left = session.born + age - now
+            if idle and session.idle(now) >= idle:
+                self._expire(session, f"nobody was here for {idle:g} s: this session is ended")
+            elif age and left <= 0:
+                self._expire(session, f"this session is {age:g} s old, the most allowed: it is ended")
+            elif age and left <= min(AGE_WARNING, age / 2) and not session.warned:
+                session.warned = True
+                session.notice(f"this session will be ended in {left:.0f} s, at the maximum age of {age:g} s")
+
+    def _expire(self, session: Session, reason: str) -> None:
+        if not session.expired:
+            session.expired = True
+            self.expired += 1
+            log.info("%s: %s", session.id, reason)
+            session.notice(reason)
+            session.kill()
 
     def restore(self) -> int:
         """Bring back the scrollback of sessions whose manager died. Their shells are gone.
@@ -108,11 +158,14 @@ class Registry:
         """Forget an ended session and remove its files."""
         if self.table.get(session.id) is session:
             del self.table[session.id]
+            self._forgotten[0] += session.ring.head
+            self._forgotten[1] += session.typed
             session.discard()
             self._meta(session.id).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Hang up every shell. Rings stay on disk for the next manager."""
+        self.pool.close()
         for session in self.live:
             assert session.shell is not None
             with contextlib.suppress(OSError):
@@ -131,9 +184,18 @@ class Registry:
             breaker=self._config.breaker(),
             hold_seconds=self._config.hold_seconds,
             on_end=self._ended,
+            born=asyncio.get_running_loop().time(),
+            title=str(meta.get("title", "")),
         )
         self.table[session_id] = session
         return session
+
+    def _save(self, session: Session) -> None:
+        kept = ("profile", "epoch", "origin", "created", "title")
+        path = self._meta(session.id)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({key: getattr(session, key) for key in kept}))
+        temporary.replace(path)
 
     def _ended(self, session: Session) -> None:
         asyncio.get_running_loop().call_later(ENDED_KEPT, self.drop, session)

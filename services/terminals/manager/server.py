@@ -26,7 +26,7 @@ from terminals.protocol.resume import SequenceGap
 
 log = logging.getLogger("terminals.manager")
 
-BACKLOG = 1024
+BACKLOG = 4096
 """Accepted connections that may wait while no worker is there (a worker restarts in well under a second)."""
 BACKLOG_SECONDS = 10.0
 TICK = 1.0
@@ -61,6 +61,7 @@ class Manager:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         restored = self.registry.restore()
+        self.registry.pool.start()
         for name, listener in self.config.listeners.items():
             sock = _listen(name, listener.host, listener.port)
             self.listeners[name] = sock
@@ -77,6 +78,11 @@ class Manager:
     def ports(self) -> dict[str, int]:
         """Listener names and their ports."""
         return {name: sock.getsockname()[1] for name, sock in self.listeners.items()}
+
+    @property
+    def waiting(self) -> int:
+        """Accepted connections that wait for a worker."""
+        return len(self._backlog)
 
     def peers_of(self, generation: str) -> list[Peer]:
         """Connected worker and web processes of a generation."""
@@ -271,6 +277,7 @@ class Manager:
                 if generation.retire_at is not None and generation.retire_at <= now:
                     log.info("rollback window of %s is over: stopping it", generation.name)
                     self.retire(generation)
+            self.registry.enforce_limits(asyncio.get_running_loop().time())
             self.flush_backlog()
 
     def _only_one(self) -> int:

@@ -65,6 +65,17 @@ class Session:
     breaker: CircuitBreaker
     hold_seconds: float
     on_end: Callable[[Session], None]
+    born: float
+    """Monotonic seconds: an age must not jump with the clock."""
+    title: str = ""
+    typed: int = 0
+    """Input bytes taken from all its clients."""
+    left_at: float | None = None
+    """When the last client left (monotonic seconds); ``None`` before the first has come."""
+    expired: bool = False
+    """A limit of time has ended it."""
+    warned: bool = False
+    """Its terminal was told that the maximum age is near."""
     served_by: str = ""
     """The generation that served its last attach."""
     attachment: Attachment | None = None
@@ -168,6 +179,7 @@ class Session:
         if len(self._unwritten) + len(fresh) > MAX_UNWRITTEN:
             receiver.received -= len(fresh)
             raise BufferError(f"more than {MAX_UNWRITTEN} input bytes wait for the shell")
+        self.typed += len(fresh)
         idle = not self._unwritten
         self._unwritten += fresh
         if idle:
@@ -222,6 +234,7 @@ class Session:
         with contextlib.suppress(OSError):
             os.close(self.attachment.doorbell)
         self.attachment = None
+        self.left_at = asyncio.get_running_loop().time()
         self._cancel_hold()
         self._hold = asyncio.get_running_loop().call_later(self.hold_seconds, self._let_go)
 
@@ -240,6 +253,19 @@ class Session:
         if self.shell is not None and self.live:
             with contextlib.suppress(OSError):
                 resize(self.shell.master, cols, rows)
+
+    def idle(self, now: float) -> float:
+        """Seconds since anybody was attached; 0 while somebody is."""
+        if self.attachment is not None:
+            return 0.0
+        return now - (self.born if self.left_at is None else self.left_at)
+
+    def notice(self, text: str) -> None:
+        """Say something in the terminal, unless that would push out bytes a client still needs."""
+        data = f"\r\n\x1b[0;7m[{text}]\x1b[0m\r\n".encode()
+        if self.live and self._room() >= len(data):
+            self.ring.append(data)
+            self.ring_bell()
 
     # --- the end ----------------------------------------------------------------
 

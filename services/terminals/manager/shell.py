@@ -5,14 +5,29 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-import signal
 import struct
 import termios
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from terminals.manager.nursery import become
 
 # Variables of the manager's own life that must not leak into people's shells.
 _PRIVATE = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "SUPERVISOR_")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a terminal of this kind runs, where, with what, and as whom."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment, and stronger than it."""
+    cwd: str | None = None
+    """Folder to start in; the user's home when it is not given."""
+    user: str | None = None
+    """Account to run as; needs a session manager that runs as root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,40 +39,39 @@ class Shell:
     master: int
 
 
-def spawn(command: Sequence[str], *, profile: str, session: str, cols: int, rows: int) -> Shell:
-    """Start ``command`` on a new terminal, in the user's home, as leader of a new session.
+def plan(name: str, profile: Profile, session: str) -> dict[str, Any]:
+    """Everything a child has to know to become the program; see :func:`nursery.become`.
 
-    A program that is missing is said on the terminal, with what to configure, and ends with
-    status 127: the person looking at the terminal is the one who needs to know.
+    Raises:
+        OSError: the profile's user does not exist (any more).
+    """
+    try:
+        account = pwd.getpwnam(profile.user) if profile.user else pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise OSError(0, f"profiles.{name}.user: there is no user {profile.user or os.getuid()}") from None
+    environment = _environment(os.environ, account, name, session) | dict(profile.env)
+    drop = profile.user is not None and account.pw_uid != os.getuid()
+    return {
+        "command": list(profile.command),
+        "env": environment,
+        "cwd": profile.cwd or environment["HOME"],
+        "uid": account.pw_uid if drop else None,
+        "gid": account.pw_gid,
+        "groups": os.getgrouplist(account.pw_name, account.pw_gid) if drop else [],
+        "failure": f"This terminal has the profile '{name}', which runs: {' '.join(profile.command)}\r\n"
+        f"Install that program on the server, or set profiles.{name}.command to another one.\r\n",
+    }
+
+
+def fork(what: dict[str, Any]) -> Shell:
+    """Start a planned program in a fork of this process: always possible, but slow from a large one.
 
     Raises:
         OSError: no more processes or terminals.
     """
-    environment = _environment(os.environ, profile, session)
-    size = struct.pack("HHHH", rows, cols, 0, 0)
     pid, master = os.forkpty()
     if pid == 0:
-        try:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, size)
-            # Python ignores SIGPIPE and an ignored signal stays ignored across exec:
-            # `yes | head` in the user's shell would not end.
-            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            try:
-                os.chdir(environment["HOME"])
-            except OSError:
-                os.chdir("/")
-            os.execvpe(command[0], list(command), environment)  # noqa: S606 - running programs is the point
-        except OSError as error:
-            text = (
-                f"{command[0]}: {error.strerror}\r\n"
-                f"This terminal has the profile '{profile}', which runs: {' '.join(command)}\r\n"
-                f"Install that program on the server, or set profiles.{profile}.command to another one.\r\n"
-            )
-            os.write(2, text.encode())
-        finally:
-            os._exit(127)
+        become(what)
     os.set_blocking(master, False)
     return Shell(pid, os.pidfd_open(pid), master)
 
@@ -67,18 +81,19 @@ def resize(master: int, cols: int, rows: int) -> None:
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
 
-def _environment(inherited: Mapping[str, str], profile: str, session: str) -> dict[str, str]:
-    user = pwd.getpwuid(os.getuid())
+def _environment(
+    inherited: Mapping[str, str], account: pwd.struct_passwd, profile: str, session: str
+) -> dict[str, str]:
     kept = {name: value for name, value in inherited.items() if not name.startswith(_PRIVATE)}
     # The first PATH entry of a process in a virtual environment is that environment's bin.
     if venv := inherited.get("VIRTUAL_ENV"):
         kept["PATH"] = ":".join(part for part in kept.get("PATH", "").split(":") if not part.startswith(venv))
     return {
         **kept,
-        "HOME": user.pw_dir,
-        "USER": user.pw_name,
-        "LOGNAME": user.pw_name,
-        "SHELL": kept.get("SHELL") or user.pw_shell or "/bin/sh",
+        "HOME": account.pw_dir,
+        "USER": account.pw_name,
+        "LOGNAME": account.pw_name,
+        "SHELL": kept.get("SHELL") or account.pw_shell or "/bin/sh",
         "PATH": kept.get("PATH") or os.defpath,
         "TERM": "xterm-256color",
         "COLORTERM": "truecolor",

@@ -11,9 +11,9 @@ from typing import Any
 from aiohttp import web
 
 from terminals.protocol import ids
-from terminals.web import security
+from terminals.web import metrics, security
 from terminals.web.assets import Assets
-from terminals.web.backend import Backend, BackendUnavailable, NoSuchSession
+from terminals.web.backend import Backend, BackendError, BackendUnavailable, NoSuchSession
 from terminals.web.health import Readiness
 
 log = logging.getLogger("terminals.web")
@@ -57,9 +57,11 @@ def build_app(settings: WebSettings, backend: Backend, assets: Assets | None = N
     app.add_routes(opened)
     app.add_routes(
         [
+            web.get("/metrics", site.metrics),
             web.get("/api/info", site.info),
             web.get("/api/status", site.status),
             web.get("/api/sessions", site.sessions),
+            web.patch("/api/sessions/{id}", site.rename),
             web.delete("/api/sessions/{id}", site.kill),
         ]
     )
@@ -154,6 +156,11 @@ class _Site:
             }
         )
 
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Everything that is counted, in Prometheus' text format."""
+        body = metrics.render(await self._backend.metrics())
+        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+
     async def status(self, request: web.Request) -> web.Response:
         """Generations and their weights, counts of sessions."""
         return web.json_response(await self._backend.status())
@@ -161,6 +168,25 @@ class _Site:
     async def sessions(self, request: web.Request) -> web.Response:
         """Every session."""
         return web.json_response({"sessions": await self._backend.sessions()})
+
+    async def rename(self, request: web.Request) -> web.Response:
+        """Give a session a title: ``{"title": "..."}``."""
+        session = request.match_info["id"]
+        if not ids.is_canonical(session):
+            return _error(400, "not a session id")
+        try:
+            title = (await request.json())["title"]
+        except (ValueError, TypeError, KeyError):
+            return _error(400, 'the body is {"title": "..."}')
+        try:
+            await self._backend.rename(session, str(title))
+        except NoSuchSession as error:
+            return _error(404, str(error))
+        except BackendUnavailable:
+            raise
+        except BackendError as error:
+            return _error(400, str(error))
+        return web.json_response({"renamed": session})
 
     async def kill(self, request: web.Request) -> web.Response:
         """End a session."""

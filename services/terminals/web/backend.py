@@ -40,6 +40,22 @@ class Backend(Protocol):
             BackendUnavailable: it does not answer.
         """
 
+    async def metrics(self) -> list[dict[str, Any]]:
+        """Metric families, as ``terminals.manager.metrics`` describes them.
+
+        Raises:
+            BackendUnavailable: it does not answer.
+        """
+
+    async def rename(self, session: str, title: str) -> None:
+        """Give a session, by its canonical id, a title.
+
+        Raises:
+            BackendError: the title is too long or cannot be printed.
+            NoSuchSession: there is none of that id.
+            BackendUnavailable: it does not answer.
+        """
+
     async def kill(self, session: str) -> None:
         """Hang up the shell of a session, by its canonical id.
 
@@ -65,11 +81,29 @@ class ManagerBackend:
         items: list[dict[str, Any]] = (await self._ask("sessions"))["items"]
         return items
 
+    async def metrics(self) -> list[dict[str, Any]]:
+        """See :class:`Backend`."""
+        items: list[dict[str, Any]] = (await self._ask("metrics"))["items"]
+        return items
+
     async def kill(self, session: str) -> None:
         """See :class:`Backend`."""
+        await self._known(session)
+        await self._ask("kill", session=session)
+
+    async def rename(self, session: str, title: str) -> None:
+        """See :class:`Backend`."""
+        await self._known(session)
+        try:
+            await self._ask("rename", session=session, title=title)
+        except BackendUnavailable as error:
+            if "a title has" not in str(error):
+                raise
+            raise BackendError(str(error)) from None
+
+    async def _known(self, session: str) -> None:
         if all(entry["id"] != session for entry in await self.sessions()):
             raise NoSuchSession(f"no session {session!r}")
-        await self._ask("kill", session=session)
 
     async def _ask(self, command: str, **fields: Any) -> dict[str, Any]:
         # Blocking and in a thread: a list of sessions comes in several packets, and a manager

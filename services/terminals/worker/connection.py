@@ -8,6 +8,7 @@ import contextlib
 import hmac
 import logging
 import os
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -95,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
+        self._accepted = time.monotonic()
         self._server.connections.add(self)
         if self._handoff:
             self._message(self._conn["attach"])
@@ -283,6 +285,7 @@ class Connection(asyncio.Protocol):
             "rows": messages.integer(message, "rows", 1, 1000, 24),
             "resume": resume,
             "routable": self._routable and not self._attaching,
+            "since": self._conn.get("since", self._accepted),
         }
         self._attaching.add(channel)
         task = self._loop.create_task(self._attach(channel, message, request))
@@ -351,6 +354,7 @@ class Connection(asyncio.Protocol):
                     "address": self._address,
                     "hello": self._hello,
                     "attach": attach,
+                    "since": self._accepted,
                     "rest": base64.b64encode(self._rest).decode(),
                 },
                 (fd,),

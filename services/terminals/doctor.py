@@ -1,0 +1,141 @@
+"""What is wrong with a host's terminal services, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from terminals.control.channel import ControlError, admin
+from terminals.manager import nursery
+from terminals.manager.config import ConfigError, ManagerConfig
+
+FILES_PER_SESSION = 6
+"""Descriptors of the manager for one attached session, with one to spare."""
+
+
+class Finding(NamedTuple):
+    """``verdict`` is ok, warning or wrong; ``remedy`` is empty when it is ok."""
+
+    verdict: str
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+def examine(config_path: Path, token_file: Path | None) -> list[Finding]:
+    """Look at configuration, host and running services. Changes nothing."""
+    try:
+        config = ManagerConfig.load(config_path)
+    except ConfigError as error:
+        return [Finding("wrong", "configuration", str(error), "correct the file, then ask again")]
+    findings = [Finding("ok", "configuration", f"{config_path} is valid")]
+    findings += _host(config)
+    findings += _profiles(config)
+    findings += _secrets(config, token_file)
+    findings += _services(config)
+    return findings
+
+
+def _host(config: ManagerConfig) -> Iterator[Finding]:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    needed = config.max_sessions * FILES_PER_SESSION
+    if hard < needed:
+        yield Finding(
+            "wrong",
+            "open files",
+            f"{hard} allowed, {needed} needed for {config.max_sessions} sessions",
+            f"raise the hard limit of open files, or set max_sessions to {hard // FILES_PER_SESSION}",
+        )
+    else:
+        yield Finding("ok", "open files", f"{hard} allowed, {needed} needed at most")
+    terminals = int(Path("/proc/sys/kernel/pty/max").read_text())
+    if terminals < config.max_sessions + config.shell_pool:
+        remedy = f"sysctl kernel.pty.max={2 * config.max_sessions}"
+        yield Finding("wrong", "pseudo-terminals", f"the kernel allows {terminals}", remedy)
+    else:
+        yield Finding("ok", "pseudo-terminals", f"the kernel allows {terminals}")
+    if config.shell_pool and not nursery.SUPPORTED:
+        remedy = "set shell_pool to 0 to say that this is meant"
+        yield Finding("warning", "shell pool", "not available on this kind of machine", remedy)
+    folder = next(path for path in (config.state_dir, *config.state_dir.absolute().parents) if path.exists())
+    free, wanted = shutil.disk_usage(folder).free, config.max_sessions * config.ring_bytes
+    if free < wanted:
+        yield Finding(
+            "warning",
+            "disk",
+            f"{free >> 20} MiB free at {folder}, {wanted >> 20} MiB would hold every ring",
+            "make room, or lower ring_bytes or max_sessions: a session that finds no room is refused",
+        )
+    else:
+        yield Finding("ok", "disk", f"{free >> 20} MiB free, the rings take {wanted >> 20} MiB at most")
+
+
+def _profiles(config: ManagerConfig) -> Iterator[Finding]:
+    for name, profile in config.profiles.items():
+        subject, program = f"profile {name}", profile.command[0]
+        if shutil.which(program, path=profile.env.get("PATH")) is None:
+            remedy = f"install {program}, or set profiles.{name}.command"
+            yield Finding("warning", subject, f"{program} is not to be found", remedy)
+        elif os.getuid() == 0 and profile.user is None:
+            remedy = f"set profiles.{name}.user, or run the services as another user"
+            yield Finding("warning", subject, "its shells run as root", remedy)
+        else:
+            yield Finding("ok", subject, f"runs {program}")
+
+
+def _secrets(config: ManagerConfig, token_file: Path | None) -> Iterator[Finding]:
+    for subject, path in (("control socket", config.socket), ("token file", token_file)):
+        if path is None or (subject == "control socket" and not path.exists()):
+            continue  # no socket is said by the services' findings
+        try:
+            found = path.stat()
+        except OSError as error:
+            yield Finding(
+                "wrong", subject, f"{path}: {error.strerror}", "put it there, or name the right file"
+            )
+            continue
+        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            mode = stat.filemode(found.st_mode)
+            yield Finding("wrong", subject, f"{path} is open to others: {mode}", f"chmod go= {path}")
+        else:
+            yield Finding("ok", subject, f"{path} is for its owner only")
+
+
+def _services(config: ManagerConfig) -> Iterator[Finding]:
+    try:
+        status = admin(str(config.socket), "status", timeout=5.0)
+    except ControlError as error:
+        remedy = "start it: terminals manager --config FILE; its log says why it does not stay"
+        yield Finding("wrong", "session manager", str(error), remedy)
+        return
+    yield Finding("ok", "session manager", f"process {status['manager']['pid']} answers")
+    yield from _generations(status)
+    sessions = status["sessions"]["live"]
+    if sessions >= 0.9 * config.max_sessions:
+        text = f"{sessions} of at most {config.max_sessions} are live"
+        yield Finding("warning", "sessions", text, "raise max_sessions, or set idle_seconds")
+    if config.shell_pool and nursery.SUPPORTED and status["shells"]["nursery"] is None:
+        remedy = "look for its reason in the manager's log; shells are forked meanwhile"
+        yield Finding("warning", "shell pool", "its process is not running", remedy)
+
+
+def _generations(status: dict[str, Any]) -> Iterator[Finding]:
+    serving = [entry for entry in status["generations"] if entry["weight"]]
+    if not serving:
+        remedy = "deploy a build, or: terminals ctl --socket SOCKET weights GENERATION=100"
+        yield Finding("wrong", "generations", "none has a weight: nobody is served", remedy)
+    for entry in serving:
+        subject = f"generation {entry['name']}"
+        if not entry["workers"]:
+            remedy = "its workers' log says why they do not stay"
+            yield Finding("wrong", subject, f"weight {entry['weight']}, but no worker", remedy)
+        elif entry["loops"]:
+            text = f"{entry['loops']} reconnection loops"
+            yield Finding("warning", subject, text, "its build loses clients: look at its logs, or roll back")
+        else:
+            yield Finding("ok", subject, f"{entry['workers']} workers, weight {entry['weight']}")

@@ -1,0 +1,232 @@
+"""What the session manager counts, as metric families by Prometheus conventions.
+
+A family is ``{"name", "type", "help", "samples": [[sample name, labels, value], ...]}``. The
+web process renders them; it needs to know none by name, so a newer manager's are shown too.
+Times are seconds, sizes bytes; counters start at 0 with the manager.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from terminals.manager.server import Manager
+
+BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the histograms' buckets, in seconds."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts of observations by bucket; the last bucket has no upper bound."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    total: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect.bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+    def samples(self, name: str, labels: dict[str, str]) -> list[list[Any]]:
+        """Cumulative buckets, count and sum."""
+        result: list[list[Any]] = []
+        so_far = 0
+        for bound, count in zip((*BOUNDS, float("inf")), self.counts, strict=True):
+            so_far += count
+            edge = "+Inf" if bound == float("inf") else repr(bound)
+            result.append([f"{name}_bucket", {**labels, "le": edge}, so_far])
+        return [*result, [f"{name}_count", labels, so_far], [f"{name}_sum", labels, self.total]]
+
+
+def families(manager: Manager, memory: dict[int, int]) -> list[dict[str, Any]]:
+    """Every family. ``memory`` is bytes by process id."""
+    return [*_sessions(manager), *_traffic(manager), *_generations(manager), *_processes(manager, memory)]
+
+
+def _family(name: str, kind: str, text: str, samples: list[tuple[dict[str, str], float]]) -> dict[str, Any]:
+    sample = f"{name}_total" if kind == "counter" else name
+    return {
+        "name": name,
+        "type": kind,
+        "help": text,
+        "samples": [[sample, labels, value] for labels, value in samples],
+    }
+
+
+def _sessions(manager: Manager) -> list[dict[str, Any]]:
+    registry = manager.registry
+    states: collections.Counter[tuple[str, str]] = collections.Counter()
+    breakers: collections.Counter[str] = collections.Counter()
+    for session in registry.table.values():
+        state = "ended" if not session.live else "attached" if session.attachment else "detached"
+        states[session.profile, state] += 1
+        breakers[session.breaker.state.value] += 1
+    return [
+        _family(
+            "terminals_sessions",
+            "gauge",
+            "Sessions by profile and state.",
+            [
+                ({"profile": profile, "state": state}, states[profile, state])
+                for profile in manager.config.profiles
+                for state in ("attached", "detached", "ended")
+            ],
+        ),
+        _family(
+            "terminals_sessions_limit",
+            "gauge",
+            "Most sessions that may be live.",
+            [({}, manager.config.max_sessions)],
+        ),
+        _family(
+            "terminals_sessions_expired",
+            "counter",
+            "Sessions ended by a limit of time.",
+            [({}, registry.expired)],
+        ),
+        _family(
+            "terminals_breakers",
+            "gauge",
+            "Circuit breakers of the sessions by state.",
+            [({"state": state}, breakers[state]) for state in ("closed", "open", "half-open")],
+        ),
+        _family(
+            "terminals_shell_starts",
+            "counter",
+            "Shells started, from the stock or by a fork.",
+            [
+                ({"source": "pool"}, registry.pool.hits),
+                ({"source": "fork"}, registry.pool.misses),
+            ],
+        ),
+        _family(
+            "terminals_shell_pool_ready",
+            "gauge",
+            "Pre-forked children in stock.",
+            [({}, registry.pool.ready)],
+        ),
+    ]
+
+
+def _traffic(manager: Manager) -> list[dict[str, Any]]:
+    registry, attacher = manager.registry, manager.attacher
+    rings = [session.ring for session in registry.table.values()]
+    return [
+        _family(
+            "terminals_output_bytes",
+            "counter",
+            "Bytes that shells have printed.",
+            [({}, registry.output_bytes)],
+        ),
+        _family(
+            "terminals_input_bytes",
+            "counter",
+            "Bytes typed, each counted once.",
+            [({}, registry.input_bytes)],
+        ),
+        _family(
+            "terminals_replayed_bytes",
+            "counter",
+            "Bytes sent again, or late, at attaches.",
+            [({}, attacher.replayed)],
+        ),
+        _family(
+            "terminals_skipped_bytes",
+            "counter",
+            "Bytes that clients came too late for.",
+            [({}, attacher.skipped)],
+        ),
+        _family(
+            "terminals_ring_reserved_bytes",
+            "gauge",
+            "Size of all output rings.",
+            [({}, sum(ring.capacity for ring in rings))],
+        ),
+        _family(
+            "terminals_ring_used_bytes",
+            "gauge",
+            "Output held in the rings.",
+            [({}, sum(ring.head - ring.tail for ring in rings))],
+        ),
+        _family(
+            "terminals_waiting_connections",
+            "gauge",
+            "Accepted connections that wait for a worker.",
+            [({}, manager.waiting)],
+        ),
+    ]
+
+
+def _generations(manager: Manager) -> list[dict[str, Any]]:
+    known = list(manager.generations.table.values())
+    labels = {entry.name: {"generation": entry.name, "build": entry.build} for entry in known}
+    counts = {
+        "attaches": "Attaches served.",
+        "short_lived_attaches": "Attaches lost, unplanned, before they were stable.",
+        "reconnection_loops": "Breakers opened: sessions lost again and again right after attaching.",
+    }
+    values = {
+        "attaches": lambda entry: entry.attaches,
+        "short_lived_attaches": lambda entry: entry.short_lived,
+        "reconnection_loops": lambda entry: entry.loops,
+    }
+    result = [
+        _family(
+            f"terminals_{name}",
+            "counter",
+            text,
+            [(labels[entry.name], values[name](entry)) for entry in known],
+        )
+        for name, text in counts.items()
+    ]
+    result.append(
+        _family(
+            "terminals_generation_weight",
+            "gauge",
+            "Share of new connections, in percent.",
+            [(labels[entry.name], entry.weight) for entry in known],
+        )
+    )
+    result.append(
+        _family(
+            "terminals_connections",
+            "gauge",
+            "Open connections.",
+            [
+                (labels[entry.name], sum(peer.connections for peer in manager.peers_of(entry.name)))
+                for entry in known
+            ],
+        )
+    )
+    for name, text, histogram in (
+        ("terminals_attach_seconds", "From a connection to its acknowledged attach.", "attach_seconds"),
+        ("terminals_reconnect_gap_seconds", "How long a session was without a client.", "gap_seconds"),
+    ):
+        samples = [
+            sample
+            for entry in known
+            for sample in getattr(entry, histogram).samples(name, labels[entry.name])
+        ]
+        result.append({"name": name, "type": "histogram", "help": text, "samples": samples})
+    return result
+
+
+def _processes(manager: Manager, memory: dict[int, int]) -> list[dict[str, Any]]:
+    samples = [({"role": "manager", "generation": "", "pid": str(manager.pid)}, memory.get(manager.pid, 0))]
+    samples += [
+        ({"role": peer.role, "generation": peer.generation, "pid": str(peer.pid)}, memory.get(peer.pid, 0))
+        for peer in manager.peers
+    ]
+    return [
+        _family("terminals_memory_bytes", "gauge", "Proportional set size by process.", list(samples)),
+        _family(
+            "terminals_start_time_seconds",
+            "gauge",
+            "When the session manager started.",
+            [({"version": manager.version}, manager.started)],
+        ),
+    ]

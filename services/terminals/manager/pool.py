@@ -1,0 +1,156 @@
+"""A few shells-to-be in stock, so that a connection does not wait for a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+import logging
+import os
+import socket
+import struct
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+from terminals.control import packets
+from terminals.manager import nursery
+from terminals.manager.shell import Shell, fork, resize
+
+log = logging.getLogger("terminals.manager")
+
+RESTART_SECONDS = 1.0
+
+
+class _Ready(NamedTuple):
+    pid: int
+    pidfd: int
+    master: int
+    plans: socket.socket
+
+
+class ShellPool:
+    """Starts shells: from the stock while it lasts, else by forking.
+
+    ``size`` children are kept ready; 0 means none, and every shell is forked.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size if nursery.SUPPORTED else 0
+        self.hits = 0
+        """Shells started from the stock."""
+        self.misses = 0
+        """Shells that had to be forked."""
+        self._ready: collections.deque[_Ready] = collections.deque()
+        self._nursery: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._closed = False
+
+    @property
+    def ready(self) -> int:
+        """Children in stock."""
+        return len(self._ready)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that makes the children."""
+        return self._nursery.pid if self._nursery else None
+
+    def start(self) -> None:
+        """Start the nursery and fill the stock. The loop must be running."""
+        if not self.size or self._closed:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            self._nursery = subprocess.Popen(
+                [sys.executable, "-I", "-S", nursery.__file__, str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+            )
+        self._socket = ours
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._readable)
+        for _ in range(self.size - len(self._ready)):
+            self._order()
+
+    def spawn(self, plan: dict[str, Any], *, cols: int, rows: int) -> Shell:
+        """Start a planned program on a new terminal, as leader of a new session.
+
+        Raises:
+            OSError: no more processes or terminals.
+        """
+        shell = self._from_stock(plan, cols, rows)
+        if shell is not None:
+            self.hits += 1
+            return shell
+        self.misses += 1
+        shell = fork(plan)
+        resize(shell.master, cols, rows)
+        return shell
+
+    def close(self) -> None:
+        """Let the nursery and the stock end."""
+        self._closed = True
+        self._lose()
+        while self._ready:
+            self._drop(self._ready.popleft())
+
+    def _from_stock(self, plan: dict[str, Any], cols: int, rows: int) -> Shell | None:
+        data = json.dumps(plan).encode()
+        if len(data) > nursery.MAX_PLAN:
+            return None
+        while self._ready:
+            child = self._ready.popleft()
+            self._order()
+            try:
+                resize(child.master, cols, rows)
+                child.plans.send(data, socket.MSG_NOSIGNAL)
+            except OSError:
+                self._drop(child)  # it was killed while it waited
+                continue
+            child.plans.close()
+            return Shell(child.pid, child.pidfd, child.master)
+        return None
+
+    def _order(self) -> None:
+        if self._socket is not None:
+            # A full queue or a dead nursery: what is missing is ordered when it is started again.
+            with contextlib.suppress(OSError):
+                self._socket.send(b"+", socket.MSG_NOSIGNAL)
+
+    def _readable(self) -> None:
+        assert self._socket is not None
+        try:
+            data, fds = packets.receive(self._socket)
+        except BlockingIOError:
+            return
+        except (OSError, packets.BadPacket):
+            data, fds = b"", []
+        if not data:
+            self._lose()
+            log.warning("the nursery of shells has ended; shells are forked until it is back")
+            asyncio.get_running_loop().call_later(RESTART_SECONDS, self.start)
+            return
+        (pid,) = struct.unpack("i", data)
+        master, plans = fds
+        os.set_blocking(master, False)
+        self._ready.append(_Ready(pid, os.pidfd_open(pid), master, socket.socket(fileno=plans)))
+
+    def _lose(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+        if self._nursery is not None:
+            self._nursery.kill()
+            self._nursery.wait()
+            self._nursery = None
+
+    @staticmethod
+    def _drop(child: _Ready) -> None:
+        child.plans.close()  # one that still waits ends by this
+        os.close(child.master)
+        os.close(child.pidfd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child.pid, 0)

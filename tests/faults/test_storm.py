@@ -1,0 +1,22 @@
+"""Every worker is killed at once under 2,000 live sessions, several times."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.storm import run
+
+SESSIONS = 2000
+STORMS = 10
+
+
+@pytest.mark.timeout(900)
+def test_a_storm_loses_nothing_and_grows_nothing():
+    figures = run(SESSIONS, STORMS)
+    assert figures.live == SESSIONS
+    assert figures.wrong == 0
+    assert figures.skipped == 0
+    assert figures.loops == 0
+    # The first storm may warm things up; from then on memory is flat.
+    memory = [storm.manager_bytes for storm in figures.storms]
+    assert memory[-1] < 1.05 * memory[1] + (1 << 20), memory

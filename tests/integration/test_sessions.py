@@ -1,0 +1,200 @@
+"""What a session manager does for its sessions: starting, naming and ending them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import Stack, until
+
+
+def started(**config) -> Stack:
+    stack = Stack(**config)
+    stack.start_generation("g1", weight=100)
+    return stack
+
+
+@pytest.fixture
+def build(request):
+    """Makes stacks with settings of their own and closes them."""
+    made = []
+
+    def make(**config) -> Stack:
+        made.append(started(**config))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.close()
+
+
+def entry(stack: Stack, session: str) -> dict:
+    return next(item for item in stack.admin("sessions")["items"] if item["id"] == session)
+
+
+BASH = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
+
+
+def test_a_shell_comes_from_the_stock_and_the_stock_is_filled_again(stack):
+    until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
+    before = stack.status()["shells"]["hits"]
+    with stack.terminal(cols=101, rows=33) as terminal:
+        terminal.send(b"stty size; ps -o ppid= -p $$; tty\n")
+        shown = terminal.expect(rb"/dev/pts/\d+")
+        assert b"33 101" in shown
+        # The manager itself is the parent: it alone learns the exit status from the kernel.
+        assert str(stack.status()["manager"]["pid"]).encode() in shown
+        assert stack.status()["shells"]["hits"] == before + 1
+        until(lambda: stack.status()["shells"]["ready"] == 4, "the stock filled again")
+
+
+def test_more_shells_at_once_than_the_stock_has(stack):
+    terminals = [stack.terminal() for _ in range(12)]
+    for terminal in terminals:
+        terminal.open()
+    for number, terminal in enumerate(terminals):
+        terminal.send(f"echo [$(({number} + 1000))]\n".encode())
+    for number, terminal in enumerate(terminals):
+        terminal.expect(rf"\[{number + 1000}\]".encode())
+        terminal.close(kill=True)
+
+
+def test_a_killed_nursery_costs_no_shell_and_comes_back(stack):
+    until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
+    with stack.terminal() as resident:
+        resident.send(b"mark=41\n")
+        nursery = stack.status()["shells"]["nursery"]
+        os.kill(nursery, signal.SIGKILL)
+        until(lambda: stack.status()["shells"]["nursery"] != nursery, "the nursery's death noticed")
+        # More than the stock: the last ones are forked by the manager.
+        for _ in range(6):
+            with stack.terminal() as terminal:
+                terminal.send(b"echo [$((6 * 7))]\n")
+                terminal.expect(rb"\[42\]")
+        resident.send(b"echo [$((mark + 1))]\n")
+        resident.expect(rb"\[42\]")
+        until(lambda: stack.status()["shells"]["ready"] == 4, "a stock made by the next nursery")
+
+
+def test_killed_children_of_the_stock_are_passed_over(stack):
+    until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
+    manager, nursery = stack.status()["manager"]["pid"], stack.status()["shells"]["nursery"]
+    children = [int(pid) for pid in Path(f"/proc/{manager}/task/{manager}/children").read_text().split()]
+    for pid in set(children) - {nursery}:
+        os.kill(pid, signal.SIGKILL)
+    with stack.terminal() as terminal:
+        terminal.send(b"echo [$((6 * 7))]\n")
+        terminal.expect(rb"\[42\]")
+
+
+def test_without_a_stock_shells_are_forked(build):
+    stack = build(shell_pool=0)
+    with stack.terminal() as terminal:
+        terminal.send(b"exit 3\n")
+        until(lambda: terminal.read(0.1) is not None and terminal.exit_status is not None, "exit")
+    assert terminal.exit_status == 3
+    assert stack.status()["shells"] == {"ready": 0, "hits": 0, "misses": 1, "nursery": None}
+
+
+def test_the_profile_says_environment_and_folder(build, tmp_path):
+    profile = {"command": BASH, "env": {"COLOUR": "green"}, "cwd": str(tmp_path)}
+    stack = build(profiles={"system": profile, "claude": profile})
+    with stack.terminal() as terminal:
+        terminal.send(b'echo "[$COLOUR $PWD]"\n')
+        assert f"[green {tmp_path}]".encode() in terminal.expect(rb"\n\[green [^\]]*\]")
+
+
+def test_a_missing_folder_is_said_in_the_terminal(build):
+    stack = build(profiles={"system": {"command": BASH, "cwd": "/no/such/folder"}})
+    with stack.terminal() as terminal:
+        terminal.expect(rb"/no/such/folder: No such file or directory; starting in /")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("pool", [4, 0])
+def test_a_shell_runs_as_the_user_of_its_profile(build, pool):
+    stack = build(profiles={"system": {"command": BASH, "user": "nobody", "cwd": "/"}}, shell_pool=pool)
+    uid = pwd.getpwnam("nobody").pw_uid
+    until(lambda: stack.status()["shells"]["ready"] == pool, "the stock")
+    with stack.terminal() as terminal:
+        terminal.send(b'grep -E "^(Uid|Groups|CapEff)" /proc/self/status; echo "[$USER]" > /dev/tty; exit\n')
+        until(lambda: terminal.pump(0.1) or terminal.exit_status is not None, "exit")
+        shown = terminal.read()
+    assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}".encode() in shown
+    assert b"CapEff:\t0000000000000000" in shown
+    assert b"Groups:\t0" not in shown
+    assert b"\n[nobody]" in shown
+
+
+def test_a_title_is_kept_also_when_the_manager_dies(stack):
+    terminal = stack.terminal()
+    terminal.open()
+    stack.admin("rename", session=terminal.session, title="release 7")
+    assert entry(stack, terminal.session)["title"] == "release 7"
+    with pytest.raises(Exception, match="at most 80 printable"):
+        stack.admin("rename", session=terminal.session, title="bell\a")
+    stack.kill("manager")
+    stack.start_manager()
+    assert entry(stack, terminal.session)["title"] == "release 7"
+
+
+def test_a_session_that_nobody_looks_at_is_ended(build):
+    stack = build(idle_seconds=1.0)
+    seen, left = stack.terminal(), stack.terminal()
+    seen.open()
+    left.open()
+    left.cut()
+    until(lambda: not entry(stack, left.session)["live"], "the end of the idle one")
+    assert entry(stack, seen.session)["live"]
+    assert stack.status()["sessions"]["expired"] == 1
+    # Its client is told why when it comes back, and that the shell was hung up.
+    left.open()
+    until(lambda: left.pump(0.1) or left.exit_status is not None, "exit")
+    assert b"nobody was here for 1 s" in left.read()
+    assert left.exit_status == -signal.SIGHUP
+
+
+def test_a_session_is_warned_and_ended_at_its_maximum_age(build):
+    stack = build(max_age_seconds=3.0)
+    terminal = stack.terminal()
+    terminal.open()
+    terminal.expect(rb"will be ended in \d s, at the maximum age of 3 s")
+    terminal.expect(rb"3 s old, the most allowed")
+    until(lambda: terminal.pump(0.1) or terminal.exit_status is not None, "exit")
+
+
+def test_the_limit_of_sessions_is_said_and_room_is_made_by_an_end(build):
+    stack = build(max_sessions=1)
+    with stack.terminal() as first:
+        with pytest.raises(Exception, match="too-many-sessions: 1 sessions are running"):
+            stack.terminal().open()
+        first.send(b"exit\n")
+        until(lambda: not stack.status()["sessions"]["live"], "the end of the first")
+    with stack.terminal() as second:
+        assert second.connected
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"idle_seconds": -1}, "idle_seconds must be 0 (off) or more"),
+        ({"profiles": {"system": {"command": "bash"}}}, "profiles.system.command: a list"),
+        ({"profiles": {"system": {"command": ["bash"], "shell": 1}}}, "unknown key 'shell'"),
+    ],
+)
+def test_wrong_settings_are_one_line(tmp_path, settings, complaint):
+    import json
+
+    from terminals.manager.config import ConfigError, ManagerConfig
+
+    path = tmp_path / "manager.json"
+    base = {"socket": "s", "state_dir": "d", "listeners": {"web": {"host": "h", "port": 1}}, "profiles": {}}
+    path.write_text(json.dumps({**base, **settings}))
+    with pytest.raises(ConfigError) as caught:
+        ManagerConfig.load(path)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
