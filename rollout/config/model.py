@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,6 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from terminals.manager.config import check_networks, check_origins
 
 from rollout.config.metrics import METRICS, Metric
 from rollout.config.units import describe, parse_duration, parse_share, parse_size
@@ -203,6 +205,9 @@ class Defaults(Section):
     idle_seconds: Duration = 0.0
     max_age_seconds: Duration = 0.0
     shell_pool: Annotated[StrictInt, Field(ge=0, le=256)] = 4
+    max_sessions_per_user: Annotated[StrictInt, Field(ge=0)] = 0
+    allowed_origins: Annotated[tuple[StrictStr, ...], AfterValidator(check_origins)] = ()
+    trusted_proxies: Annotated[tuple[StrictStr, ...], AfterValidator(check_networks)] = ()
 
 
 class Config(Section):

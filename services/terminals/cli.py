@@ -122,6 +122,26 @@ def web(socket: str, generation: str, build: str, token_file: Path) -> None:
 
 
 @main.command()
+@click.option("--token-file", type=click.Path(path_type=Path), required=True)
+@click.option("--user", required=True, help="Who it is for.")
+@click.option("--session", help="The only session it opens; without it: any of the user's own.")
+@click.option("--seconds", default=60, show_default=True, help="Time until its first use.")
+def ticket(token_file: Path, user: str, session: str | None, seconds: int) -> None:
+    """Print a signed, short-lived ticket: what a client presents instead of the token.
+
+    \b
+    Example:
+      terminals ticket --token-file run/token --user ada
+    """
+    from terminals.tickets import Ticket, issue
+
+    try:
+        click.echo(issue(_token(token_file), Ticket(user, session), seconds=seconds))
+    except ValueError as error:
+        _fail(error)
+
+
+@main.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="The session manager's.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="The workers' token, to be checked too.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)

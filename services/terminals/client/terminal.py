@@ -85,7 +85,8 @@ class Terminal:
         self,
         url: str,
         *,
-        token: str,
+        token: str | None = None,
+        ticket: str | None = None,
         session: str | None = None,
         client_id: str | None = None,
         cols: int = 80,
@@ -103,6 +104,8 @@ class Terminal:
         self.stats = Stats()
         self.breaker = breaker or CircuitBreaker()
         self.token = token
+        self.ticket = ticket
+        """Replaced by the server's next one at each connection."""
         self._client_id = client_id or secrets.token_hex(8)
         self._size = (cols, rows)
         self._backoff = backoff or Backoff()
@@ -315,10 +318,9 @@ class Terminal:
             self._lost(lost)
 
     def _attach(self, link: Link, end: float) -> Attached:
+        credentials = {"token": self.token or ""} if self.ticket is None else {"ticket": self.ticket}
         link.send(
-            messages.encode_text(
-                "hello", versions=[PROTOCOL_VERSION], token=self.token, client=self._client_id
-            ),
+            messages.encode_text("hello", versions=[PROTOCOL_VERSION], client=self._client_id, **credentials),
             text=True,
         )
         resume = None
@@ -339,6 +341,8 @@ class Terminal:
                 fields = self._decode(message)
                 if fields["type"] == "error":
                     self._refused(fields)
+                elif fields["type"] == "welcome":
+                    self.ticket = fields.get("ticket", self.ticket)
                 elif fields["type"] == "attached":
                     attached = self._acknowledged(fields)
                     for later in early[index + 1 :]:

@@ -213,6 +213,7 @@ def sessions(manager: Manager) -> list[dict[str, Any]]:
         {
             "id": session.id,
             "title": session.title,
+            "user": session.user,
             "profile": session.profile,
             "live": session.live,
             "attached": session.attachment is not None,

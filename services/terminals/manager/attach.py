@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import itertools
 import os
 import time
 from typing import Any
 
+from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generations
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry, TooManySessions
 from terminals.manager.session import Attachment, Session
 from terminals.protocol import ids
-from terminals.protocol.breaker import BreakerState
+from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.resume import SequenceGap, resume_from
+
+REMEMBERED_ADDRESSES = 4096
 
 
 class Refused(Exception):
@@ -31,9 +35,13 @@ class Refused(Exception):
 class Attacher:
     """Decides attaches and keeps count of the attachments."""
 
-    def __init__(self, registry: Registry, generations: Generations, stable_seconds: float) -> None:
+    def __init__(self, registry: Registry, generations: Generations, config: ManagerConfig) -> None:
         self._registry = registry
-        self._stable_seconds = stable_seconds
+        self._stable_seconds = config.stable_seconds
+        self._new_breaker = config.breaker
+        self.newcomers: collections.OrderedDict[str, CircuitBreaker] = collections.OrderedDict()
+        """Breakers of addresses that start sessions and lose them at once. A session's own
+        breaker cannot see a client that loops by starting a new one each time."""
         self._generations = generations
         self._handles = itertools.count(1)
         self.replayed = 0
@@ -78,7 +86,10 @@ class Attacher:
             return
         if now - attachment.since >= self._stable_seconds:
             session.breaker.success()
+            self.newcomers.pop(attachment.address, None)
         elif not (planned or attachment.planned_end):
+            if attachment.created:
+                self._abandoned(attachment.address, now)
             generation = self._generations.get(peer.generation)
             generation.short_lived += 1
             half_open = session.breaker.state is BreakerState.HALF_OPEN
@@ -88,12 +99,16 @@ class Attacher:
     def _decide(
         self, peer: Peer, request: dict[str, Any], route_to: str | None
     ) -> tuple[dict[str, Any], tuple[int, ...]]:
+        user = str(request["user"])
         try:
-            session_id = ids.parse_session_id(request.get("session"))
+            session_id = ids.parse_session_id(request.get("session") or request["only"])
         except ids.InvalidSessionId as error:
             raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
         session = self._registry.table.get(session_id.value)
         resume = request.get("resume")
+        if session is not None and user and session.user != user:
+            # To its user, a session of somebody else does not exist.
+            raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
         if session is not None and not session.live and not resume:
             session = None  # an ended shell is only of interest to a client that saw it live
         if session is not None and session.profile != request["profile"]:
@@ -103,12 +118,16 @@ class Attacher:
             )
         if session is not None and route_to is not None:
             return {"route": route_to}, ()
+        if request["only"] is not None and session_id.value != request["only"]:
+            raise Refused(ErrorCode.UNKNOWN_SESSION, "the ticket is for another session")
         created = session is None
         if session is None:
             if resume:
                 raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
+            self._check_newcomer(str(request["address"]))
             session = self._create(peer, request, session_id.value)
         else:
+            self.newcomers.pop(str(request["address"]), None)
             self._check_breaker(session)
         start, skipped = self._resume(session, resume)
         generation = self._generations.get(peer.generation)
@@ -117,6 +136,9 @@ class Attacher:
         self.replayed += session.ring.head - start
         self.skipped += skipped
         attachment = self._take(peer, session, str(request["client"]), start)
+        attachment.address, attachment.created = str(request["address"]), created
+        if created and attachment.address in self.newcomers:
+            asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
         generation.attach_seconds.observe(max(0.0, time.monotonic() - float(request["since"])))
         session.resize(request["cols"], request["rows"])
         migrated = session_id.origin is ids.Origin.MIGRATED
@@ -138,6 +160,7 @@ class Attacher:
                 session_id,
                 request["profile"],
                 peer.generation,
+                user=str(request["user"]),
                 cols=request["cols"],
                 rows=request["rows"],
             )
@@ -147,6 +170,29 @@ class Attacher:
             raise Refused(
                 ErrorCode.UNAVAILABLE, f"no shell could be started: {error.strerror}", 5.0
             ) from None
+
+    def _abandoned(self, address: str, now: float) -> None:
+        breaker = self.newcomers.setdefault(address, self._new_breaker())
+        breaker.failure(now)
+        self.newcomers.move_to_end(address)
+        while len(self.newcomers) > REMEMBERED_ADDRESSES:
+            self.newcomers.popitem(last=False)
+
+    def _settle(self, session: Session, attachment: Attachment) -> None:
+        if session.attachment is attachment:
+            self.newcomers.pop(attachment.address, None)
+
+    def _check_newcomer(self, address: str) -> None:
+        breaker = self.newcomers.get(address)
+        now = asyncio.get_running_loop().time()
+        if breaker is not None and not breaker.allow(now):
+            wait = breaker.retry_after(now) or breaker.cooldown
+            raise Refused(
+                ErrorCode.BREAKER_OPEN,
+                f"{breaker.threshold} new sessions of {address} were lost right after attaching;"
+                f" try again in {wait:.1f} s",
+                wait,
+            )
 
     def _check_breaker(self, session: Session) -> None:
         now = asyncio.get_running_loop().time()

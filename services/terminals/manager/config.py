@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import mmap
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from terminals.manager.ring import MIN_CAPACITY
 from terminals.manager.shell import Profile
@@ -42,6 +45,12 @@ class ManagerConfig:
     """A session that nobody has been attached to for so long is ended; 0 means never."""
     max_age_seconds: float = 0.0
     """A session is ended at this age, after a warning in the terminal; 0 means never."""
+    max_sessions_per_user: int = 0
+    """Live sessions of one ticket's user; 0 means that only ``max_sessions`` counts."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins (``https://host[:port]``) whose pages may open terminals; none: pages of the same host."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose X-Forwarded-For is believed."""
     shell_pool: int = 4
     """Shells-to-be in stock; 0 forks each shell when it is asked for."""
     stable_seconds: float = STABLE_AFTER
@@ -90,6 +99,9 @@ class ManagerConfig:
             max_sessions=int(raw.get("max_sessions", cls.max_sessions)),
             idle_seconds=_not_negative(raw, "idle_seconds", cls.idle_seconds),
             max_age_seconds=_not_negative(raw, "max_age_seconds", cls.max_age_seconds),
+            max_sessions_per_user=int(_not_negative(raw, "max_sessions_per_user", 0)),
+            allowed_origins=check_origins(raw.get("allowed_origins", ())),
+            trusted_proxies=check_networks(raw.get("trusted_proxies", ())),
             shell_pool=int(_not_negative(raw, "shell_pool", cls.shell_pool)),
             stable_seconds=float(raw.get("stable_seconds", cls.stable_seconds)),
             breaker_threshold=int(raw.get("breaker_threshold", cls.breaker_threshold)),
@@ -100,6 +112,11 @@ class ManagerConfig:
             raise ValueError("listeners: at least one is needed")
         return config
 
+    @property
+    def front(self) -> dict[str, list[str]]:
+        """What workers have to know of the outside."""
+        return {"allowed_origins": list(self.allowed_origins), "trusted_proxies": list(self.trusted_proxies)}
+
     def breaker(self) -> CircuitBreaker:
         """A fresh breaker for one session.
 
@@ -107,6 +124,34 @@ class ManagerConfig:
             ValueError: the configured numbers make no breaker.
         """
         return CircuitBreaker(self.breaker_threshold, self.breaker_cooldown, max(60.0, self.breaker_cooldown))
+
+
+def check_origins(raw: Iterable[str]) -> tuple[str, ...]:
+    """Origins as browsers write them.
+
+    Raises:
+        ValueError: one is none.
+    """
+    raw = tuple(raw)
+    for entry in raw:
+        parts = urlsplit(entry)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
+            raise ValueError(
+                f"allowed_origins: {entry!r} is no origin; write https://host or https://host:port"
+            )
+    return raw
+
+
+def check_networks(raw: Iterable[str]) -> tuple[str, ...]:
+    """Networks in CIDR notation; a single address is one, too.
+
+    Raises:
+        ValueError: one is none.
+    """
+    try:
+        return tuple(str(ip_network(entry)) for entry in raw)
+    except ValueError as error:
+        raise ValueError(f"trusted_proxies: {error}") from None
 
 
 def _not_negative(raw: dict[str, Any], name: str, default: float) -> float:

@@ -60,11 +60,13 @@ def _family(name: str, kind: str, text: str, samples: list[tuple[dict[str, str],
 def _sessions(manager: Manager) -> list[dict[str, Any]]:
     registry = manager.registry
     states: collections.Counter[tuple[str, str]] = collections.Counter()
-    breakers: collections.Counter[str] = collections.Counter()
+    breakers: collections.Counter[tuple[str, str]] = collections.Counter(
+        ("address", breaker.state.value) for breaker in manager.attacher.newcomers.values()
+    )
     for session in registry.table.values():
         state = "ended" if not session.live else "attached" if session.attachment else "detached"
         states[session.profile, state] += 1
-        breakers[session.breaker.state.value] += 1
+        breakers["session", session.breaker.state.value] += 1
     return [
         _family(
             "terminals_sessions",
@@ -91,8 +93,12 @@ def _sessions(manager: Manager) -> list[dict[str, Any]]:
         _family(
             "terminals_breakers",
             "gauge",
-            "Circuit breakers of the sessions by state.",
-            [({"state": state}, breakers[state]) for state in ("closed", "open", "half-open")],
+            "Circuit breakers of sessions, and of addresses that start new ones.",
+            [
+                ({"scope": scope, "state": state}, breakers[scope, state])
+                for scope in ("session", "address")
+                for state in ("closed", "open", "half-open")
+            ],
         ),
         _family(
             "terminals_shell_starts",

@@ -62,8 +62,10 @@ class Registry:
         """Bytes typed, each counted once."""
         return self._forgotten[1] + sum(session.typed for session in self.table.values())
 
-    def create(self, session_id: str, profile: str, generation: str, *, cols: int, rows: int) -> Session:
-        """Start a shell under ``session_id``.
+    def create(
+        self, session_id: str, profile: str, generation: str, *, user: str = "", cols: int, rows: int
+    ) -> Session:
+        """Start a shell under ``session_id`` for ``user``.
 
         Raises:
             TooManySessions: the limit of live sessions is reached.
@@ -71,6 +73,9 @@ class Registry:
         """
         if len(self.live) >= self._config.max_sessions:
             raise TooManySessions(f"{self._config.max_sessions} sessions are running, the configured most")
+        mine = sum(1 for session in self.live if session.user == user)
+        if user and 0 < self._config.max_sessions_per_user <= mine:
+            raise TooManySessions(f"{mine} sessions of {user} are running, the configured most for one user")
         if session_id in self.table:
             self.drop(self.table[session_id])
         ring = Ring.create(self._folder / f"{session_id}.ring", self._config.ring_bytes)
@@ -89,6 +94,7 @@ class Registry:
                 "epoch": secrets.token_hex(8),
                 "origin": generation,
                 "created": time.time(),
+                "user": user,
             },
         )
         session.generation = generation
@@ -186,12 +192,13 @@ class Registry:
             on_end=self._ended,
             born=asyncio.get_running_loop().time(),
             title=str(meta.get("title", "")),
+            user=str(meta.get("user", "")),
         )
         self.table[session_id] = session
         return session
 
     def _save(self, session: Session) -> None:
-        kept = ("profile", "epoch", "origin", "created", "title")
+        kept = ("profile", "epoch", "origin", "created", "title", "user")
         path = self._meta(session.id)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps({key: getattr(session, key) for key in kept}))

@@ -44,7 +44,7 @@ class Manager:
         self._lock = self._only_one()
         self.generations = Generations(config.state_dir / "generations.json")
         self.registry = Registry(config)
-        self.attacher = Attacher(self.registry, self.generations, config.stable_seconds)
+        self.attacher = Attacher(self.registry, self.generations, config)
         self.peers: list[Peer] = []
         self.listeners: dict[str, socket.socket] = {}
         self._backlog: collections.deque[tuple[str, socket.socket, str, float]] = collections.deque()
@@ -238,7 +238,7 @@ class Manager:
             peer.reply(packet, error=f"generation {generation.name} is retired")
             return
         self.peers.append(peer)
-        peer.reply(packet, version=CONTROL_VERSION, listeners=self.ports())
+        peer.reply(packet, version=CONTROL_VERSION, listeners=self.ports(), front=self.config.front)
         log.info("%s %d of %s connected", peer.role, peer.pid, peer.generation)
         self.flush_backlog()
 

@@ -45,6 +45,9 @@ class Attachment:
     """An eventfd; the worker wakes up when it is written."""
     since: float
     """Monotonic seconds."""
+    address: str = ""
+    created: bool = False
+    """This attach has created the session."""
     planned_end: bool = False
     """We asked for this attachment to be moved: its end is no failure."""
 
@@ -68,6 +71,8 @@ class Session:
     born: float
     """Monotonic seconds: an age must not jump with the clock."""
     title: str = ""
+    user: str = ""
+    """Whose it is; empty: of the holders of the token."""
     typed: int = 0
     """Input bytes taken from all its clients."""
     left_at: float | None = None

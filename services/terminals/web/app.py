@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+from terminals.access import FailureLimit
 from terminals.protocol import ids
+from terminals.tickets import Ticket, issue
 from terminals.web import metrics, security
 from terminals.web.assets import Assets
 from terminals.web.backend import Backend, BackendError, BackendUnavailable, NoSuchSession
@@ -61,6 +65,7 @@ def build_app(settings: WebSettings, backend: Backend, assets: Assets | None = N
             web.get("/api/info", site.info),
             web.get("/api/status", site.status),
             web.get("/api/sessions", site.sessions),
+            web.post("/api/tickets", site.ticket),
             web.patch("/api/sessions/{id}", site.rename),
             web.delete("/api/sessions/{id}", site.kill),
         ]
@@ -74,6 +79,7 @@ class _Site:
         self._backend = backend
         self._assets = assets
         self._readiness: Readiness | None = None
+        self._limit = FailureLimit()
         self.open_handlers: frozenset[Any] = frozenset()
 
     # --- around every request ---------------------------------------------------------
@@ -83,10 +89,15 @@ class _Site:
         """Let through what is open or carries the token; errors become one JSON line."""
         # By handler, not by path: no spelling of a path gets around it, and what does not
         # exist looks the same as what is closed.
-        if request.match_info.handler not in self.open_handlers and not security.authorized(
-            request.headers.get("Authorization"), self._settings.token
-        ):
-            return _error(401, "unauthorized", {"WWW-Authenticate": security.CHALLENGE})
+        if request.match_info.handler not in self.open_handlers:
+            address, now = request.remote or "", time.monotonic()
+            if wait := self._limit.wait(address, now):
+                return _error(429, "too many wrong credentials", {"Retry-After": str(math.ceil(wait))})
+            presented = request.headers.get("Authorization")
+            if not security.authorized(presented, self._settings.token):
+                if presented is not None:
+                    self._limit.failed(address, now)
+                return _error(401, "unauthorized", {"WWW-Authenticate": security.CHALLENGE})
         try:
             return await handler(request)
         except web.HTTPException as error:
@@ -168,6 +179,16 @@ class _Site:
     async def sessions(self, request: web.Request) -> web.Response:
         """Every session."""
         return web.json_response({"sessions": await self._backend.sessions()})
+
+    async def ticket(self, request: web.Request) -> web.Response:
+        """A ticket for a user: ``{"user": "ada", "session": null, "seconds": 60}``; only user is required."""
+        try:
+            asked = await request.json()
+            ticket = Ticket(str(asked["user"]), asked.get("session"))
+            text = issue(self._settings.token, ticket, seconds=int(asked.get("seconds", 60)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return _error(400, f'the body is {{"user": ..., "session": ..., "seconds": ...}}: {error}')
+        return web.json_response({"ticket": text}, headers={"Cache-Control": "no-store"})
 
     async def rename(self, request: web.Request) -> web.Response:
         """Give a session a title: ``{"title": "..."}``."""

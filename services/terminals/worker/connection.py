@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hmac
 import logging
+import math
 import os
 import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from websockets.frames import CloseCode as StandardClose
 from websockets.frames import Frame, Opcode
@@ -20,6 +19,7 @@ from websockets.http11 import Request
 from websockets.protocol import SERVER, Protocol, State
 from websockets.server import ServerProtocol
 
+from terminals.access import Access, Denied
 from terminals.control import packets
 from terminals.control.channel import ControlError, ManagerLink
 from terminals.protocol import PROTOCOL_VERSION, messages
@@ -54,7 +54,7 @@ class Server:
     """What the connections of a worker share."""
 
     link: ManagerLink
-    token: bytes
+    access: Access
     generation: str
     build: str
     connections: set[Connection] = field(default_factory=set)
@@ -174,8 +174,12 @@ class Connection(asyncio.Protocol):
 
     def _handshake(self, request: Request) -> None:
         assert isinstance(self._ws, _Opening)
-        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
-        if origin is not None and urlsplit(origin).hostname != urlsplit(f"//{host}").hostname:
+        access = self._server.access
+        self._address = access.address(self._address, request.headers.get_all("X-Forwarded-For"))
+        if wait := access.limit.wait(self._address, self._loop.time()):
+            response = self._ws.reject(429, "too many wrong credentials\n")
+            response.headers["Retry-After"] = str(math.ceil(wait))
+        elif not access.page_allowed(request.headers.get("Origin"), request.headers.get("Host", "")):
             response = self._ws.reject(403, "pages of other hosts may not open terminals here\n")
         else:
             response = self._ws.accept(request)
@@ -239,21 +243,28 @@ class Connection(asyncio.Protocol):
         versions = message.get("versions")
         if not isinstance(versions, list) or PROTOCOL_VERSION not in versions:
             raise BadMessage(f"hello.versions must be a list with {PROTOCOL_VERSION}")
-        token = messages.string(message, "token", 4096)
-        if not hmac.compare_digest(token.encode(), self._server.token):
-            self._error(ErrorCode.UNAUTHORIZED, "wrong token", None)
+        kind = "ticket" if "ticket" in message else "token"
+        presented = {kind: messages.string(message, kind, 4096)}
+        try:
+            identity = self._server.access.identify(presented.get("token"), presented.get("ticket"))
+        except Denied as error:
+            self._server.access.limit.failed(self._address, self._loop.time())
+            log.info("%s presented a wrong %s", self._address, kind)
+            self._error(ErrorCode.UNAUTHORIZED, str(error), None)
             self._close(CloseCode.UNAUTHORIZED, "unauthorized")
             return
         client = messages.string(message, "client", 64)
         if not client:
             raise BadMessage("hello.client must not be empty")
-        self._hello = {"type": "hello", "client": client}
+        self._hello = {"type": "hello", "client": client, "user": identity.user, "only": identity.session}
+        renewed = {"ticket": identity.renewed} if identity.renewed else {}
         self._send(
             "welcome",
             version=PROTOCOL_VERSION,
             build=self._server.build,
             generation=self._server.generation,
             heartbeat=HEARTBEAT_SECONDS,
+            **renewed,
         )
 
     # --- channels ---------------------------------------------------------------------
@@ -281,6 +292,9 @@ class Connection(asyncio.Protocol):
             "session": session,
             "profile": self._profile,
             "client": self._hello["client"],
+            "user": self._hello["user"],
+            "only": self._hello["only"],
+            "address": self._address,
             "cols": messages.integer(message, "cols", 1, 1000, 80),
             "rows": messages.integer(message, "rows", 1, 1000, 24),
             "resume": resume,

@@ -9,6 +9,7 @@ import signal
 import socket
 from typing import Any
 
+from terminals.access import Access
 from terminals.control.channel import ManagerLink
 from terminals.protocol.messages import CloseCode, ErrorCode
 from terminals.worker.connection import Connection, Server
@@ -48,10 +49,12 @@ async def run_worker(socket_path: str, *, generation: str, build: str, token: by
             os.close(fd)
 
     link = ManagerLink(packet)
-    server = Server(link, token, generation, build)
+    server = Server(link, Access(token, {}), generation, build)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await link.connect(socket_path, role="worker", generation=generation, build=build)
+    # No connection is passed before we have said hello, and this runs before the first is adopted.
+    server.access = Access(token, link.welcome.get("front", {}))
     log.info("serving for generation %s, build %s", generation, build)
     waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(link.closed.wait())]
     await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)

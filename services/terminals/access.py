@@ -1,0 +1,122 @@
+"""Who may connect: the address they come from, the page they come with, what they present."""
+
+from __future__ import annotations
+
+import collections
+import hmac
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from terminals import tickets
+
+FAILURES: Final = 10
+"""Wrong credentials an address may present in a row ..."""
+FORGIVEN_SECONDS: Final = 6.0
+"""... and the time after which one of them is forgiven."""
+_ADDRESSES: Final = 4096
+
+
+class Denied(Exception):
+    """Wrong or missing credentials. The text may be told to whoever presented them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who somebody is. ``user`` is empty for a holder of the token, who may do everything."""
+
+    user: str = ""
+    session: str | None = None
+    """The only session they may open; ``None``: any of their own."""
+    renewed: str | None = None
+    """The ticket to come back with."""
+
+
+class FailureLimit:
+    """Slows down guessing: an address that has failed too often is not heard for a while.
+
+    Times are monotonic seconds. Remembers the latest 4,096 addresses.
+    """
+
+    def __init__(self, burst: int = FAILURES, forgiven_seconds: float = FORGIVEN_SECONDS) -> None:
+        self._burst = burst
+        self._forgiven_seconds = forgiven_seconds
+        self._until: collections.OrderedDict[str, float] = collections.OrderedDict()
+
+    def failed(self, address: str, now: float) -> None:
+        """Wrong credentials came from ``address``."""
+        until = max(now, self._until.pop(address, now)) + self._forgiven_seconds
+        self._until[address] = min(until, now + self._burst * self._forgiven_seconds)
+        while len(self._until) > _ADDRESSES:
+            self._until.popitem(last=False)
+
+    def wait(self, address: str, now: float) -> float:
+        """Seconds until ``address`` is heard again; 0 when it is."""
+        allowed = (self._burst - 1) * self._forgiven_seconds
+        return max(0.0, self._until.get(address, now) - now - allowed)
+
+
+class Access:
+    """Decides for one process. ``front`` is what the manager's configuration says of the outside."""
+
+    def __init__(self, token: bytes, front: Mapping[str, Any]) -> None:
+        self._token = token
+        self._origins = frozenset(front.get("allowed_origins", ()))
+        self._proxies = [ipaddress.ip_network(entry) for entry in front.get("trusted_proxies", ())]
+        self.limit = FailureLimit()
+
+    def address(self, peer: str, forwarded: Iterable[str]) -> str:
+        """Where a connection really comes from.
+
+        ``forwarded`` are the values of X-Forwarded-For. They are believed only as far as
+        trusted proxies have written them: the last address that none of those has.
+        """
+        hops = [part.strip() for value in forwarded for part in value.split(",")]
+        found = peer
+        while hops and self._trusted(found):
+            candidate = hops.pop()
+            try:
+                found = str(ipaddress.ip_address(candidate))
+            except ValueError:
+                break  # a proxy that writes what is no address knows no better one
+        return found
+
+    def page_allowed(self, origin: str | None, host: str) -> bool:
+        """Whether a page of ``origin`` may open terminals; programs other than browsers send none.
+
+        With a configured list, exactly those origins; without one, pages of the same host.
+        """
+        if origin is None:
+            return True
+        if self._origins:
+            return origin in self._origins
+        try:
+            return urlsplit(origin).hostname == urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+
+    def identify(self, token: str | None, ticket: str | None) -> Identity:
+        """Check what was presented.
+
+        Raises:
+            Denied: neither the token nor a valid ticket.
+        """
+        if ticket is not None:
+            try:
+                granted = tickets.read(self._token, ticket)
+            except tickets.BadTicket as error:
+                raise Denied(str(error)) from None
+            renewed = tickets.issue(self._token, granted, seconds=granted.life)
+            return Identity(granted.user, granted.session, renewed)
+        if token is None or not hmac.compare_digest(token.encode("utf-8", "replace"), self._token):
+            raise Denied("wrong token")
+        return Identity()
+
+    def _trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._proxies)

@@ -1,0 +1,214 @@
+"""Who may connect: tickets, pages, forwarded addresses, wrong credentials, looping newcomers."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from terminals import tickets
+from terminals.access import Access, FailureLimit
+from terminals.client import AttachError, SessionLost, Terminal, Unauthorized
+from terminals.tickets import BadTicket, Ticket
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.support.stack import TOKEN, Stack, until
+
+KEY = TOKEN.encode()
+
+
+@pytest.fixture
+def build() -> Iterator[Callable[..., Stack]]:
+    made: list[Stack] = []
+
+    def make(**config: Any) -> Stack:
+        made.append(Stack(**config))
+        made[-1].start_generation("g1", weight=100)
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.close()
+
+
+def as_user(stack: Stack, user: str, **options: Any) -> Terminal:
+    only = options.pop("only", None)
+    return Terminal(stack.url(), ticket=tickets.issue(KEY, Ticket(user, only)), **options)
+
+
+def test_a_ticket_opens_its_users_sessions_and_nobody_elses(stack):
+    with as_user(stack, "ada") as mine, stack.terminal() as operators:
+        assert mine.attached.status == "created"
+        with pytest.raises(SessionLost):
+            as_user(stack, "eve", session=mine.session).open()
+        with pytest.raises(SessionLost):
+            as_user(stack, "ada", session=operators.session).open()
+        owner = {entry["id"]: entry["user"] for entry in stack.admin("sessions")["items"]}
+        assert owner == {mine.session: "ada", operators.session: ""}
+        # The token's holder may look after everybody.
+        assert stack.terminal(session=mine.session).open().status == "resumed"
+
+
+def test_a_ticket_is_renewed_so_that_its_holder_can_come_back(stack):
+    terminal = as_user(stack, "ada")
+    first = terminal.ticket
+    terminal.open()
+    assert terminal.ticket != first
+    assert tickets.read(KEY, terminal.ticket).user == "ada"
+    terminal.cut()
+    assert terminal.open().status == "resumed"
+    terminal.close(kill=True)
+
+
+def test_a_ticket_for_one_session_opens_only_that(stack):
+    with stack.terminal() as operators, pytest.raises(SessionLost):
+        as_user(stack, "ada", only="session_1754931600123_abcdefghi", session=operators.session).open()
+    with as_user(stack, "ada", only="session_1754931600123_abcdefghi") as only:
+        assert only.session == "session_1754931600123_abcdefghi"
+
+
+def test_foreign_old_and_altered_tickets_are_refused(stack):
+    import jwt
+
+    old = jwt.encode({"aud": "terminals", "sub": "ada", "exp": 1}, tickets._key(KEY), "HS256")
+    unsigned = jwt.encode({"aud": "terminals", "sub": "ada", "exp": 9**10}, None, "none")
+    other = tickets.issue(b"another token", Ticket("ada"))
+    good = tickets.issue(KEY, Ticket("ada"))
+    altered = good[:-4] + ("AAAA" if good[-4:] != "AAAA" else "BBBB")
+    for text in (old, unsigned, other, altered, "", "a.b.c", "\N{SNOWMAN}"):
+        with pytest.raises(BadTicket):
+            tickets.read(KEY, text)
+    with pytest.raises(Unauthorized, match="expired"):
+        Terminal(stack.url(), ticket=old).open()
+    for bad in ({"user": ""}, {"user": "a\nb"}, {"user": "x" * 65}):
+        with pytest.raises(ValueError, match="user name"):
+            tickets.issue(KEY, Ticket(**bad))
+
+
+def test_the_api_issues_tickets_to_the_tokens_holder(stack):
+    stack.start("web", "g1")
+    until(lambda: stack.generation("g1").get("web"), "the web process")
+    address = f"http://127.0.0.1:{stack.status()['listeners']['web']}/api/tickets"
+
+    def ask(body: object, token: str = TOKEN) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    with Terminal(stack.url(), ticket=ask({"user": "ada"})["ticket"]) as terminal:
+        assert terminal.attached.status == "created"
+    for body in ({}, [], {"user": ""}, {"user": "ada", "seconds": 10**9}):
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            ask(body)
+    for _ in range(10):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            ask({"user": "ada"}, "wrong")
+    with pytest.raises(urllib.error.HTTPError, match="429") as caught:
+        ask({"user": "ada"}, "wrong")
+    assert 1 <= int(caught.value.headers["Retry-After"]) <= 60
+
+
+def test_sessions_of_one_user_are_limited(build):
+    stack = build(max_sessions_per_user=1)
+    refused = pytest.raises(AttachError, match="1 sessions of ada are running")
+    with as_user(stack, "ada"), as_user(stack, "bob"), refused:
+        as_user(stack, "ada").open()
+
+
+def test_only_pages_of_the_allowed_origins(build):
+    stack = build(allowed_origins=["https://terminals.example:8443"])
+    with connect(stack.url(), origin="https://terminals.example:8443"):
+        pass
+    for origin in ("https://terminals.example", "http://127.0.0.1", "null"):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(stack.url(), origin=origin)
+
+
+def test_guessing_is_slowed_down(stack):
+    for _ in range(10):
+        with pytest.raises(Unauthorized):
+            Terminal(stack.url(), token="guess").open()
+    with pytest.raises(InvalidStatus, match="429") as caught:
+        connect(stack.url())
+    assert 1 <= int(caught.value.response.headers["Retry-After"]) <= 60
+    assert "guess" not in stack.log("worker-g1")
+    assert TOKEN not in stack.log("worker-g1") + stack.log("manager")
+
+
+def test_failures_are_forgiven_one_by_one():
+    limit = FailureLimit(burst=2, forgiven_seconds=10)
+    limit.failed("a", 0)
+    assert limit.wait("a", 0) == 0
+    limit.failed("a", 0)
+    assert limit.wait("a", 0) == 10
+    assert limit.wait("b", 0) == 0
+    for _ in range(100):
+        limit.failed("a", 1)
+    assert limit.wait("a", 1) == 10
+    assert limit.wait("a", 11) == 0
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
+        ("10.0.0.2", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.2", ["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
+        ("10.0.0.2", ["198.51.100.1, 192.0.2.7, 10.0.0.3"], "192.0.2.7"),
+        ("10.0.0.2", ["192.0.2.7", "10.0.0.3"], "192.0.2.7"),
+        ("10.0.0.2", ["nonsense"], "10.0.0.2"),
+        ("10.0.0.2", [], "10.0.0.2"),
+        ("fd00::1", ["2001:db8::5"], "2001:db8::5"),
+    ],
+)
+def test_forwarded_addresses_are_believed_from_trusted_proxies_only(peer, forwarded, address):
+    access = Access(KEY, {"trusted_proxies": ["10.0.0.0/8", "fd00::/8"]})
+    assert access.address(peer, forwarded) == address
+
+
+def test_a_client_that_loops_with_new_sessions_is_stopped_and_others_are_not(build):
+    stack = build(breaker_cooldown=1.0)
+    resident = stack.terminal()
+    resident.open()
+    for _ in range(3):
+        looping = stack.terminal()
+        looping.open()
+        looping._link.abort()
+        until(lambda looping=looping: not attached(stack, looping.session), "the loss noticed")
+    with connect(stack.url()) as link:
+        link.send(json.dumps({"type": "hello", "versions": [1], "token": TOKEN, "client": "c"}))
+        link.send(json.dumps({"type": "attach", "channel": 0, "session": None}))
+        answers = [json.loads(link.recv()) for _ in range(2)]
+    assert answers[1]["code"] == "breaker-open"
+    assert 0 < answers[1]["retry_after"] <= 1.0
+    # Sessions that are there can be attached to, from the same address.
+    resident._link.abort()
+    assert Terminal(stack.url(), token=TOKEN, session=resident.session).open().status == "resumed"
+    # One that came back shows that this address is no loop: new ones are let in again.
+    assert stack.terminal().open().status == "created"
+
+
+def test_after_the_cooldown_one_new_session_is_tried(build):
+    stack = build(breaker_cooldown=0.5, stable_seconds=0.6)
+    for _ in range(3):
+        looping = stack.terminal()
+        looping.open()
+        looping._link.abort()
+        until(lambda looping=looping: not attached(stack, looping.session), "the loss noticed")
+    began = time.monotonic()
+    trial = stack.terminal()
+    assert trial.open().status == "created"
+    assert time.monotonic() - began >= 0.4
+    # Once the trial is stable the address is like any other.
+    second = stack.terminal()
+    assert second.open().status == "created"
+
+
+def attached(stack: Stack, session: str) -> bool:
+    return next(item["attached"] for item in stack.admin("sessions")["items"] if item["id"] == session)
