@@ -30,6 +30,8 @@ test: check ## Everything that has to pass
 
 bench: setup ## The benchmarks
 	$(BIN)/python -m benchmarks.help_speed
+	$(BIN)/python -m benchmarks.terminal
+	$(BIN)/python -m benchmarks.storm
 
 clean: ## Remove what set-up and tests have made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,6 +15,7 @@ the socket that its plan is to be sent to.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -110,8 +111,9 @@ def main(fd: int) -> None:
     manager = socket.socket(fileno=fd)
     manager.set_inheritable(False)
     libc = ctypes.PyDLL(None, use_errno=True)
-    while manager.recv(1):
-        _make(manager, libc)
+    with contextlib.suppress(ConnectionError):  # the manager has ended between its order and our delivery
+        while manager.recv(1):
+            _make(manager, libc)
 
 
 if __name__ == "__main__":

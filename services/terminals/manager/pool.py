@@ -21,6 +21,8 @@ from terminals.manager.shell import Shell, fork, resize
 log = logging.getLogger("terminals.manager")
 
 RESTART_SECONDS = 1.0
+REFILL_SECONDS = 0.02
+"""The fork that fills a gap waits so long: the shell just started needs the processor first."""
 
 
 class _Ready(NamedTuple):
@@ -102,7 +104,7 @@ class ShellPool:
             return None
         while self._ready:
             child = self._ready.popleft()
-            self._order()
+            asyncio.get_running_loop().call_later(REFILL_SECONDS, self._order)
             try:
                 resize(child.master, cols, rows)
                 child.plans.send(data, socket.MSG_NOSIGNAL)

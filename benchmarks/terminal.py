@@ -1,0 +1,242 @@
+"""Our terminals beside other web terminals, by turns in one run.
+
+python -m benchmarks.terminal
+
+Peers: terminado (from PyPI, into an environment of its own), ttyd (where it is on PATH), and
+a bare pseudo-terminal with no service at all, the floor. One client, with the same library,
+measures all. All on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.peers import Line, Peer, available
+
+PATIENCE = 60.0
+PROMPTS = (b"# ", b"$ ")
+CONNECTS = 20
+"""Connections, reattachments and so on of one round; keystrokes are ten times as many."""
+
+
+@dataclass
+class Figures:
+    """Raw figures of one peer. Times in milliseconds."""
+
+    megabytes_per_second: list[float] = field(default_factory=list)
+    cpu_seconds_per_gb: list[float] = field(default_factory=list)
+    echo_ms: list[float] = field(default_factory=list)
+    prompt_ms: list[float] = field(default_factory=list)
+    reattach_ms: list[float] = field(default_factory=list)
+    idle_session_bytes: float | None = None
+
+
+async def _until(line: Line, found: Callable[[bytes], bool], keep: int = 64) -> int:
+    """Receive until the tail of the output satisfies ``found``; returns how many bytes came."""
+    tail, count = b"", 0
+    while not found(tail):
+        data = await asyncio.wait_for(line.receive(), PATIENCE)
+        count += len(data)
+        tail = (tail + data)[-max(keep, len(data)) :]
+    return count
+
+
+def _prompt(tail: bytes) -> bool:
+    return tail.endswith(PROMPTS)
+
+
+async def _connects(peer: Peer, figures: Figures) -> None:
+    for _ in range(CONNECTS):
+        began = time.perf_counter()
+        line = await peer.open()
+        await _until(line, _prompt)
+        figures.prompt_ms.append((time.perf_counter() - began) * 1000)
+        if peer.keeps_sessions:
+            await line.send(b"exit\n")  # or it would stay, and load what comes after
+            await asyncio.sleep(0)
+        await line.close()
+
+
+async def _reattaches(peer: Peer, figures: Figures, round_: int) -> None:
+    if not peer.keeps_sessions:
+        return
+    key = f"reattach{round_}"
+    line = await peer.open(key)
+    await _until(line, _prompt)
+    for _ in range(CONNECTS):
+        await line.close()
+        began = time.perf_counter()
+        line = await peer.open(key)
+        await line.send(b"x")
+        await _until(line, lambda tail: tail.endswith(b"x"))
+        figures.reattach_ms.append((time.perf_counter() - began) * 1000)
+    await line.send(b"\x15exit\n")
+    await line.close()
+
+
+async def _echoes(line: Line, figures: Figures) -> None:
+    # The kernel echoes here: a line editor would draw more than the key at the end of a row.
+    await line.send(b"echo G''O; cat > /dev/null\n")
+    await _until(line, lambda tail: tail.endswith(b"GO\r\n"))
+    for number in range(10 * CONNECTS):
+        key = b"abcdefghij"[number % 10 :][:1]
+        began = time.perf_counter()
+        await line.send(key)
+        await _until(line, lambda tail, key=key: tail.endswith(key))  # type: ignore[misc]
+        figures.echo_ms.append((time.perf_counter() - began) * 1000)
+    await line.send(b"\x03")
+    await _until(line, _prompt)
+
+
+async def _throughput(peer: Peer, line: Line, figures: Figures, size: int) -> None:
+    text = "x" * 78
+    cpu = _cpu(peer.pids)
+    began = time.perf_counter()
+    await line.send(f"yes {text} | head -c {size}; echo E''ND\n".encode())
+    count = await _until(line, lambda tail: b"\r\nEND\r\n" in tail or b"xEND\r\n" in tail)
+    seconds = time.perf_counter() - began
+    figures.megabytes_per_second.append(count / 1e6 / seconds)
+    if peer.pids:
+        figures.cpu_seconds_per_gb.append((_cpu(peer.pids) - cpu) / (count / 1e9))
+
+
+async def _idle(peer: Peer, figures: Figures, sessions: int) -> None:
+    if not peer.pids:
+        return
+    before = _memory(peer.pids)
+    lines = []
+    for _ in range(sessions):
+        line = await peer.open()
+        await _until(line, _prompt)
+        lines.append(line)
+    figures.idle_session_bytes = (_memory(peer.pids) - before) / sessions
+    for line in lines:
+        await line.close()
+
+
+def _cpu(pids: list[int]) -> float:
+    """CPU seconds that the processes themselves have used, their children excluded."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(pids: list[int]) -> int:
+    """Anonymous proportional set size in bytes: rings are pages of files, and not counted."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+async def _measure(peers: list[Peer], rounds: int, size: int, idle: int) -> dict[str, Figures]:
+    result = {peer.name: Figures() for peer in peers}
+    for number in range(rounds):
+        for peer in peers:
+            figures = result[peer.name]
+            await _connects(peer, figures)
+            await _reattaches(peer, figures, number)
+            line = await peer.open()
+            await _until(line, _prompt)
+            await _echoes(line, figures)
+            await _throughput(peer, line, figures, size)
+            await line.close()
+    for peer in peers:
+        await _idle(peer, result[peer.name], idle)
+    return result
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that ``share`` of the values do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+ROWS: list[tuple[str, Callable[[Figures], float | None]]] = [
+    ("throughput, MB/s", lambda f: statistics.median(f.megabytes_per_second)),
+    ("CPU, s/GB", lambda f: statistics.median(f.cpu_seconds_per_gb) if f.cpu_seconds_per_gb else None),
+    ("echo p50, ms", lambda f: percentile(f.echo_ms, 0.5)),
+    ("echo p99, ms", lambda f: percentile(f.echo_ms, 0.99)),
+    ("connect to prompt p50, ms", lambda f: percentile(f.prompt_ms, 0.5)),
+    ("connect to prompt p99, ms", lambda f: percentile(f.prompt_ms, 0.99)),
+    ("reattach p50, ms", lambda f: percentile(f.reattach_ms, 0.5) if f.reattach_ms else None),
+    ("reattach p99, ms", lambda f: percentile(f.reattach_ms, 0.99) if f.reattach_ms else None),
+    ("memory, KB per idle session", lambda f: f.idle_session_bytes and f.idle_session_bytes / 1e3),
+]
+TARGETS = {
+    "throughput, MB/s": (">=", 1.5),
+    "CPU, s/GB": ("<=", 0.8),
+    "echo p50, ms": ("<=", 1.1),
+    "connect to prompt p50, ms": ("<=", 1.0),
+}
+"""Ours divided by ttyd's. A reattach is to take at most half of ttyd's connect."""
+
+
+def table(result: dict[str, Figures]) -> list[str]:
+    """Lines to print: a row a figure, a column a peer, ratios of ours to each of the others."""
+    others = [name for name in result if name != "terminals"]
+    lines = [f"{'':28}" + "".join(f"{name:>12}" for name in result) + "   ours / " + ", ".join(others)]
+    for name, value in ROWS:
+        values = {peer: value(figures) for peer, figures in result.items()}
+        shown = "".join(f"{'-' if v is None else f'{v:.2f}':>12}" for v in values.values())
+        ours = values["terminals"]
+        ratios = [f"{ours / v:.2f}" if ours and (v := values[other]) else "-" for other in others]
+        lines.append(f"{name:28}{shown}   {', '.join(ratios)}")
+    return [*lines, *_verdicts(result)]
+
+
+def _verdicts(result: dict[str, Figures]) -> list[str]:
+    if "ttyd" not in result:
+        return ["targets against ttyd: not measured, ttyd is not on PATH"]
+    rows = dict(ROWS)
+    lines = []
+    for name, (sign, limit) in TARGETS.items():
+        ours, theirs = rows[name](result["terminals"]), rows[name](result["ttyd"])
+        ratio = (ours or 0.0) / (theirs or 1.0)
+        met = ratio >= limit if sign == ">=" else ratio <= limit
+        lines.append(f"target: {name} {sign} {limit} x ttyd: {ratio:.2f}, {'met' if met else 'MISSED'}")
+    ratio = percentile(result["terminals"].reattach_ms, 0.5) / percentile(result["ttyd"].prompt_ms, 0.5)
+    met = "met" if ratio <= 0.5 else "MISSED"
+    return [*lines, f"target: reattach p50 <= 0.5 x ttyd's connect: {ratio:.2f}, {met}"]
+
+
+def run(rounds: int, size: int, idle: int, *, alone: bool = False) -> dict[str, Figures]:
+    """Measure everything that is to be had here. ``size``: bytes of one throughput round."""
+    peers = available(idle, alone=alone)
+    try:
+        return uvloop.run(_measure(peers, rounds, size, idle))
+    finally:
+        for peer in peers:
+            peer.close()
+
+
+def main() -> None:
+    """Run by hand."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bytes", type=int, default=50_000_000, help="of one throughput round")
+    parser.add_argument("--idle", type=int, default=1000, help="sessions of the memory figure")
+    parser.add_argument("--alone", action="store_true", help="no peers, only the bare pseudo-terminal")
+    parser.add_argument("--json", type=Path, help="write the raw figures there")
+    options = parser.parse_args()
+    result = run(options.rounds, options.bytes, options.idle, alone=options.alone)
+    print("\n".join(table(result)))
+    if options.json:
+        options.json.write_text(json.dumps({name: asdict(f) for name, f in result.items()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
