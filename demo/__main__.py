@@ -219,4 +219,5 @@ def main(keep: bool) -> None:
     sys.exit(0 if all(good for _, _, good in rows) else 1)
 
 
-main()
+if __name__ == "__main__":
+    main()
