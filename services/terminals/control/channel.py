@@ -82,15 +82,15 @@ class Channel:
     def _readable(self) -> None:
         # Bounded, so that one busy worker cannot keep the loop from the shells.
         for _ in range(64):
+            fds: list[int] = []
             try:
                 data, fds = packets.receive(self._sock)
-                if not data:
-                    self.close()
-                    return
-                packet = packets.decode(data)
+                packet = packets.decode(data)  # nothing at all, the peer's end, is no packet either
             except BlockingIOError:
                 return
             except (packets.BadPacket, OSError):
+                for fd in fds:
+                    os.close(fd)
                 self.close()
                 return
             self._on_packet(packet, fds)

@@ -92,7 +92,7 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
                     lambda: not manager.peers_of(generation.name), float(request.get("seconds", 10))
                 )
                 peer.reply(request, stopped=gone)
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         peer.reply(request, error=str(error))
     except KeyError as error:
         peer.reply(request, error=str(error.args[0]) if " " in str(error) else f"missing field {error}")

@@ -178,7 +178,8 @@ class Manager:
                 self._handoff(peer, packet, fds.pop())
             else:
                 self._message(peer, packet)
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:
+            # Whatever a process sends is its own fault, and no reason to disturb anybody else.
             log.warning("bad packet from %s %s: %r", peer.role or "operator", peer.pid, error)
             peer.reply(packet if isinstance(packet, dict) else {}, error=f"bad packet: {error!r}")
         finally:
@@ -255,7 +256,12 @@ class Manager:
         return generation.name if any(p.role == "worker" for p in self.peers_of(generation.name)) else None
 
     def _handoff(self, peer: Peer, packet: dict[str, Any], fd: int) -> None:
-        with socket.socket(fileno=fd) as conn:
+        try:
+            conn = socket.socket(fileno=fd)
+        except OSError:
+            os.close(fd)
+            raise
+        with conn:
             target = str(packet["to"])
             if any(p.role == "worker" for p in self.peers_of(target)):
                 self._pass(target, "worker", conn, {**packet, "type": "conn"})

@@ -1,0 +1,119 @@
+"""Whatever comes in from the network or the control socket: only the documented errors come out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from terminals.access import Access, Denied
+from terminals.control import packets
+from terminals.manager.config import ConfigError, ManagerConfig
+from terminals.manager.ring import HEADER_BYTES, MIN_CAPACITY, Ring, RingCorrupt
+from terminals.protocol import ids, messages
+from terminals.protocol.messages import BadMessage
+
+MANY = settings(max_examples=1500, deadline=None, derandomize=True)
+FEW = settings(max_examples=300, deadline=None, derandomize=True)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+FRAME = st.builds(
+    lambda kind, channel, seq, payload: messages.HEADER.pack(kind, channel, seq) + payload,
+    st.integers(0, 255),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**64 - 1),
+    st.binary(max_size=40),
+)
+
+
+@MANY
+@given(st.binary(max_size=200) | FRAME)
+def test_binary_frames(data):
+    with contextlib.suppress(BadMessage):
+        frame = messages.decode_binary(data)
+        assert frame.channel <= messages.MAX_CHANNEL
+        again = messages.encode_data if frame.type is messages.FrameType.DATA else messages.encode_ack
+        parts = (frame.payload,) if frame.type is messages.FrameType.DATA else ()
+        assert again(frame.channel, frame.seq, *parts) == data
+
+
+@MANY
+@given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_text_frames(data):
+    with contextlib.suppress(BadMessage):
+        message = messages.decode_text(data)
+        for field in list(message):
+            with contextlib.suppress(BadMessage):
+                assert 0 <= messages.integer(message, field, 0, 255) <= 255
+            with contextlib.suppress(BadMessage):
+                assert len(messages.string(message, field, 8)) <= 8
+
+
+@MANY
+@given(
+    st.binary(max_size=200)
+    | st.builds(lambda kind, rest: kind + rest, st.sampled_from([b"I", b"A", b"{"]), st.binary(max_size=40))
+    | JSON.map(lambda value: json.dumps(value).encode())
+)
+def test_control_packets(data):
+    with contextlib.suppress(packets.BadPacket):
+        packet = packets.decode(data)
+        assert isinstance(packet, packets.Hot) or isinstance(packet["type"], str)
+
+
+@MANY
+@given(JSON | st.text(max_size=120) | st.binary(max_size=40))
+def test_session_ids(raw):
+    with contextlib.suppress(ids.InvalidSessionId):
+        assert ids.is_canonical(ids.parse_session_id(raw).value)
+
+
+@MANY
+@given(st.text(max_size=60), st.text(max_size=60), st.lists(st.text(max_size=40), max_size=3))
+def test_what_comes_with_a_handshake(origin, host, forwarded):
+    access = Access(b"token", {"trusted_proxies": ["10.0.0.0/8"]})
+    access.page_allowed(origin, host)
+    access.address("10.0.0.1", forwarded)
+    for presented in ((origin, None), (None, origin), (None, None)):
+        with contextlib.suppress(Denied):
+            access.identify(*presented)
+            assert presented[0] == "token"
+
+
+@FEW
+@given(st.dictionaries(st.sampled_from(sorted(ManagerConfig.__dataclass_fields__)), JSON) | JSON)
+def test_configuration(value):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(value, file)
+        file.flush()
+        with contextlib.suppress(ConfigError):
+            ManagerConfig.load(Path(file.name))
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 2**64 - 1)), max_size=4), st.booleans())
+def test_damaged_rings(words, short):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "session.ring"
+        ring = Ring.create(path, MIN_CAPACITY)
+        for at, value in words:
+            ring.words[at] = value
+        ring.close()
+        if short:
+            with path.open("r+b") as file:
+                file.truncate(HEADER_BYTES)
+        with contextlib.suppress(RingCorrupt):
+            opened = Ring.open(path)
+            opened.append(b"notice")
+            opened.close()
