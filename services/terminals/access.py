@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from terminals import tickets
 
 FAILURES: Final = 10
-"""Wrong credentials an address may present in a row ..."""
+"""Different wrong credentials that an address may present in a row ..."""
 FORGIVEN_SECONDS: Final = 6.0
 """... and the time after which one of them is forgiven."""
 _ADDRESSES: Final = 4096
@@ -35,27 +36,36 @@ class Identity:
 
 
 class FailureLimit:
-    """Slows down guessing: an address that has failed too often is not heard for a while.
+    """Slows down guessing: an address that has tried too many is not heard for a while.
 
-    Times are monotonic seconds. Remembers the latest 4,096 addresses.
+    Only different credentials are counted: a client that keeps presenting the one it has, out
+    of date, does not guess. Times are monotonic seconds. Remembers the latest 4,096 addresses.
     """
 
     def __init__(self, burst: int = FAILURES, forgiven_seconds: float = FORGIVEN_SECONDS) -> None:
         self._burst = burst
         self._forgiven_seconds = forgiven_seconds
-        self._until: collections.OrderedDict[str, float] = collections.OrderedDict()
+        self._tried: collections.OrderedDict[str, collections.OrderedDict[bytes, float]]
+        self._tried = collections.OrderedDict()
 
-    def failed(self, address: str, now: float) -> None:
-        """Wrong credentials came from ``address``."""
-        until = max(now, self._until.pop(address, now)) + self._forgiven_seconds
-        self._until[address] = min(until, now + self._burst * self._forgiven_seconds)
-        while len(self._until) > _ADDRESSES:
-            self._until.popitem(last=False)
+    def failed(self, address: str, credential: str, now: float) -> None:
+        """A wrong credential came from ``address``."""
+        tried = self._tried.setdefault(address, collections.OrderedDict())
+        self._tried.move_to_end(address)
+        digest = hashlib.sha256(credential.encode("utf-8", "surrogatepass")).digest()
+        if digest not in tried:
+            last = next(reversed(tried.values()), now)
+            tried[digest] = max(now, last) + self._forgiven_seconds
+        while len(tried) > self._burst:
+            tried.popitem(last=False)
+        while len(self._tried) > _ADDRESSES:
+            self._tried.popitem(last=False)
 
     def wait(self, address: str, now: float) -> float:
         """Seconds until ``address`` is heard again; 0 when it is."""
-        allowed = (self._burst - 1) * self._forgiven_seconds
-        return max(0.0, self._until.get(address, now) - now - allowed)
+        tried: Mapping[bytes, float] = self._tried.get(address, {})
+        waiting = [until for until in tried.values() if until > now]
+        return waiting[0] - now if len(waiting) >= self._burst else 0.0
 
 
 class Access:

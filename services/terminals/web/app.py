@@ -91,12 +91,12 @@ class _Site:
         # exist looks the same as what is closed.
         if request.match_info.handler not in self.open_handlers:
             address, now = request.remote or "", time.monotonic()
-            if wait := self._limit.wait(address, now):
-                return _error(429, "too many wrong credentials", {"Retry-After": str(math.ceil(wait))})
             presented = request.headers.get("Authorization")
+            if presented is not None and (wait := self._limit.wait(address, now)):
+                return _error(429, "too many wrong credentials", {"Retry-After": str(math.ceil(wait))})
             if not security.authorized(presented, self._settings.token):
                 if presented is not None:
-                    self._limit.failed(address, now)
+                    self._limit.failed(address, presented, now)
                 return _error(401, "unauthorized", {"WWW-Authenticate": security.CHALLENGE})
         try:
             return await handler(request)

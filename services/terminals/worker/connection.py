@@ -248,7 +248,7 @@ class Connection(asyncio.Protocol):
         try:
             identity = self._server.access.identify(presented.get("token"), presented.get("ticket"))
         except Denied as error:
-            self._server.access.limit.failed(self._address, self._loop.time())
+            self._server.access.limit.failed(self._address, presented[kind], self._loop.time())
             log.info("%s presented a wrong %s", self._address, kind)
             self._error(ErrorCode.UNAUTHORIZED, str(error), None)
             self._close(CloseCode.UNAUTHORIZED, "unauthorized")
