@@ -210,13 +210,14 @@ def test_rollback_killed_at_every_step_is_resumed_to_its_end(project):
 
 
 def test_killed_while_a_playbook_runs_it_is_resumed_too(project):
+    # Read before the start: read after it, the history may already have the new rollout as its last.
+    number = project.json("history", "dev")[0]["number"]
     process = subprocess.Popen(
         [sys.executable, "-m", "rollout", "deploy", "dev"],
         cwd=project.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    number = project.json("history", "dev")[0]["number"]
     until(
         lambda: (project.folder / "dev" / "conf" / "programs" / f"g{number + 1}.conf").exists(), "the start"
     )
