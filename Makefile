@@ -3,16 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit bench clean
+.PHONY: help setup demo lab test check unit bench base-image clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## Install everything the lock file names into .venv
 	@$(PYTHON) scripts/bootstrap.py
 
-demo: setup ## Promote a build under live terminals, then a bad one, and see it taken back
-	@$(BIN)/python -m demo
+demo: setup ## Promote a build under live terminals, then a bad one; ENGINE=docker: on six hosts
+	@$(BIN)/python -m demo $(if $(ENGINE),--engine $(ENGINE))
+
+lab: setup ## Real hosts to deploy to, as containers (python -m lab down takes them away)
+	@$(BIN)/python -m lab up
 
 check: setup ## Lint, types and import contracts
 	$(BIN)/ruff check
@@ -26,12 +29,18 @@ unit: setup ## The quick tests only
 
 test: check ## Everything that has to pass
 	scripts/test-requirements.sh
-	$(BIN)/pytest
+	scripts/test.sh
 
 bench: setup ## The benchmarks
 	$(BIN)/python -m benchmarks.help_speed
 	$(BIN)/python -m benchmarks.terminal
+	$(BIN)/python -m benchmarks.headline
 	$(BIN)/python -m benchmarks.storm
+	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.gates
+
+base-image: setup ## A base image for the services, where no registry is reached
+	@$(BIN)/python -m scripts.base_image
 
 clean: ## Remove what set-up and tests have made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

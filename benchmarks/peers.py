@@ -19,9 +19,12 @@ from typing import Any, Protocol
 from terminals.protocol import messages
 from websockets.asyncio.client import ClientConnection, connect
 
+from benchmarks import one_process
+from benchmarks.one_process import SHELL
 from tests.support.stack import TOKEN, Stack, until
 
-SHELL = ["bash", "--norc", "--noprofile"]
+KEPT_READY = 24
+"""More than a round of the benchmark opens at once."""
 _OPTIONS: dict[str, Any] = {"compression": None, "ping_interval": None, "max_size": 1 << 22}
 _TERMINADO = f"""
 import sys, terminado, tornado.ioloop, tornado.web
@@ -49,8 +52,11 @@ class Peer(Protocol):
     """A service. ``name`` heads its column; ``pids`` are its server processes, shells excluded."""
 
     name: str
-    pids: list[int]
     keeps_sessions: bool
+
+    @property
+    def pids(self) -> list[int]:
+        """See above; a later one may have started since an earlier look."""
 
     async def open(self, key: str | None = None) -> Line:
         """Connect; with the ``key`` of an earlier line, to the session that it left."""
@@ -99,13 +105,20 @@ class Ours:
     name = "terminals"
     keeps_sessions = True
 
-    def __init__(self, sessions: int) -> None:
+    def __init__(self, sessions: int, ready: int = 0) -> None:
         profile = {"command": SHELL}
-        self._stack = Stack(profiles={"system": profile, "claude": profile}, max_sessions=sessions + 100)
+        self._stack = Stack(
+            profiles={"system": {**profile, "ready": ready}, "claude": profile}, max_sessions=sessions + 100
+        )
         self._stack.start_generation("g1", weight=100)
         self._url = self._stack.url()
         self._lines: dict[str, OursLine] = {}
-        self.pids = [process.pid for process in self._stack.processes.values()]
+
+    @property
+    def pids(self) -> list[int]:
+        """Session manager, worker and, once there is one, the keeper of screens."""
+        keeper = self._stack.status()["screens"]["keeper"]
+        return [process.pid for process in self._stack.processes.values()] + ([keeper] if keeper else [])
 
     async def open(self, key: str | None = None) -> OursLine:
         """See :class:`Peer`."""
@@ -134,6 +147,41 @@ class Ours:
     def close(self) -> None:
         """See :class:`Peer`."""
         self._stack.close()
+
+
+class Ready(Ours):
+    """The same with sessions kept ready (``profiles.<name>.ready``): for connecting alone."""
+
+    name = "ready"
+
+    def __init__(self) -> None:
+        super().__init__(1000, ready=KEPT_READY)
+        self.wait()
+
+    def wait(self) -> None:
+        """Until the stock is full, as it is where people do not come twenty at a time."""
+        until(lambda: self._stack.status()["shells"]["started"] == KEPT_READY, "sessions kept ready")
+
+
+class OneProcess:
+    """One Python process with no session manager: the floor under ours."""
+
+    name = "one process"
+    keeps_sessions = False
+
+    def __init__(self) -> None:
+        self._port = _free_port()
+        self._process = subprocess.Popen([sys.executable, "-m", one_process.__name__, str(self._port)])
+        self.pids = [self._process.pid]
+        until(lambda: _listens(self._port), "one process listening")
+
+    async def open(self, key: str | None = None) -> OursLine:
+        """See :class:`Peer`."""
+        return OursLine(await connect(f"ws://127.0.0.1:{self._port}/", **_OPTIONS))
+
+    def close(self) -> None:
+        """Stop the service."""
+        _end(self._process)
 
 
 class TerminadoLine(_WebSocketLine):
@@ -210,8 +258,8 @@ class Ttyd:
         if program is None:
             raise FileNotFoundError("ttyd is not on PATH")
         # Versions before 1.7.4 are writable by default and know no -W.
-        usage = subprocess.run([program, "--help"], capture_output=True, text=True).stdout
-        writable = ["-W"] if "--writable" in usage else []
+        usage = subprocess.run([program, "--help"], capture_output=True, text=True)
+        writable = ["-W"] if "--writable" in usage.stdout + usage.stderr else []
         self._port = _free_port()
         self._process = subprocess.Popen(
             [program, *writable, "-i", "127.0.0.1", "-p", str(self._port), *SHELL],
@@ -304,7 +352,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def available(sessions: int, *, alone: bool) -> list[Peer]:
     """Start ours and every peer that is to be had here; says which is not."""
     found: list[Peer] = [Bare(), Ours(sessions)]
-    for kind in () if alone else (Terminado, Ttyd):
+    for kind in () if alone else (Ready, OneProcess, Terminado, Ttyd):
         try:
             found.append(kind())
         except (OSError, subprocess.SubprocessError) as error:

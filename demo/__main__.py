@@ -22,16 +22,14 @@ import patch_ng
 from rich.console import Console
 from rich.table import Table
 
+from demo.stages import Stage
+from demo.stages import stage as choose_stage
 from rollout.checks.load import LoadRun, LoadSummary
 from rollout.config import load as load_config
-from rollout.pipeline.commands import engine_of
+from rollout.pipeline.begin import engine_of
 
 HERE = Path(__file__).resolve().parent
-CONFIG = HERE / "rollout.yaml"
-STATE = HERE / ".rollout"
 SERVICES = HERE.parent / "services"
-ROLLOUT = [sys.executable, "-m", "rollout", "--config", str(CONFIG)]
-RESIDENTS = 8
 EXIT_GATE_FAILED = 3
 
 console = Console(highlight=False, soft_wrap=True)
@@ -49,16 +47,20 @@ class Outcome:
     bad: dict[str, Any]
     residents: LoadSummary
     seconds: float
+    spared: list[str]
+    """Hosts of the environment that failed the bad build, which it had not reached yet."""
+    seen: list[str]
+    """Those of them that have got it all the same."""
 
 
-def rollout(*arguments: str, expect: int = 0) -> str:
+def rollout(stage: Stage, *arguments: str, expect: int = 0) -> str:
     """Run a rollout command as a user would; progress goes to the screen.
 
     Raises:
         DemoFailed: it ended otherwise than it is to end here.
     """
     console.print(f"\n[bold]$ rollout {' '.join(arguments)}[/]")
-    done = subprocess.run([*ROLLOUT, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([*stage.rollout, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != expect:
         raise DemoFailed(f"rollout {' '.join(arguments)} ended with {done.returncode}, not {expect}")
     return done.stdout
@@ -69,12 +71,9 @@ def say(text: str) -> None:
     console.print(f"\n[bold cyan]{text}[/]")
 
 
-def newest(environment: str) -> dict[str, Any]:
+def newest(stage: Stage, environment: str) -> dict[str, Any]:
     """The newest rollout of an environment, from the ledger."""
-    done = subprocess.run(
-        [*ROLLOUT, "history", environment, "--output", "json"], capture_output=True, text=True, check=True
-    )
-    record: dict[str, Any] = json.loads(done.stdout)[0]
+    record: dict[str, Any] = json.loads(quietly(stage, "history", environment, "--output", "json"))[0]
     return record
 
 
@@ -95,69 +94,88 @@ def release(folder: Path, version: str, patch: Path | None = None) -> Path:
     return copy
 
 
-def deploy(source: Path) -> None:
+def soak(stage: Stage, environment: str) -> None:
+    """Wait out an environment's soak window."""
+    time.sleep(load_config(stage.config).environment(environment).soak + 0.5)
+
+
+def deploy(stage: Stage, source: Path) -> None:
     """Build, deploy to dev and wait out dev's soak window."""
-    rollout("build", "--source", str(source))
-    rollout("deploy", "dev")
-    time.sleep(load_config(CONFIG).environment("dev").soak + 0.5)
+    rollout(stage, "build", "--source", str(source))
+    rollout(stage, "deploy", "dev")
+    soak(stage, "dev")
 
 
-def play() -> Outcome:
+def promote(stage: Stage) -> None:
+    """Promote along the chain, to its end."""
+    for environment in stage.chain:
+        rollout(stage, "promote", environment)
+        if environment != stage.chain[-1]:
+            soak(stage, environment)
+
+
+def play(stage: Stage) -> Outcome:
     """The three acts.
 
     Raises:
         DemoFailed: one of them went otherwise.
     """
     started = time.monotonic()
-    config = load_config(CONFIG)
-    staging = config.environment("staging")
+    config = load_config(stage.config)
+    first, last = stage.chain[0], stage.chain[-1]
     with tempfile.TemporaryDirectory(prefix="rollout-demo-") as temporary:
         folder = Path(temporary)
-        say("Act 1. A first build goes to dev and, on its evidence, to staging.")
-        deploy(SERVICES)
-        rollout("promote", "staging")
+        say(f"Act 1. A first build goes to dev and, on its evidence, to {' and '.join(stage.chain)}.")
+        deploy(stage, SERVICES)
+        promote(stage)
 
-        say(f"{RESIDENTS} people take up work in live shells on staging. They stay to the end.")
+        say(f"{stage.residents} people take up work in live shells on {last}. They stay to the end.")
         residents = LoadRun(
-            engine_of(config, staging).targets()[0],
-            users=RESIDENTS,
+            engine_of(config, config.environment(last)).targets(),
+            users=stage.residents,
             spawn_rate=4,
             cut_every=6,
-            directory=STATE / "residents",
+            directory=stage.state / "residents",
         )
         residents.start()
         try:
             residents.wait_ready(60)
-            say("Act 2. The next release is promoted to staging under their hands.")
-            deploy(release(folder, "0.2.0"))
-            console.print("\n[bold]$ rollout promote staging --plan[/]")
-            console.print(rollout_quietly("promote", "staging", "--plan"))
-            rollout("promote", "staging")
-            good = newest("staging")
+            say(f"Act 2. The next release is promoted to {last} under their hands.")
+            deploy(stage, release(folder, "0.2.0"))
+            console.print(f"\n[bold]$ rollout promote {first} --plan[/]")
+            console.print(quietly(stage, "promote", first, "--plan"))
+            promote(stage)
+            good = newest(stage, last)
+            for environment in stage.verified:
+                # Among much else: every host runs the image, by id and content, that the ledger has.
+                rollout(stage, "verify", environment)
 
             say("Act 3. A really bad release: it drops every session that an earlier build created,")
             say("just after attaching it. dev cannot see that: its checks use fresh sessions.")
-            deploy(release(folder, "0.3.0", HERE / "reconnection-loop.patch"))
-            rollout("promote", "staging", expect=EXIT_GATE_FAILED)
-            bad = newest("staging")
+            deploy(stage, release(folder, "0.3.0", HERE / "reconnection-loop.patch"))
+            rollout(stage, "promote", first, expect=EXIT_GATE_FAILED)
+            bad = newest(stage, first)
         finally:
             say("The residents verify their shells to the last byte and leave.")
             summary = residents.stop()
-    report = rollout("report", "staging")
-    (STATE / "report.md").write_text(report)
-    console.print(report.partition("## Checks")[0], markup=False)
-    console.print(f"(the whole report: {STATE / 'report.md'})", markup=False)
-    console.print(rollout("history"), markup=False)
-    return Outcome(good, bad, summary, time.monotonic() - started)
+    report = rollout(stage, "report", first)
+    (stage.state / "report.md").write_text(report)
+    console.print(report.partition("## Success criteria")[0], markup=False)
+    console.print(f"(the whole report: {stage.state / 'report.md'})", markup=False)
+    console.print(rollout(stage, "history"), markup=False)
+    spared = [host for turn in config.environment(first).host_batches()[1:] for host in turn]
+    spared += [host for name in stage.chain[1:] for host in config.environment(name).hosts]
+    facts = [fact for name in stage.chain for fact in engine_of(config, config.environment(name)).facts()]
+    seen = [fact.host for fact in facts if fact.host in spared and bad["build"] in fact.builds]
+    return Outcome(good, bad, summary, time.monotonic() - started, spared, seen)
 
 
-def rollout_quietly(*arguments: str) -> str:
+def quietly(stage: Stage, *arguments: str) -> str:
     """The output of a rollout command."""
-    done = subprocess.run([*ROLLOUT, *arguments], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
+    return subprocess.run([*stage.rollout, *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def verdict(outcome: Outcome) -> list[tuple[str, object, bool]]:
+def verdict(outcome: Outcome, residents: int) -> list[tuple[str, object, bool]]:
     """What was promised, what was measured, and whether the one is the other."""
     good, bad, people = outcome.good["figures"], outcome.bad["figures"], outcome.residents
     lost = good["bytes_lost"] + bad["bytes_lost"] + people.lost
@@ -167,41 +185,44 @@ def verdict(outcome: Outcome) -> list[tuple[str, object, bool]]:
     return [
         ("good build", outcome.good["state"], outcome.good["state"] == "promoted"),
         ("bad build", outcome.bad["state"], outcome.bad["state"] == "rolled-back"),
-        ("sessions carried across the promotion", good["sessions_moved"], good["sessions_moved"] > RESIDENTS),
+        ("sessions carried across the promotion", good["sessions_moved"], good["sessions_moved"] > residents),
         ("sessions carried across the rollback", bad["sessions_returned"], bad["sessions_returned"] > 0),
         ("sessions severed", good["sessions_severed"] + bad["sessions_severed"],
          good["sessions_severed"] + bad["sessions_severed"] == 0),
-        ("residents' shells still there at the end", f"{people.shells_kept} of {RESIDENTS}",
-         people.shells_kept == RESIDENTS),
+        ("residents' shells still there at the end", f"{people.shells_kept} of {residents}",
+         people.shells_kept == residents),
         ("bytes verified by the users themselves", verified, verified > 0),
         ("bytes lost", lost, lost == 0),
         ("bytes doubled", doubled, doubled == 0),
         ("commands run twice", twice, twice == 0),
         ("reconnection loops, good build", good["load_loops"], good["load_loops"] == 0),
         ("reconnection loops, bad build", bad["load_loops"], bad["load_loops"] > 0),
+        *([("hosts that the bad build was kept from", f"{len(outcome.spared) - len(outcome.seen)}"
+            f" of {len(outcome.spared)}", not outcome.seen)] if outcome.spared else []),
         ("time to promote the good build", f"{good['time_to_promote_s']:.1f} s", True),
         ("failed gate to full traffic on the old build", f"{bad['verdict_to_rolled_back_s']:.1f} s", True),
         ("the whole demo", f"{outcome.seconds:.0f} s", True),
     ]  # fmt: skip
 
 
-def clean() -> None:
-    """Take down what an earlier demo may have left."""
-    for environment in load_config(CONFIG).environments.values():
-        if any(host.root.exists() for host in environment.hosts.values()):
-            subprocess.run([*ROLLOUT, "teardown", environment.name, "--yes"], check=False)
-    shutil.rmtree(STATE, ignore_errors=True)
-
-
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave dev and staging running, to look around.")
-def main(keep: bool) -> None:
+@click.option("--keep", is_flag=True, help="Leave it running, to look around.")
+@click.option(
+    "--engine",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="docker: on six hosts of a lab, over SSH.",
+)
+def main(keep: bool, engine: str) -> None:
     """Promote a build under live terminals, then a bad one, and see it taken back."""
-    clean()
+    played = choose_stage(engine)
+    played.clean()
     try:
-        rows = verdict(play())
+        played.prepare()
+        rows = verdict(play(played), played.residents)
     except (DemoFailed, subprocess.CalledProcessError) as error:
-        console.print(f"[bold red]demo: {error}[/]; logs are in {STATE}")
+        console.print(f"[bold red]demo: {error}[/]; logs are in {played.state}")
         sys.exit(1)
     table = Table("", "", "", box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value, good in rows:
@@ -209,13 +230,16 @@ def main(keep: bool) -> None:
     console.print()
     console.print(table)
     if keep:
-        target = engine_of(load_config(CONFIG), load_config(CONFIG).environment("staging")).targets()[0]
-        console.print(f"\nstaging: {target.web}#token={target.token}", markup=False)
+        last = played.chain[-1]
+        target = engine_of(
+            load_config(played.config), load_config(played.config).environment(last)
+        ).targets()[0]
+        console.print(f"\n{last}: {target.web}#token={target.token}", markup=False)
     else:
-        report = (STATE / "report.md").read_text()
-        clean()
-        STATE.mkdir(exist_ok=True)
-        (STATE / "report.md").write_text(report)
+        report = (played.state / "report.md").read_text()
+        played.clean()
+        played.state.mkdir(exist_ok=True)
+        (played.state / "report.md").write_text(report)
     sys.exit(0 if all(good for _, _, good in rows) else 1)
 
 

@@ -8,7 +8,7 @@ byte once, in order, and that every command ran once.
         --url ws://127.0.0.1:4001/ --token-file run/token --samples samples.jsonl
 
 Samples are JSON lines; ``rollout`` reads them while the run goes on. Fields: ``t`` Unix
-seconds, ``user``, ``kind`` (see :class:`Person`), ``ok``, ``ms``, ``generation``, ``build``,
+seconds, ``user``, ``host``, ``kind`` (see :class:`Person`), ``ok``, ``ms``, ``generation``, ``build``,
 ``planned``, and for ``verify`` the counts of :class:`loadtests.verify.Findings`.
 """
 
@@ -44,7 +44,11 @@ _samples: Path | None = None
 @events.init_command_line_parser.add_listener
 def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--url", default=os.environ.get("TERMINAL_URL", "ws://127.0.0.1:4001/"))
-    parser.add_argument("--token-file", required=True)
+    parser.add_argument("--token-file", default="", help="the token of --url")
+    parser.add_argument("--ca", default=None, help="certificates to trust for wss:, not the system's")
+    parser.add_argument(
+        "--doors-file", default="", help="JSON list of host, url, token, ca: users are spread over them"
+    )
     parser.add_argument("--samples", default="")
     parser.add_argument("--cut-every", type=float, default=5.0, help="mean seconds between cuts, 0: never")
 
@@ -61,6 +65,15 @@ def _quit(environment: Environment, **_: Any) -> None:
     """No verified byte is no success: an empty run must not look like a good one."""
     if Person.total.verified == 0 or Person.total.lost or Person.total.doubled or Person.total.twice:
         environment.process_exit_code = 1
+
+
+def _door(options: Any, number: int) -> dict[str, Any]:
+    """Where a user works: each host has as many of them as any other, give or take one."""
+    if options.doors_file:
+        doors: list[dict[str, Any]] = json.loads(Path(options.doors_file).read_text())
+        return doors[number % len(doors)]
+    token = Path(options.token_file).read_text().strip()
+    return {"host": "", "url": options.url, "token": token, "ca": options.ca}
 
 
 class Person(User):
@@ -80,8 +93,9 @@ class Person(User):
         self.number = next(_numbers)
         self.random = random.Random(self.number)  # noqa: S311 - a schedule, no secret
         self.cut_every: float = options.cut_every
+        self.door = _door(options, self.number)
         self.terminal = Terminal(
-            options.url, token=Path(options.token_file).read_text().strip(), on_event=self._event
+            self.door["url"], token=self.door["token"], ca=self.door["ca"], on_event=self._event
         )
         self.verifier = Verifier()
         self.told = Findings()
@@ -234,6 +248,7 @@ class Person(User):
         sample = {
             "t": time.time(),
             "user": self.number,
+            "host": self.door["host"],
             "kind": kind,
             "generation": attached.generation if attached else "",
             "build": attached.build if attached else "",

@@ -41,7 +41,7 @@ _MEANINGS: dict[ExitCode, str] = {
     ExitCode.ROLLBACK_FAILED: "the rollback itself failed; look at the hosts",
     ExitCode.REFUSED: "refused: criteria not met, nothing touched",
     ExitCode.ENGINE: "a host or the engine failed",
-    ExitCode.CHECKS_FAILED: "checks failed (validate, smoke, loadtest run alone)",
+    ExitCode.CHECKS_FAILED: "checks failed (validate, smoke, verify, loadtest, doctor, ledger)",
     ExitCode.INTERRUPTED: "interrupted",
 }
 
@@ -100,6 +100,10 @@ class Refused(RolloutError):
     exit_code = ExitCode.REFUSED
 
 
+class GlassBroken(Refused):
+    """Hosts were led back without the ledger; nothing goes on before it has been told."""
+
+
 class EngineError(RolloutError):
     """A host, a playbook or a build tool failed."""
 
@@ -107,7 +111,7 @@ class EngineError(RolloutError):
 
 
 class ChecksFailed(RolloutError):
-    """Checks that were run alone (validate, smoke, loadtest) did not all pass."""
+    """Checks that were run alone (validate, smoke, verify, loadtest, doctor, ledger) did not all pass."""
 
     exit_code = ExitCode.CHECKS_FAILED
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+JsonObject = dict[str, Any]
+"""What is stored or printed as JSON."""
+
 
 class Verdict(StrEnum):
     """What a gate says of its evidence. Anything but :attr:`PASS` stops a promotion."""
@@ -58,10 +61,28 @@ class BuildRef:
         return f"{version}-{digest[:12]}"
 
 
-EvidenceKind = Literal["count", "ratio", "rate", "samples", "gauge"]
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """The image of a build.
+
+    ``id`` is the digest of its configuration (``sha256:...``), which covers every layer; ``tag`` its name in
+    an engine; ``layers`` the diff ids of its layers, the lowest first; ``base`` the id of the image it stands
+    on; ``recipe`` a digest of what it was made by, besides the build's files; ``size`` bytes unpacked.
+    """
+
+    id: str
+    tag: str
+    layers: tuple[str, ...]
+    base: str
+    recipe: str
+    size: int
+
+
+EvidenceKind = Literal["count", "ratio", "rate", "samples", "gauge", "series"]
 """``count``: a tally, compared as it is, over ``n`` observations. ``ratio``: a census (all of the checks
 that exist). ``rate``: a binomial sample, judged by its confidence bound. ``samples``: measurements,
-judged by a percentile. ``gauge``: one reading."""
+judged by a percentile. ``gauge``: one reading. ``series``: readings with their times, judged by their
+trend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +90,9 @@ class Evidence:
     """One measurement, with everything needed to judge it again later.
 
     ``n`` is the number of observations behind it (0: nothing was seen, so nothing can pass); ``successes``
-    belongs to ratios and rates; ``samples`` to samples; ``value`` to counts and gauges.
+    belongs to ratios and rates; ``samples`` to samples; ``value`` to counts and gauges. A series has
+    ``samples`` and, for each, its time in ``times``. The label ``role`` is ``baseline`` on what was measured
+    at the same time on the generation before.
     """
 
     id: str
@@ -82,6 +105,7 @@ class Evidence:
     successes: int | None = None
     samples: tuple[float, ...] = ()
     value: float | None = None
+    times: tuple[float, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -92,6 +116,10 @@ class GateResult:
     ``measured`` is the plain figure (a rate, a percentile, a count), None when there was nothing to measure;
     ``bound`` is the confidence bound that was compared, None for kinds that have none; ``n`` the number of
     observations; ``reason`` one line with the figures; ``evidence`` the ids of what was judged.
+
+    ``low`` and ``high`` are the ends of the interval (None: it is open there), ``needed`` the observations
+    that a pass takes if all goes on as it did (None: not known, or no number does), ``severity`` that of the
+    gate.
     """
 
     gate: str
@@ -101,6 +129,23 @@ class GateResult:
     n: int
     reason: str
     evidence: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    needed: int | None = None
+    severity: str = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorLog:
+    """What a host's monitor has left there: its records in order, and the history of its alerts.
+
+    The shapes are those of the JSON Schemas in ``terminals/monitor/schema``; ``damaged`` counts lines that
+    could not be read.
+    """
+
+    records: tuple[JsonObject, ...]
+    alerts: tuple[JsonObject, ...]
+    damaged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +157,3 @@ class EngineEvent:
     status: Literal["ok", "changed", "failed", "skipped", "unreachable"]
     detail: str
     at: float
-
-
-JsonObject = dict[str, Any]
-"""What is stored or printed as JSON."""

@@ -1,14 +1,54 @@
 #!/bin/sh
-# Programs that tests drive and that no Python package carries: a browser.
-# Installed where that is possible without asking; elsewhere the test that needs it says so.
+# Programs that tests drive and that no Python package carries: a browser, a Docker engine, a PostgreSQL server,
+# Prometheus with its Alertmanager, what base images, the lab's hosts, SSH and a registry are made with, and a
+# wall clock that can be set.
+# Installed where that is possible without asking; elsewhere the tests that need them say so.
 set -eu
-if command -v chromium >/dev/null 2>&1; then
-    exit 0
+wanted=""
+for pair in chromium:chromium mmdebstrap:mmdebstrap ssh:openssh-client /usr/sbin/sshd:openssh-server \
+    docker-registry:docker-registry faketime:faketime; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair##*:}"
+done
+# Its programs are not on PATH.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
+if [ -n "$wanted" ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "installing for the tests:$wanted" >&2
+        apt-get update -qq
+        # The package would make a server of the machine's own and start it; the tests make theirs.
+        cluster=/etc/postgresql-common/createcluster.conf
+        case "$wanted " in *" postgresql "*)
+            [ -e "$cluster" ] || { mkdir -p "${cluster%/*}" && echo 'create_main_cluster = false' >"$cluster"; } ;;
+        esac
+        # shellcheck disable=SC2086 # one word for each package
+        UCF_FORCE_CONFFOLD=1 DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends $wanted >/dev/null
+    else
+        echo "not installed:$wanted; the tests that need them will be skipped" >&2
+    fi
 fi
-if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
-    echo "installing chromium for the browser test" >&2
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
-else
-    echo "chromium is not installed: the browser test will be skipped" >&2
+# Of these only the programs: the packages are services that start now and at every boot.
+wanted=""
+for pair in prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair##*:}"
+done
+if [ -n "$wanted" ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "unpacking into /usr/local/bin for the tests:$wanted" >&2
+        folder=$(mktemp -d)
+        apt-get update -qq
+        # shellcheck disable=SC2086 # one word for each package
+        (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root $wanted)
+        for package in "$folder"/*.deb; do
+            dpkg-deb --extract "$package" "$folder/all"
+        done
+        cp "$folder"/all/usr/bin/* /usr/local/bin/
+        # Without its template Alertmanager does not start.
+        mkdir -p /usr/share/prometheus
+        cp -R "$folder/all/usr/share/prometheus/." /usr/share/prometheus/
+        rm -rf "$folder"
+    else
+        echo "not on PATH:$wanted; the tests that need them will be skipped" >&2
+    fi
 fi
+"$(dirname "$0")/docker-engine.sh" || echo "the tests that need a Docker engine will be skipped" >&2

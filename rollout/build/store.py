@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from rollout.errors import ConfigError
-from rollout.model import BuildRef
+from rollout.model import BuildRef, ImageRef
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
@@ -63,6 +63,14 @@ class BuildStore:
             raise ConfigError(f"{self.folder}: {what} {build_id!r}; there are: {some}")
         return matching[0]
 
+    def image(self, build: BuildRef) -> ImageRef | None:
+        """The image of a build, if one has been made.
+
+        Raises:
+            ConfigError: the manifest cannot be read.
+        """
+        return read_image(Path(build.path))
+
     def verify(self, build: BuildRef) -> None:
         """Check that the files are those that the id stands for.
 
@@ -89,3 +97,17 @@ class BuildStore:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: not a build manifest ({error!r}); remove the folder") from None
+
+
+def read_image(folder: Path) -> ImageRef | None:
+    """The image that the manifest in a build's folder speaks of.
+
+    Raises:
+        ConfigError: the manifest cannot be read.
+    """
+    path = folder / MANIFEST
+    try:
+        data = json.loads(path.read_text()).get("image")
+        return None if data is None else ImageRef(**{**data, "layers": tuple(data["layers"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: not a build manifest ({error!r}); remove the folder") from None

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,11 +94,11 @@ class LoadSummary:
 
 
 class LoadRun:
-    """Locust users in live shells on one host. Samples and log are kept in ``directory``."""
+    """Locust users in live shells, spread evenly over hosts. Samples and log are kept in ``directory``."""
 
     def __init__(
         self,
-        target: Target,
+        targets: Sequence[Target],
         *,
         users: int,
         spawn_rate: float,
@@ -106,32 +106,40 @@ class LoadRun:
         directory: Path,
         run_seconds: float | None = None,
     ) -> None:
-        self._target = target
+        self._targets = list(targets)
         self.users = users
         self._spawn_rate = spawn_rate
         self._cut_every = cut_every
         self._run_seconds = run_seconds
         self._directory = directory
-        self.samples_path = directory / f"samples-{target.host}.jsonl"
-        self._log_path = directory / f"locust-{target.host}.log"
+        self.samples_path = directory / "samples.jsonl"
+        self._log_path = directory / "locust.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._token_file: str | None = None
+        self._doors_file: str | None = None
         self._offset = 0
         self._samples: list[dict[str, Any]] = []
 
     def start(self) -> None:
         """Start Locust. It ends with this process, however that ends."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        # In a file, because a command line is public.
-        descriptor, self._token_file = tempfile.mkstemp(prefix="rollout-token-")
+        # In a file, because a command line is public and the doors have tokens.
+        descriptor, self._doors_file = tempfile.mkstemp(prefix="rollout-doors-")
+        doors = [
+            {
+                "host": target.host,
+                "url": target.terminals["system"],
+                "token": target.token,
+                "ca": target.ca,
+            }
+            for target in self._targets
+        ]
         with os.fdopen(descriptor, "w") as file:
-            file.write(self._target.token)
+            json.dump(doors, file)
         locustfile = Path(next(iter(loadtests.__path__))) / "terminal.py"
         command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", "--only-summary"]
         command += ["--users", str(self.users), "--spawn-rate", str(self._spawn_rate)]
         command += ["--stop-timeout", f"{STOP_SECONDS:.0f}", "--cut-every", str(self._cut_every)]
-        command += ["--url", self._target.terminals["system"], "--token-file", self._token_file]
-        command += ["--samples", str(self.samples_path)]
+        command += ["--doors-file", self._doors_file, "--samples", str(self.samples_path)]
         if self._run_seconds is not None:
             command += ["--run-time", f"{self._run_seconds:.0f}s"]
         path = os.pathsep.join(p for p in [str(locustfile.parent.parent), os.environ.get("PYTHONPATH")] if p)
@@ -221,9 +229,9 @@ class LoadRun:
         return self.summary()
 
     def _clean(self) -> None:
-        if self._token_file is not None:
-            Path(self._token_file).unlink(missing_ok=True)
-            self._token_file = None
+        if self._doors_file is not None:
+            Path(self._doors_file).unlink(missing_ok=True)
+            self._doors_file = None
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -22,17 +23,21 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The front door of one host of an environment. ``terminals`` maps profiles to WebSocket URLs."""
+    """The front door of one host of an environment. ``terminals`` maps profiles to WebSocket URLs.
+
+    ``ca`` is a file of certificates to trust in place of the system's.
+    """
 
     environment: str
     host: str
     terminals: dict[str, str]
     web: str
     token: str
+    ca: str | None = None
 
     def terminal(self, profile: str = "system", **options: Any) -> Terminal:
         """A terminal client, not yet open."""
-        return Terminal(self.terminals[profile], token=self.token, **options)
+        return Terminal(self.terminals[profile], token=self.token, ca=self.ca, **options)
 
     def http(self, path: str, *, token: str | None = None, method: str = "GET") -> tuple[int, Any]:
         """Ask the web service; returns the status and the JSON body (``None`` when it has none).
@@ -44,7 +49,11 @@ class Target:
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as response:  # noqa: S310
+            secure = self.web.startswith("https:")
+            context = ssl.create_default_context(cafile=self.ca) if secure else None
+            with urllib.request.urlopen(  # noqa: S310
+                request, timeout=HTTP_SECONDS, context=context
+            ) as response:
                 return response.status, _json(response.read())
         except urllib.error.HTTPError as error:
             return error.code, _json(error.read())

@@ -226,6 +226,7 @@ def _legacy_session(target: Target) -> str:
 def _recovery(target: Target) -> str:
     terminal, _, _ = _failing(threshold=3, base=0.01)
     expect(terminal.breaker.state is BreakerState.OPEN, "the breaker did not open")
+    terminal.ca = target.ca
     opened_at = time.monotonic()
     terminal.url, terminal.token = target.terminals["system"], target.token
     terminal.open(timeout=10)

@@ -11,23 +11,38 @@ from rollout.errors import ExitCode, RolloutError
 
 _COMMANDS = {
     "init": "Write a rollout.yaml to start from",
+    "provision": "Bring hosts to where builds can be deployed to them",
     "build": "Build the services once, for every environment",
     "deploy": "Bring a build to an environment without predecessor",
     "promote": "Move the predecessor's build on, if its evidence allows",
+    "approve": "Say yes to a build coming to an environment",
+    "watch": "Judge a soak, and take the build back when a criterion fails",
+    "rehearse": "Prove the way back before a promotion needs it",
     "status": "What runs where, and what is unfinished",
     "history": "All rollouts, with their outcome",
-    "report": "One rollout with its evidence, as Markdown or JSON",
+    "ledger": "Verify that nobody has changed the ledger",
+    "report": "One rollout with its evidence: Markdown, HTML or JSON",
+    "gates": "What each gate asks, what it measured, what a pass takes",
     "rollback": "Return to the build before, without naming it",
+    "adopt": "Take what the hosts serve into the ledger, after break-glass",
     "resume": "Go on with a rollout that was interrupted",
+    "logs": "What the services say, on all hosts",
+    "exec": "Run a command on all hosts",
+    "doctor": "What is wrong with this machine and the hosts, and the remedy",
     "validate": "Run the 15 validation tests",
     "smoke": "Run the 8 smoke checks",
+    "verify": "Check hosts and containers against what was declared",
     "loadtest": "Put people in live shells and verify every byte",
     "teardown": "Stop and remove everything of an environment",
 }
 _GROUPS = (
-    ("Builds and environments", ("init", "build", "deploy", "promote", "rollback", "resume", "teardown")),
-    ("Looking", ("status", "history", "report")),
-    ("Checks", ("validate", "smoke", "loadtest")),
+    (
+        "Builds and environments",
+        ("init", "provision", "build", "deploy", "approve", "promote", "rollback", "resume", "teardown"),
+    ),
+    ("Safety", ("watch", "rehearse", "adopt")),
+    ("Looking", ("status", "history", "gates", "report", "ledger", "logs", "exec", "doctor")),
+    ("Checks", ("validate", "smoke", "verify", "loadtest")),
 )
 
 

@@ -12,27 +12,37 @@ from rollout.cli.common import output_option, read_config, show
 
 @click.command("build")
 @click.option("--source", metavar="DIR", help="Build this folder instead of the configured source.")
+@click.option(
+    "--image/--no-image", default=None, help="Also as an image; by default where an environment needs it."
+)
 @output_option
 @click.pass_context
-def command(context: click.Context, source: str | None, output: str) -> None:
-    """Build the services once: their wheel and the locked wheels they need.
+def command(context: click.Context, source: str | None, image: bool | None, output: str) -> None:
+    """Build the services once: their wheel and the locked wheels they need, and an image of them.
 
-    The same source gives the same build, by digest. Every environment gets these very files.
+    The same source gives the same build, by digest, and on the same base the same image. Every
+    environment gets these very files.
 
     \b
     Example:
       rollout build
+      rollout build --image
     """
     from rich.console import Console
 
     from rollout.build import build
 
     config = read_config(context)
+    folder = Path(source).absolute() if source else config.source
     with Console(stderr=True).status("building") as status:
-        made = build(
-            Path(source).absolute() if source else config.source,
-            config.builds_dir,
-            lock_root=config.path.parent,
-            on_progress=status.update,
-        )
-    show(output, asdict(made), lambda: f"{made.id}\nnext: rollout deploy <environment>")
+        made = build(folder, config.builds_dir, lock_root=config.path.parent, on_progress=status.update)
+        ref = None
+        if config.needs_image if image is None else image:
+            from rollout.build.image import build_image
+
+            ref = build_image(
+                made, folder, project=config.project, base=config.image.base, on_progress=status.update
+            )
+    lines = [made.id, *([f"image {ref.tag} {ref.id}, {ref.size / 1e6:.0f} MB"] if ref else [])]
+    lines.append("next: rollout deploy <environment>")
+    show(output, {**asdict(made), "image": ref and asdict(ref)}, lambda: "\n".join(lines))

@@ -13,9 +13,9 @@ from rollout.checks.load import LoadRun
 from rollout.config import Config, Load
 from rollout.errors import ChecksFailed
 from rollout.evidence import from_load
-from rollout.gates import evaluate_all
+from rollout.gates import deciding, evaluate_all
 from rollout.model import Verdict
-from rollout.pipeline.commands import engine_of
+from rollout.pipeline.begin import engine_of
 
 
 def run(
@@ -30,7 +30,7 @@ def run(
     settings = environment.load or Load(users=20)
     started = time.time()
     load = LoadRun(
-        engine_of(config, environment).targets()[0],
+        engine_of(config, environment).targets(),
         users=users or settings.users,
         spawn_rate=settings.spawn_rate,
         cut_every=cut_every or settings.cut_every,
@@ -51,8 +51,13 @@ def run(
         finally:
             status.update("users finish and verify")
             summary = load.stop()
-    gates = [gate for gate in environment.gates if gate.metric.startswith("load.")]
-    results = evaluate_all(gates, from_load(summary, summary, (started, time.time()), "all"))
+    gates = [
+        gate.model_copy(update={"window": None})  # the whole run is one window
+        for gate in environment.gates
+        if gate.metric.startswith("load.") and gate.compare != "baseline"
+    ]
+    ended = time.time()
+    results = evaluate_all(gates, from_load(summary, summary, (started, ended), "all"), ended)
     data = {
         "users": summary.users,
         "commands": summary.commands,
@@ -78,7 +83,7 @@ def run(
         lines.append(Text.assemble((f"{result.verdict:<12} ", style), result.reason))
 
     def verdicts() -> None:
-        bad = [result for result in results if result.verdict is not Verdict.PASS]
+        bad = [result for result in deciding(results) if result.verdict is not Verdict.PASS]
         wrong = summary.lost or summary.doubled or summary.twice or summary.loops or not summary.verified
         if bad:
             raise ChecksFailed(f"loadtest on {name}: {bad[0].verdict}: {bad[0].reason}")

@@ -9,14 +9,9 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
+from rollout.cli.tables import VERDICTS
 from rollout.model import EngineEvent, GateResult, Verdict
 
-_STYLES = {
-    Verdict.PASS: "green",
-    Verdict.FAIL: "bold red",
-    Verdict.INCONCLUSIVE: "yellow",
-    Verdict.ERROR: "bold red",
-}
 _LEVELS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 
 
@@ -66,7 +61,7 @@ class Progress:
             self._status.update(escape(text))
             return
         for result in results:
-            style = _STYLES[result.verdict]
+            style = VERDICTS[result.verdict]
             self._console.print(f"           [{style}]{result.verdict:<12}[/] {escape(result.reason)}")
 
     def message(self, text: str, level: Literal["info", "warning", "error"] = "info") -> None:

@@ -1,16 +1,24 @@
-"""``rollout validate`` and ``rollout smoke``: a suite against an environment, recorded as evidence."""
+"""``rollout validate``, ``smoke`` and ``verify``: a suite against an environment, recorded as evidence."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from rollout.cli.common import read_config, show
 from rollout.errors import ChecksFailed
 
+junit_option = click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write the results there, as JUnit XML.",
+)
 
-def run(context: click.Context, suite: str, environment: str, output: str) -> None:
+
+def run(context: click.Context, suite: str, environment: str, output: str, junit: Path | None) -> None:
     """Run a suite on every host of an environment and record the results in the ledger.
 
     Raises:
@@ -18,20 +26,12 @@ def run(context: click.Context, suite: str, environment: str, output: str) -> No
     """
     from rich.console import Console
 
-    from rollout.checks import CheckResult
+    from rollout import pipeline
     from rollout.cli import tables
-    from rollout.ledger import Ledger
-    from rollout.pipeline.commands import engine_of
-    from rollout.pipeline.runner import SUITES
 
     config = read_config(context)
-    chosen = config.environment(environment)
-    results: list[CheckResult] = []
     with Console(stderr=True).status(f"{suite} on {environment}") as status:
-        for target in engine_of(config, chosen).targets():
-            results += SUITES[suite](target, lambda result: status.update(f"{result.group}: {result.name}"))
-    with Ledger(config.ledger_url) as ledger:
-        ledger.record_checks(environment, None, results)
+        results = pipeline.check(config, environment, suite, junit=junit, on_progress=status.update)
     show(output, [asdict(result) for result in results], lambda: tables.checks(results))
     bad = [result for result in results if not result.ok]
     if bad:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from rollout.checks.runner import CheckResult
+from rollout.config import rough_duration
 from rollout.ledger import RolloutRecord, State
-from rollout.pipeline import EnvironmentStatus, Plan
+from rollout.model import Verdict
+from rollout.pipeline import EnvironmentStatus, Plan, Provisioned, Soak
 
 _STATES = {
+    State.REHEARSED: "green",
     State.PROMOTED: "green",
     State.RUNNING: "cyan",
     State.ROLLING_BACK: "yellow",
@@ -21,19 +25,18 @@ _STATES = {
     State.ROLLBACK_FAILED: "bold red",
 }
 
+VERDICTS = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "bold red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.ERROR: "bold red",
+}
+
 
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.header_style = "bold"
     return table
-
-
-def age(seconds: float) -> str:
-    """A length of time for a person: two figures are enough."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def plan(planned: Plan) -> list[RenderableType]:
@@ -65,11 +68,17 @@ def status(entries: Iterable[EnvironmentStatus], now: float | None = None) -> Re
                 notes.append(f"#{entry.unfinished.number} {entry.unfinished.state}: rollout resume")
             if manager is None and entry.current:
                 notes.append("not running")
+            if entry.soaked is not None and entry.soaked < entry.soak:
+                notes.append(f"soaked {rough_duration(entry.soaked)} of {rough_duration(entry.soak)}")
+            if host in entry.marks:
+                notes.append(f"{entry.marks[host]}: rollout adopt {entry.environment}")
+            elif entry.current and not entry.unfinished and serving and not _as_recorded(entry, serving):
+                notes.append(f"not {entry.current.generation}, as the ledger says: rollout adopt")
             notes += [f"{g['name']} warm" for g in warm]
             table.add_row(
                 entry.environment,
                 entry.current.build if entry.current else "-",
-                age(now - (entry.current.ended or now)) if entry.current else "-",
+                rough_duration(now - (entry.current.ended or now)) if entry.current else "-",
                 host,
                 " ".join(f"{g['name']}={g['weight']}" for g in serving) or "-",
                 f"{manager['sessions']['attached']}/{manager['sessions']['live']}" if manager else "-",
@@ -78,11 +87,25 @@ def status(entries: Iterable[EnvironmentStatus], now: float | None = None) -> Re
     return table
 
 
+def provisioned(hosts: Iterable[Provisioned], *, check: bool) -> RenderableType:
+    """One line a host."""
+    table = _table("host", "would change" if check else "changed", "what")
+    for host in hosts:
+        table.add_row(
+            host.host, str(len(host.changed)), "; ".join(host.changed) or "nothing: all is as it should be"
+        )
+    return table
+
+
+def _as_recorded(entry: EnvironmentStatus, serving: Sequence[dict[str, Any]]) -> bool:
+    return entry.current is not None and entry.current.generation in [g["name"] for g in serving]
+
+
 def history(records: Iterable[RolloutRecord]) -> RenderableType:
     """One line a rollout."""
     table = _table("environment", "#", "when (UTC)", "what", "build", "outcome", "took", "why")
     for record in records:
-        took = age(record.ended - record.started) if record.ended else "-"
+        took = rough_duration(record.ended - record.started) if record.ended else "-"
         table.add_row(
             record.env,
             str(record.number),
@@ -108,6 +131,22 @@ def summary(record: RolloutRecord) -> list[RenderableType]:
     for name, value in record.figures.items():
         table.add_row(name.replace("_", " "), str(value))
     return [head, table]
+
+
+def soak(watched: Soak) -> list[RenderableType]:
+    """How a soak stands: the time, and each criterion."""
+    head = Text.assemble(
+        (f"{watched.record.env}: {watched.record.build} ", "bold"),
+        ("soaked" if watched.done else "soaking", "green" if watched.done else "cyan"),
+        f", observed {rough_duration(watched.observed)} of {rough_duration(watched.required)}",
+    )
+    return [
+        head,
+        *(
+            Text.assemble((f"{result.verdict:<12} ", VERDICTS[result.verdict]), result.reason)
+            for result in watched.results
+        ),
+    ]
 
 
 def checks(results: Sequence[CheckResult]) -> list[RenderableType]:

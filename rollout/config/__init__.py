@@ -6,6 +6,7 @@ Nothing deeper reads a dict, the file or the process's environment.
 from rollout.config.load import load
 from rollout.config.metrics import METRICS, Metric
 from rollout.config.model import (
+    Alert,
     CanaryStep,
     Config,
     Defaults,
@@ -14,14 +15,20 @@ from rollout.config.model import (
     Host,
     Listen,
     Load,
+    Monitor,
     Move,
+    Notify,
     Profile,
+    Prometheus,
+    Tls,
+    Vault,
 )
-from rollout.config.units import format_duration, format_size, parse_duration, parse_size
+from rollout.config.units import format_duration, format_size, parse_duration, parse_size, rough_duration
 from rollout.config.wording import shown, suggestion
 
 __all__ = [
     "METRICS",
+    "Alert",
     "CanaryStep",
     "Config",
     "Defaults",
@@ -31,13 +38,19 @@ __all__ = [
     "Listen",
     "Load",
     "Metric",
+    "Monitor",
     "Move",
+    "Notify",
     "Profile",
+    "Prometheus",
+    "Tls",
+    "Vault",
     "format_duration",
     "format_size",
     "load",
     "parse_duration",
     "parse_size",
+    "rough_duration",
     "shown",
     "suggestion",
 ]

@@ -65,6 +65,8 @@ def read_document(path: Path) -> Document:
         mark = error.problem_mark or error.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
         problem = (error.problem or error.context or "malformed").strip().splitlines()[0]
+        # Of a key that is there twice it would repeat both values, and they may be secrets.
+        problem = problem.partition(" with value ")[0]
         raise ConfigError(f"{shown(path)}{place}: not valid YAML: {problem}{_remedy(problem)}") from None
     except (YAMLError, ValueError) as error:
         problem = str(error).strip().splitlines()[0] if str(error).strip() else "malformed"

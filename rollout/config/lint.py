@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from terminals.protocol import STABLE_AFTER
+from terminals.monitor.config import CHECKED
 
 from rollout.config.document import Place
-from rollout.config.model import Config, Environment, Gate
+from rollout.config.enough import enough
+from rollout.config.model import Config, Environment, Gate, Listen
+from rollout.config.sources import source_problems
 from rollout.config.units import format_duration
 from rollout.config.wording import suggestion
 
@@ -34,9 +36,19 @@ def problems(config: Config) -> Iterator[Problem]:
     """Find everything that is wrong with a well-formed configuration."""
     yield from _order(config)
     yield from _addresses(config)
+    yield from _notify(config)
     for environment in config.environments.values():
         place: Place = ("environments", environment.name)
-        for found in (*_canary(environment), *_times(environment), *_gates(environment)):
+        for found in (
+            *_engine(environment),
+            *_canary(environment),
+            *_times(environment),
+            *_leaving(config, environment),
+            *_gates(environment),
+            *(Problem(at, text) for at, text in enough(environment)),
+            *_monitor(environment),
+            *(Problem(at, text) for at, text in source_problems(config, environment)),
+        ):
             yield Problem((*place, *found.place), found.text)
 
 
@@ -68,18 +80,20 @@ def _addresses(config: Config) -> Iterator[Problem]:
     roots: dict[str, str] = {}
     for environment in config.environments.values():
         place: Place = ("environments", environment.name)
-        for key in ("system", "claude", "web"):
-            port = getattr(environment.listen, key)
-            mine = f"environments.{environment.name}.listen.{key}"
-            if port in ports:
-                yield Problem(
-                    (*place, "listen", key), f"port {port} is taken by {ports[port]}; choose another"
-                )
-            ports.setdefault(port, mine)
+        for where, listen in _listens(environment):
+            for key in ("system", "claude", "web"):
+                port = getattr(listen, key)
+                if port in ports:
+                    yield Problem(
+                        (*place, *where, key), f"port {port} is taken by {ports[port]}; choose another"
+                    )
+                ports.setdefault(port, ".".join(("environments", environment.name, *where, key)))
         for host in environment.hosts.values():
             root = str(host.root)
             at: Place = (*place, "hosts", host.name, "root")
-            if len(root) > ROOT_LIMIT:
+            if environment.engine == "docker":
+                root = f"{host.ssh or host.name}:{root}"
+            elif len(root) > ROOT_LIMIT:
                 yield Problem(
                     at,
                     f"{root} is {len(root)} characters long; sockets below it leave room for {ROOT_LIMIT}: "
@@ -88,6 +102,62 @@ def _addresses(config: Config) -> Iterator[Problem]:
             if root in roots:
                 yield Problem(at, f"{root} is the root of {roots[root]} already; every host needs its own")
             roots.setdefault(root, f"environments.{environment.name}.hosts.{host.name}")
+
+
+def _notify(config: Config) -> Iterator[Problem]:
+    for environment in config.environments.values():
+        for index, name in enumerate(environment.notify):
+            if name not in config.notify:
+                yield Problem(
+                    ("environments", environment.name, "notify", index),
+                    f'nobody is called "{name}" in notify; {suggestion(name, list(config.notify))}'
+                    if config.notify
+                    else f'nobody is called "{name}"; add them to notify at the top of the file',
+                )
+
+
+def _listens(environment: Environment) -> Iterator[tuple[tuple[str, ...], Listen]]:
+    """Every set of ports that is used on this machine, and where it stands."""
+    if environment.engine != "process":
+        return  # each host is a machine of its own
+    own = [host for host in environment.hosts.values() if host.listen is not None]
+    for host in environment.hosts.values():
+        if host.listen is not None:
+            yield ("hosts", host.name, "listen"), host.listen
+    for _ in range(len(environment.hosts) - len(own)):
+        yield ("listen",), environment.listen
+
+
+def _engine(environment: Environment) -> Iterator[Problem]:
+    """What only one of the engines knows."""
+    if environment.engine == "docker":
+        for place in _tls(environment):
+            yield Problem(
+                (*place, "tls"),
+                "containers have no certificate; end TLS in a proxy there and name it in trusted_proxies",
+            )
+        return
+    if environment.firewall:
+        yield Problem(("firewall",), "the engine process sets no host up; use engine: docker")
+    if "infra" in environment.checks:
+        yield Problem(
+            ("checks", environment.checks.index("infra")),
+            "infra looks at containers; use engine: docker, or leave it out",
+        )
+    for host in environment.hosts.values():
+        for key in ("ssh", "address"):
+            if getattr(host, key) is not None:
+                yield Problem(
+                    ("hosts", host.name, key), "the engine process runs on this machine; use engine: docker"
+                )
+
+
+def _tls(environment: Environment) -> Iterator[Place]:
+    if environment.listen.tls:
+        yield ("listen",)
+    for host in environment.hosts.values():
+        if host.listen and host.listen.tls:
+            yield ("hosts", host.name, "listen")
 
 
 def _canary(environment: Environment) -> Iterator[Problem]:
@@ -130,6 +200,61 @@ def _times(environment: Environment) -> Iterator[Problem]:
         yield Problem(("checks",), "a suite is named twice; remove one")
 
 
+def _leaving(config: Config, environment: Environment) -> Iterator[Problem]:
+    """What only a monitor sees, and whom there is to tell."""
+    for index, gate in enumerate(environment.criteria):
+        place: Place = ("criteria", index)
+        suite = gate.metric.partition(".")[0]
+        if gate.about.source == "checks" and suite not in environment.checks:
+            yield Problem((*place, "metric"), f"{gate.metric} needs the suite; add {suite} to checks:")
+        elif gate.about.source not in ("monitor", "checks", "prometheus", "junit"):
+            yield Problem(
+                (*place, "metric"), f"{gate.metric} is not known any more when a build leaves; make it a gate"
+            )
+        yield from _threshold(gate, place)
+    names = Counter(gate.name for gate in environment.criteria)
+    for index, gate in enumerate(environment.criteria):
+        if names[gate.name] > 1:
+            yield Problem(("criteria", index), f'another criterion is called "{gate.name}" too; rename one')
+    for index, name in enumerate(environment.notify):
+        if name not in config.notify:
+            yield Problem(
+                ("notify", index),
+                f'nobody is called "{name}" in notify; {suggestion(name, list(config.notify))}',
+            )
+    if environment.watch and environment.monitor is None:
+        yield Problem(("watch",), "it is the monitor that watches; add monitor:")
+    if environment.watch and len(environment.hosts) > 1:
+        yield Problem(
+            ("watch",),
+            "a host alone would leave the others behind with the bad build; run rollout watch"
+            f" {environment.name} on any machine instead",
+        )
+
+
+def _monitor(environment: Environment) -> Iterator[Problem]:
+    monitor = environment.monitor
+    if monitor is None:
+        return
+    place: Place = ("monitor", "profiles")
+    if monitor.profiles is not None and not monitor.profiles:
+        yield Problem(place, "nothing would be checked; name a profile, or leave it out for all")
+    for index, name in enumerate(monitor.profiles or ()):
+        if name not in environment.profiles:
+            yield Problem((*place, index), f"{name} is not among the profiles of this environment")
+    names = Counter(alert.name for alert in monitor.alerts)
+    for index, alert in enumerate(monitor.alerts):
+        place = ("monitor", "alerts", index)
+        if names[alert.name] > 1:
+            yield Problem(
+                place, f'another alert is called "{alert.name}" too; give this one a name of its own'
+            )
+        if alert.profile is not None and alert.metric not in CHECKED:
+            yield Problem(
+                (*place, "profile"), f"{alert.metric} is counted by generation, not by profile; leave it out"
+            )
+
+
 def _gates(environment: Environment) -> Iterator[Problem]:
     names = Counter(gate.name for gate in environment.gates)
     for index, gate in enumerate(environment.gates):
@@ -138,7 +263,6 @@ def _gates(environment: Environment) -> Iterator[Problem]:
             yield Problem(place, f'another gate is called "{gate.name}" too; give this one a name of its own')
         yield from _evidence(environment, gate, place)
         yield from _threshold(gate, place)
-        yield from _reachable(environment, gate, place)
 
 
 def _evidence(environment: Environment, gate: Gate, place: Place) -> Iterator[Problem]:
@@ -161,15 +285,21 @@ def _evidence(environment: Environment, gate: Gate, place: Place) -> Iterator[Pr
 def _threshold(gate: Gate, place: Place) -> Iterator[Problem]:
     """It could never pass, or could never fail."""
     metric, at = gate.about, (*place, "threshold")
-    if gate.op == "==" and metric.kind in ("rate", "samples"):
-        way = ">=" if metric.better == "higher" else "<="
+    either = metric.better == "either"
+    if gate.compare == "baseline":
+        if not math.isfinite(gate.threshold) or gate.threshold <= 0:
+            yield Problem(at, "expected the ratio to the baseline that is still good, e.g. 1.25")
+    elif gate.op == "==" and metric.kind in ("rate", "samples"):
+        way = "<=" if metric.better == "lower" else ">="
         yield Problem((*place, "op"), f'{metric.name} is estimated, never exactly equal; use "{way}"')
-    elif gate.op != "==" and (gate.op[0] == ">") != (metric.better == "higher"):
+    elif gate.op != "==" and not either and (gate.op[0] == ">") != (metric.better == "higher"):
         way = ">" if metric.better == "higher" else "<"
         yield Problem(
             (*place, "op"),
             f'"{gate.op}" asks for a bad {metric.name} ({metric.better} is better); use "{way}"',
         )
+    elif either and metric.unit == "" and math.isfinite(gate.threshold):
+        return  # what a query gives may be anything
     elif not math.isfinite(gate.threshold) or gate.threshold < 0:
         yield Problem(at, "expected a number of 0 or more")
     elif metric.unit == "share" and gate.op == ">" and gate.threshold >= 1:
@@ -178,27 +308,3 @@ def _threshold(gate: Gate, place: Place) -> Iterator[Problem]:
         yield Problem(at, "no number of observations proves a rate of 1; lower it, e.g. to 0.99")
     elif gate.op == "<" and gate.threshold == 0:
         yield Problem(at, 'nothing is less than 0; use op: "==" or raise it')
-
-
-def _reachable(environment: Environment, gate: Gate, place: Place) -> Iterator[Problem]:
-    """A rate needs a number of reconnections that the users can make in the time there is."""
-    load = environment.load
-    if gate.metric != "load.reconnect_rate" or load is None or not 0 < gate.threshold < 1:
-        return
-    # One-sided exact bound with no failure at all: threshold <= alpha ** (1/n).
-    needed = math.ceil(math.log(1 - gate.confidence) / math.log(gate.threshold))
-    window = max(environment.max_hold, environment.canary[-1].hold)
-    likely = load.users * window / _between_cuts(load.cut_every)
-    if likely < needed:
-        yield Problem(
-            (*place, "threshold"),
-            f"{gate.threshold:g} at {gate.confidence:.0%} confidence takes {needed} reconnections without a "
-            f"failure, and {load.users} users make about {likely:.0f} in max_hold; "
-            "raise load.users or max_hold",
-        )
-
-
-def _between_cuts(cut_every: float) -> float:
-    """Mean seconds between the cuts of one user, who is never cut before a connection counts as stable."""
-    settle = STABLE_AFTER * 1.25
-    return settle + cut_every * math.exp(-settle / cut_every) if cut_every else math.inf

@@ -6,8 +6,10 @@ The objects are made once, by :func:`rollout.config.load`; relations between key
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictInt,
     StrictStr,
     StringConstraints,
@@ -37,14 +40,25 @@ def _path(value: Any, info: ValidationInfo) -> Path:
     return Path(base, Path(value).expanduser()).absolute()
 
 
+def _batch_size(value: Any) -> int | str:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    share = isinstance(value, str) and re.fullmatch(r"[1-9]\d?%|100%", value)
+    if not (whole or share):
+        raise ValueError(f'expected a number of hosts or a share such as "50%", got {describe(value)}')
+    return value  # type: ignore[no-any-return]
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Words = Annotated[tuple[StrictStr, ...], Field(min_length=1)]
+BatchSize = Annotated[int | str, BeforeValidator(_batch_size)]
+"""A number of hosts, or a share of all of them such as ``50%``."""
 ProfileName = Literal["system", "claude"]
-Suite = Literal["validate", "smoke"]
+EngineName = Literal["process", "docker"]
+Suite = Literal["validate", "smoke", "infra"]
 Op = Literal["<", "<=", ">", ">=", "=="]
 When = Literal["shift", "checks", "any"]
 
@@ -60,6 +74,22 @@ class Host(Section):
 
     name: str = ""
     root: FilePath
+    listen: Listen | None = None
+    ssh: StrictStr | None = None
+    address: StrictStr | None = None
+
+
+class Tls(Section):
+    """Certificate and key of an environment's listeners, in PEM form.
+
+    Checks and load connect to ``name``, as users do, and trust the certificates in ``ca`` in place
+    of the system's.
+    """
+
+    certificate: FilePath
+    key: FilePath
+    name: StrictStr | None = None
+    ca: FilePath | None = None
 
 
 class Listen(Section):
@@ -69,6 +99,12 @@ class Listen(Section):
     system: Port
     claude: Port
     web: Port
+    tls: Tls | None = None
+
+    def url(self, port: int, scheme: Literal["http", "ws"], *, at: str | None = None) -> str:
+        """Where ``port`` is reached: over TLS where it is configured. ``at`` is the host's own address."""
+        host = self.tls.name if self.tls and self.tls.name else at or self.host
+        return f"{scheme}{'s' if self.tls else ''}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 class Profile(Section):
@@ -77,6 +113,7 @@ class Profile(Section):
     command: Words
     env: dict[StrictStr, StrictStr] = Field(default={})
     cwd: StrictStr | None = None
+    ready: Annotated[StrictInt, Field(ge=0, le=64)] = 0
 
 
 class CanaryStep(Section):
@@ -108,18 +145,32 @@ class Load(Section):
 class Gate(Section):
     """A criterion on one metric. ``threshold`` is in the metric's own unit: a share, ms, bytes or a count.
 
-    ``percentile`` and ``min_samples`` belong to metrics made of samples, ``confidence`` to rates. ``on`` says
-    when it is judged: while sessions ``shift``, after the ``checks``, or both (``any``).
+    ``percentile`` belongs to metrics made of samples; ``confidence`` is that of every interval, one-sided:
+    rates, percentiles, trends and comparisons. ``on`` says when it is judged: while sessions ``shift``, after
+    the ``checks``, or both (``any``).
+
+    ``window``: only the last so many seconds count; ``None``: all since the first shift (a criterion: since
+    the build came). ``max_age``: older than so many seconds, evidence is stale. ``severity``: a ``warning``
+    is reported and never decides. ``compare``: ``baseline`` judges the new generation against the one before
+    at the same time; the threshold is then the ratio of the two that is still good. ``query`` and ``total``
+    are PromQL, of metrics that Prometheus is asked for (see :mod:`rollout.config.sources`); of
+    ``junit.pass_ratio`` the query is a file, or a pattern of files, below the configuration's folder.
     """
 
     name: StrictStr = ""
     metric: StrictStr
     op: Op
+    compare: Literal["threshold", "baseline"] = "threshold"
     threshold: float
     percentile: Annotated[float, Field(gt=0, lt=100)] = 95.0
     min_samples: Annotated[StrictInt, Field(ge=1)] = 1
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     on: When = "any"
+    window: Duration | None = None
+    max_age: Duration = 300.0
+    severity: Literal["critical", "warning"] = "critical"
+    query: StrictStr | None = None
+    total: StrictStr | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -127,12 +178,15 @@ class Gate(Section):
         metric = METRICS.get(str(data.get("metric"))) if isinstance(data, dict) else None
         if metric is None:
             return data
+        name = metric.name
+        if metric.kind == "samples" and isinstance(data.get("percentile", 95), int | float):
+            name += f" p{data.get('percentile', 95):g}"
+        if data.get("compare") == "baseline":
+            name += " to baseline"
         usual: dict[str, Any] = {
-            "name": f"{metric.name} p{data.get('percentile', 95):g}"
-            if metric.kind == "samples" and isinstance(data.get("percentile", 95), int | float)
-            else metric.name,
+            "name": name,
             "min_samples": 20 if metric.kind == "samples" else 1,
-            "on": "checks" if metric.source == "checks" else "shift",
+            "on": "checks" if metric.source in ("checks", "junit") else "shift",
         }
         return usual | data
 
@@ -147,13 +201,15 @@ class Gate(Section):
     @classmethod
     def _in_the_metrics_unit(cls, value: Any, info: ValidationInfo) -> float:
         metric = METRICS.get(str(info.data.get("metric")))
-        unit = metric.unit if metric else ""
+        unit = metric.unit if metric and info.data.get("compare") != "baseline" else ""
         if unit == "share":
             return parse_share(value)
         if unit == "bytes":
             return float(parse_size(value))
         if unit == "ms" and isinstance(value, str):
             return parse_duration(value) * 1000
+        if unit == "s":
+            return parse_duration(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             example = "100 or 100ms" if unit == "ms" else "0"
             raise ValueError(f"expected a number such as {example}, got {describe(value)}")
@@ -165,11 +221,73 @@ class Gate(Section):
         return METRICS[self.metric]
 
 
+class Alert(Section):
+    """A rule of the monitor: ``metric`` compared with ``threshold`` for at least ``hold`` seconds raises it.
+
+    ``metric`` is one that the monitor knows (docs/reference/monitoring.md); ``profile`` narrows it to one.
+    """
+
+    name: Name
+    severity: Literal["critical", "warning", "info"]
+    metric: Literal["up", "success_ratio", "memory_bytes", "breaker_opened", "loops", "reconnect_ms"]
+    op: Op
+    threshold: float
+    profile: ProfileName | None = None
+    window: Duration = 300.0
+    hold: Annotated[Duration, Field(alias="for")] = 0.0
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+USUAL_ALERTS = (
+    Alert(name="system-terminal-down", severity="critical", metric="up", op="==", threshold=0,
+          profile="system", hold=60.0),
+    Alert(name="success-rate-low", severity="warning", metric="success_ratio", op="<", threshold=0.95),
+    Alert(name="memory-high", severity="warning", metric="memory_bytes", op=">", threshold=100e6, hold=60.0),
+    Alert(name="breaker-activated", severity="info", metric="breaker_opened", op=">", threshold=0),
+)  # fmt: skip
+"""The four rules that every monitor has unless ``alerts`` says otherwise."""
+
+
+class Monitor(Section):
+    """The monitor on each host: a check through the front door ``every`` so many seconds, on each profile.
+
+    ``keep``: seconds that its records are kept. ``profiles``: those it checks; ``None``: all there are.
+    """
+
+    every: Annotated[Duration, Field(ge=0.2)] = 60.0
+    timeout: Annotated[Duration, Field(gt=0)] = 20.0
+    keep: Duration = 14 * 86400.0
+    profiles: tuple[ProfileName, ...] | None = None
+    alerts: tuple[Alert, ...] = USUAL_ALERTS
+
+
+class Notify(Section):
+    """Somebody to be told: an Apprise URL, on its own or, as most hold a secret, in a file of mode 0600."""
+
+    url: StrictStr | None = None
+    url_file: FilePath | None = None
+    severity: Literal["critical", "warning", "info"] = "info"
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Notify:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("expected either url or url_file")
+        return self
+
+
+class Vault(Section):
+    """Variables of the playbooks, encrypted by ansible-vault: ``terminals_docker_token`` for one."""
+
+    file: FilePath
+    password_file: FilePath
+
+
 class Environment(Section):
     """A place where one build at a time serves users, and the criteria for a build to get and stay there."""
 
     name: str = ""
-    engine: Literal["process"] = "process"
+    engine: EngineName = "process"
     after: StrictStr | None = None
     hosts: Annotated[dict[Name, Host], Field(min_length=1)]
     listen: Listen
@@ -180,15 +298,44 @@ class Environment(Section):
             "claude": Profile(command=("claude",)),
         }
     )
+    ssh_config: FilePath | None = None
+    vault: Vault | None = None
+    firewall: StrictBool = False
+    batches: Annotated[tuple[BatchSize, ...], Field(min_length=1)] = ("100%",)
     canary: Annotated[tuple[CanaryStep, ...], Field(min_length=1)] = (CanaryStep(weight=100),)
     move: Move = Move()
     checks: tuple[Suite, ...] = ()
     load: Load | None = None
+    monitor: Monitor | None = None
+    criteria: tuple[Gate, ...] = ()
+    approvals: Annotated[StrictInt, Field(ge=0, le=2)] = 0
+    rehearsal: Duration | None = None
+    notify: tuple[Name, ...] = ()
+    watch: StrictBool = False
     gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
     max_hold: Duration = 60.0
     soak: Duration = 24 * 3600.0
     rollback_window: Duration = 24 * 3600.0
     keep: Annotated[StrictInt, Field(ge=2)] = 3
+
+    def host_batches(self) -> list[list[str]]:
+        """The hosts in the order of their turns: as many at a time as ``batches`` says, the last size again
+        and again."""
+        left = list(self.hosts)
+        total = len(left)
+        sizes = [
+            max(1, total * int(size[:-1]) // 100) if isinstance(size, str) else size for size in self.batches
+        ]
+        turns: list[list[str]] = []
+        while left:
+            size = sizes[min(len(turns), len(sizes) - 1)]
+            turns.append(left[:size])
+            left = left[size:]
+        return turns
+
+    def listens(self, host: str) -> Listen:
+        """Where a host is reached."""
+        return self.hosts[host].listen or self.listen
 
     @field_validator("hosts", mode="after")
     @classmethod
@@ -200,7 +347,9 @@ class Defaults(Section):
     """Settings of every session manager, under the names it uses itself."""
 
     ring_bytes: Size = 1 << 20
+    max_rings_bytes: Size = 0
     hold_seconds: Duration = 60.0
+    heartbeat_seconds: Annotated[Duration, Field(ge=0.1, le=3600)] = 15.0
     max_sessions: Annotated[StrictInt, Field(ge=1)] = 1000
     idle_seconds: Duration = 0.0
     max_age_seconds: Duration = 0.0
@@ -208,6 +357,42 @@ class Defaults(Section):
     max_sessions_per_user: Annotated[StrictInt, Field(ge=0)] = 0
     allowed_origins: Annotated[tuple[StrictStr, ...], AfterValidator(check_origins)] = ()
     trusted_proxies: Annotated[tuple[StrictStr, ...], AfterValidator(check_networks)] = ()
+
+
+class Image(Section):
+    """What images are made on, and the registry they travel by; without one they go straight to the hosts."""
+
+    base: StrictStr = "python:3.11-slim-bookworm"
+    registry: StrictStr | None = None
+
+
+class Prometheus(Section):
+    """The Prometheus that gates ask; ``prometheus: URL`` where nothing else is to be said.
+
+    ``token_file`` holds a bearer token; a user name and a password are those of the host in ``~/.netrc``.
+    ``ca``: certificates to trust in place of the system's.
+    """
+
+    url: StrictStr
+    token_file: FilePath | None = None
+    ca: FilePath | None = None
+
+    @field_validator("url", mode="after")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.username is not None or url.password is not None:
+            raise ValueError(
+                "credentials do not belong here; put a user and a password into ~/.netrc, a bearer token into"
+                " a file that token_file names"
+            )
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            raise ValueError(f"expected a URL such as http://127.0.0.1:9090, got {describe(value)}")
+        return value.rstrip("/")
+
+
+def _server(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
 
 
 class Config(Section):
@@ -218,6 +403,9 @@ class Config(Section):
     source: FilePath
     state: FilePath
     ledger: StrictStr | None = None
+    image: Image = Image()
+    prometheus: Annotated[Prometheus | None, BeforeValidator(_server)] = None
+    notify: dict[Name, Notify] = Field(default={})
     defaults: Defaults = Defaults()
     environments: Annotated[dict[Name, Environment], Field(min_length=1)]
     path: FilePath = Path("rollout.yaml")
@@ -236,6 +424,11 @@ class Config(Section):
     def builds_dir(self) -> Path:
         """Where ``rollout build`` leaves builds on the control machine."""
         return self.state / "builds"
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether an environment runs builds as images."""
+        return any(environment.engine == "docker" for environment in self.environments.values())
 
     def environment(self, name: str) -> Environment:
         """Find an environment by its name.

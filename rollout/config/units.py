@@ -40,6 +40,14 @@ def parse_duration(value: object) -> float:
     return float(value)
 
 
+def rough_duration(seconds: float) -> str:
+    """Write a length of time for people to whom two figures are enough: ``23.9 h``, ``1.0 d``, ``5 s``."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def format_duration(seconds: float) -> str:
     """Write a duration for people: ``85 ms``, ``2.4 s``, ``3 m 20 s``, ``24 h``, ``7 d``."""
     if seconds < 0:

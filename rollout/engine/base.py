@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rollout.checks.runner import Target
-from rollout.model import BuildRef
+from rollout.direct.mark import Mark
+from rollout.model import BuildRef, MonitorLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +50,59 @@ class Engine(Protocol):
     """Changes the hosts of one environment. Every method is idempotent.
 
     All raise :class:`rollout.errors.EngineError` when a host fails, with the failing task's message.
-    ``fence`` is the lease's token: a session manager refuses lower ones than it has seen.
+    ``fence`` is the lease's token: a session manager refuses lower ones than it has seen. ``hosts``
+    names those to act on; the others are left alone.
     """
 
     def facts(self) -> list[HostFacts]:
         """Look at every host, changing nothing."""
 
-    def install(self, build: BuildRef) -> None:
-        """Put a build on every host, checked against its digest."""
+    def install(self, build: BuildRef, *, hosts: Sequence[str]) -> None:
+        """Put a build on hosts, checked against its digest."""
 
-    def start(self, build: BuildRef, generation: str) -> None:
+    def start(self, build: BuildRef, generation: str, *, hosts: Sequence[str]) -> None:
         """Start a generation of an installed build, without traffic, and wait until it is ready."""
 
-    def shift(self, weights: dict[str, int], *, to: str, share: int, fence: int) -> ShiftResult:
+    def shift(
+        self, weights: dict[str, int], *, to: str, share: int, fence: int, hosts: Sequence[str]
+    ) -> ShiftResult:
         """Set the weights and move live sessions until ``share`` percent belong to ``to``."""
 
-    def retire(self, generation: str, *, after: float, fence: int) -> None:
-        """Have a generation stop by itself ``after`` seconds from now."""
+    def retire(
+        self,
+        generation: str,
+        *,
+        after: float,
+        way_back_from: str | None,
+        fence: int,
+        hosts: Sequence[str],
+    ) -> None:
+        """Have a generation stop by itself ``after`` seconds from now.
 
-    def keep(self, generation: str, *, fence: int) -> None:
+        Until then a host alone may lead everybody back to it from ``way_back_from``, if that is given.
+        """
+
+    def keep(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """Take a ``retire`` back."""
 
-    def stop(self, generation: str, *, fence: int) -> None:
+    def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """Stop a generation now and remove its programs."""
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """Status of the session manager of each host; ``None`` where none answers."""
 
+    def monitor(self, since: float) -> dict[str, MonitorLog | None]:
+        """What the monitors of the hosts have seen since ``since`` (unix seconds); ``None`` where there is no
+        monitor, or its records cannot be had."""
+
     def targets(self) -> list[Target]:
         """The front doors, one a host, for checks and load."""
+
+    def marks(self) -> dict[str, Mark]:
+        """The hosts on which the glass was broken (``rollout rollback --break-glass``), with what it left."""
+
+    def unmark(self) -> None:
+        """Take those marks away: the ledger knows."""
 
     def teardown(self) -> None:
         """Stop and remove everything of the environment, sessions included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -11,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from rollout.config import Vault
+from rollout.engine.ssh import control_folder
 from rollout.errors import EngineError
 from rollout.model import EngineEvent
 
@@ -24,13 +27,23 @@ _STATUS: dict[str, Literal["ok", "failed", "skipped", "unreachable"]] = {
 }
 
 
-def folder() -> Path:
-    """Where the playbooks are: in the source tree, or inside the installed package."""
+def packaged(name: str) -> Path:
+    """A folder that comes along, ``playbooks``, ``compose`` or ``infra``: inside the package, or in the
+    source tree.
+
+    Raises:
+        EngineError: it is not there.
+    """
     package = Path(__file__).resolve().parent.parent
-    for candidate in (package / "_playbooks", package.parent / "playbooks"):
+    for candidate in (package / f"_{name}", package.parent / name, package.parent / "tests" / name):
         if candidate.is_dir():
             return candidate
-    raise EngineError(f"{package}: the playbooks are missing; install rollout again")
+    raise EngineError(f"{package}: the folder {name} is missing; install rollout again")
+
+
+def folder() -> Path:
+    """Where the playbooks are."""
+    return packaged("playbooks")
 
 
 def run_playbook(
@@ -41,11 +54,12 @@ def run_playbook(
     artifacts: Path,
     on_event: Callable[[EngineEvent], None],
     check: bool = False,
+    vault: Vault | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Run ``name``.yml on ``hosts`` (inventory name to its variables).
 
-    ``artifacts`` keeps the output of every run. Returns the results of the tasks named
-    ``Result: ...``, as ``{host: {name: object}}``.
+    ``vault`` has more variables, encrypted. ``artifacts`` keeps the output of every run. Returns the
+    results of the tasks named ``Result: ...``, as ``{host: {name: object}}``.
 
     Raises:
         EngineError: a task failed or a host was not reachable; says which task, where and why.
@@ -74,6 +88,9 @@ def run_playbook(
 
     artifacts.mkdir(parents=True, exist_ok=True)
     playbooks = folder()
+    words = ["--check"] if check else []
+    if vault is not None:
+        words += ["--vault-password-file", str(vault.password_file), "-e", f"@{vault.file}"]
     with tempfile.TemporaryDirectory(prefix="rollout-ansible-") as private:
         outcome = ansible_runner.run(
             private_data_dir=private,
@@ -83,6 +100,9 @@ def run_playbook(
             extravars=dict(variables),
             envvars={
                 "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+                # Whatever a user's ansible.cfg says: a host with an unknown key gets nothing.
+                "ANSIBLE_HOST_KEY_CHECKING": "true",
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_folder()),
                 "ANSIBLE_PIPELINING": "true",
                 "ANSIBLE_ROLES_PATH": str(playbooks / "roles"),
                 "ANSIBLE_LOCAL_TEMP": str(Path(private, "local")),
@@ -90,7 +110,7 @@ def run_playbook(
                 "ANSIBLE_RETRY_FILES_ENABLED": "false",
                 "ANSIBLE_LOCALHOST_WARNING": "false",
             },
-            cmdline="--check" if check else None,
+            cmdline=shlex.join(words) if words else None,
             quiet=True,
             event_handler=handle,
         )

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from terminals.manager.certificate import CertificateError, TlsFiles
+
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
-from rollout.engine.base import HostFacts, ShiftResult
+from rollout.direct.mark import NAME, Mark, read_mark
+from rollout.engine.base import HostFacts
+from rollout.engine.manager import ManagerCommands, manager_config
+from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import run_playbook
 from rollout.errors import EngineError
-from rollout.model import BuildRef, EngineEvent
+from rollout.model import BuildRef, EngineEvent, MonitorLog
 
 STATUS_SECONDS = 5.0
 
 
-class ProcessEngine:
+class ProcessEngine(ManagerCommands):
     """Implements :class:`rollout.engine.Engine` for hosts that are folders of this machine."""
 
     def __init__(
@@ -27,7 +32,8 @@ class ProcessEngine:
         *,
         on_event: Callable[[EngineEvent], None] = lambda event: None,
     ) -> None:
-        self._environment = environment
+        super().__init__(environment)
+        self._config = config
         self._defaults = config.defaults
         self._artifacts = config.state / "ansible" / environment.name
         self.on_event = on_event
@@ -46,68 +52,42 @@ class ProcessEngine:
             for name, host in self._environment.hosts.items()
         ]
 
-    def install(self, build: BuildRef) -> None:
+    def install(self, build: BuildRef, *, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.install`."""
-        import uv
-
         self._run(
             "install",
+            hosts,
             terminals_process_build=build.id,
             terminals_process_build_source=build.path,
-            terminals_process_uv=uv.find_uv_bin(),
-            terminals_process_python=str(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")),
+            **_tools(),
         )
 
-    def start(self, build: BuildRef, generation: str) -> None:
+    def start(self, build: BuildRef, generation: str, *, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.start`."""
+        for host in hosts:
+            if tls := self._environment.listens(host).tls:
+                try:
+                    TlsFiles(tls.certificate, tls.key).context()
+                except CertificateError as error:
+                    raise EngineError(f"listen.tls of {self._environment.name}: {error}") from None
         self._run(
             "start",
+            hosts,
             terminals_process_build=build.id,
             terminals_process_generation=generation,
             terminals_process_workers=self._environment.workers,
+            **_tools(),
         )
 
-    def shift(self, weights: dict[str, int], *, to: str, share: int, fence: int) -> ShiftResult:
-        """See :meth:`rollout.engine.Engine.shift`."""
-        move = self._environment.move
-        results = self._run(
-            "shift",
-            terminals_process_fence=fence,
-            terminals_process_weights=weights,
-            terminals_process_to=to,
-            terminals_process_share=share,
-            terminals_process_move_batch=move.batch,
-            terminals_process_move_interval=move.interval,
-            terminals_process_move_deadline=move.deadline,
-        )
-        total = ShiftResult()
-        for host, values in results.items():
-            if "move" not in values:
-                raise EngineError(f"{host}: the move gave no result")
-            total += ShiftResult(**values["move"])
-        return total
-
-    def retire(self, generation: str, *, after: float, fence: int) -> None:
-        """See :meth:`rollout.engine.Engine.retire`."""
-        self._run(
-            "retire",
-            terminals_process_generation=generation,
-            terminals_process_after=after,
-            terminals_process_fence=fence,
-        )
-
-    def keep(self, generation: str, *, fence: int) -> None:
-        """See :meth:`rollout.engine.Engine.keep`."""
-        self._run(
-            "retire",
-            terminals_process_generation=generation,
-            terminals_process_cancel=True,
-            terminals_process_fence=fence,
-        )
-
-    def stop(self, generation: str, *, fence: int) -> None:
+    def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.stop`."""
-        self._run("stop", terminals_process_generation=generation, terminals_process_fence=fence)
+        self._run(
+            "stop",
+            hosts,
+            terminals_process_generation=generation,
+            terminals_manager_generation=generation,
+            terminals_manager_fence=fence,
+        )
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. Asks the sockets directly: it is polled each second."""
@@ -121,11 +101,21 @@ class ProcessEngine:
                 found[name] = None
         return found
 
+    def monitor(self, since: float) -> dict[str, MonitorLog | None]:
+        """See :meth:`rollout.engine.Engine.monitor`. Reads the files: one that is down has left them."""
+        from terminals.monitor.read import read_log
+
+        found: dict[str, MonitorLog | None] = {}
+        for name, host in self._environment.hosts.items():
+            folder = host.root / "monitor"
+            found[name] = as_log(read_log(folder, age_since(since))) if folder.is_dir() else None
+        return found
+
     def targets(self) -> list[Target]:
         """See :meth:`rollout.engine.Engine.targets`."""
-        listen = self._environment.listen
         targets = []
         for name, host in self._environment.hosts.items():
+            listen = self._environment.listens(name)
             path = host.root / "run" / "token"
             try:
                 token = path.read_text().strip()
@@ -138,47 +128,93 @@ class ProcessEngine:
                     environment=self._environment.name,
                     host=name,
                     terminals={
-                        "system": f"ws://{listen.host}:{listen.system}/",
-                        "claude": f"ws://{listen.host}:{listen.claude}/",
+                        "system": listen.url(listen.system, "ws"),
+                        "claude": listen.url(listen.claude, "ws"),
                     },
-                    web=f"http://{listen.host}:{listen.web}/",
+                    web=listen.url(listen.web, "http"),
                     token=token,
+                    ca=str(listen.tls.ca) if listen.tls and listen.tls.ca else None,
                 )
             )
         return targets
 
+    def marks(self) -> dict[str, Mark]:
+        """See :meth:`rollout.engine.Engine.marks`."""
+        found = {}
+        for name, host in self._environment.hosts.items():
+            path = host.root / NAME
+            if path.exists() and (mark := read_mark(path.read_text())) is not None:
+                found[name] = mark
+        return found
+
+    def unmark(self) -> None:
+        """See :meth:`rollout.engine.Engine.unmark`."""
+        for host in self._environment.hosts.values():
+            (host.root / NAME).unlink(missing_ok=True)
+
     def teardown(self) -> None:
         """See :meth:`rollout.engine.Engine.teardown`."""
-        self._run("teardown")
+        self._run("teardown", list(self._environment.hosts))
 
-    def _run(self, playbook: str, **variables: Any) -> dict[str, dict[str, Any]]:
-        hosts = {
+    def _run(self, playbook: str, hosts: Sequence[str], **variables: Any) -> dict[str, dict[str, Any]]:
+        inventory = {
             name: {
                 "ansible_connection": "local",
                 "ansible_python_interpreter": sys.executable,
+                "terminals_engine": "process",
                 "terminals_process_root": str(host.root),
-                **(
-                    {"terminals_process_manager_config": self._manager(host.root)}
-                    if playbook == "start"
-                    else {}
-                ),
+                "terminals_manager_ctl": [
+                    str(host.root / "base" / "venv" / "bin" / "terminals"),
+                    *("ctl", "--socket", str(host.root / "run" / "manager.sock")),
+                ],
+                **(self._configurations(name) if playbook == "start" else {}),
             }
             for name, host in self._environment.hosts.items()
+            if name in hosts
         }
         return run_playbook(
-            playbook, hosts=hosts, variables=variables, artifacts=self._artifacts, on_event=self.on_event
+            playbook, hosts=inventory, variables=variables, artifacts=self._artifacts, on_event=self.on_event
         )
 
-    def _manager(self, root: Path) -> dict[str, Any]:
-        environment = self._environment
-        listen = environment.listen
-        ports = {"system": listen.system, "claude": listen.claude, "web": listen.web}
+    def _configurations(self, host: str) -> dict[str, Any]:
+        root, listen = self._environment.hosts[host].root, self._environment.listens(host)
         return {
-            "socket": str(root / "run" / "manager.sock"),
-            "state_dir": str(root / "state"),
-            "listeners": {name: {"host": listen.host, "port": port} for name, port in ports.items()},
-            "profiles": {
-                name: profile.model_dump(mode="json") for name, profile in environment.profiles.items()
-            },
-            **self._defaults.model_dump(),
+            "terminals_process_manager_config": self._manager(host),
+            "terminals_process_monitor_config": monitor_config(
+                self._config,
+                self._environment,
+                listen,
+                host,
+                urls={name: listen.url(getattr(listen, name), "ws") for name in ("system", "claude")},
+                directory=str(root / "monitor"),
+                socket=str(root / "run" / "manager.sock"),
+                token=str(root / "run" / "token"),
+                mark=str(root / NAME),
+            ),
         }
+
+    def _manager(self, host: str) -> dict[str, Any]:
+        environment = self._environment
+        root, listen = environment.hosts[host].root, environment.listens(host)
+        tls = (
+            {"tls": {"certificate": str(listen.tls.certificate), "key": str(listen.tls.key)}}
+            if listen.tls
+            else {}
+        )
+        config = manager_config(
+            environment,
+            listen,
+            self._defaults,
+            socket=str(root / "run" / "manager.sock"),
+            state=str(root / "state"),
+            host=listen.host,
+        )
+        return {**config, **tls}
+
+
+def _tools() -> dict[str, str]:
+    """What virtual environments are made with."""
+    import uv
+
+    python = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
+    return {"terminals_process_uv": uv.find_uv_bin(), "terminals_process_python": str(python)}

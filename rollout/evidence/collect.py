@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rollout.checks.load import LoadSummary
@@ -26,51 +26,92 @@ def _piece(metric: str, kind: EvidenceKind, window: tuple[float, float], n: int,
 
 
 def from_load(
-    everybody: LoadSummary, on_new: LoadSummary, window: tuple[float, float], generation: str
+    everybody: LoadSummary,
+    on_new: LoadSummary,
+    window: tuple[float, float],
+    generation: str,
+    *,
+    only: float | None = None,
 ) -> list[Evidence]:
     """Evidence of a load run.
 
     ``on_new`` are the samples taken on the generation on trial: rates, latencies and loops speak of
     it alone, so that the good old one cannot water them down. What was lost or doubled counts for
-    ``everybody``: a shift must not harm those who stay either.
+    ``everybody``: a shift must not harm those who stay either. ``only``: they are those of the last so
+    many seconds, for the gates that have this window.
     """
-    labels = {"generation": generation}
+    extra = {} if only is None else {"window": f"{only:g}"}
     verified = everybody.verified
     return [
+        *_of_generation(on_new, window, {"generation": generation, **extra}),
+        _piece("load.bytes_lost", "count", window, verified, value=float(everybody.lost), labels=extra),
+        _piece("load.bytes_doubled", "count", window, verified, value=float(everybody.doubled), labels=extra),
         _piece(
-            "load.success_rate", "rate", window, on_new.requests, successes=on_new.successes, labels=labels
-        ),
-        _piece(
-            "load.reconnect_rate", "rate", window, on_new.reconnections, successes=on_new.kept, labels=labels
-        ),
-        *(
-            _piece(f"load.{name}", "samples", window, len(samples), samples=tuple(samples), labels=labels)
-            for name, samples in (
-                ("connect_ms", on_new.connect_ms + on_new.reconnect_ms),
-                ("reconnect_ms", on_new.away_ms),
-                ("command_ms", on_new.command_ms),
-            )
-        ),
-        _piece(
-            "load.loops",
+            "load.commands_twice",
             "count",
             window,
-            on_new.reconnections + len(on_new.connect_ms),
-            value=float(on_new.loops),
-            labels=labels,
+            everybody.commands,
+            value=float(everybody.twice),
+            labels=extra,
         ),
-        _piece("load.bytes_lost", "count", window, verified, value=float(everybody.lost)),
-        _piece("load.bytes_doubled", "count", window, verified, value=float(everybody.doubled)),
-        _piece("load.commands_twice", "count", window, everybody.commands, value=float(everybody.twice)),
     ]
 
 
-def from_checks(suite: str, results: Sequence[CheckResult]) -> Evidence:
+def from_comparison(
+    on_new: LoadSummary,
+    on_old: LoadSummary,
+    window: tuple[float, float],
+    generation: str,
+    previous: str,
+) -> list[Evidence]:
+    """Evidence of two generations while both served: ``role`` says which one is the baseline.
+
+    Only gates that compare count it.
+    """
+    return [
+        *_of_generation(on_new, window, {"generation": generation, "role": "canary"}),
+        *_of_generation(on_old, window, {"generation": previous, "role": "baseline"}),
+    ]
+
+
+def _of_generation(
+    load: LoadSummary, window: tuple[float, float], labels: dict[str, str]
+) -> Iterator[Evidence]:
+    """What the load says of one generation alone."""
+    yield _piece("load.success_rate", "rate", window, load.requests, successes=load.successes, labels=labels)
+    yield _piece(
+        "load.reconnect_rate", "rate", window, load.reconnections, successes=load.kept, labels=labels
+    )
+    for name, samples in (
+        ("connect_ms", load.connect_ms + load.reconnect_ms),
+        ("reconnect_ms", load.away_ms),
+        ("command_ms", load.command_ms),
+    ):
+        yield _piece(f"load.{name}", "samples", window, len(samples), samples=tuple(samples), labels=labels)
+    attempts = load.reconnections + len(load.connect_ms)
+    yield _piece("load.loops", "count", window, attempts, value=float(load.loops), labels=labels)
+
+
+GROUPS = {
+    "validate.reuse_ratio": ("validate", "Session Reuse"),
+    "validate.breaker_ratio": ("validate", "Circuit Breaker"),
+}
+"""Metrics of one group of a suite; ``SUITE.pass_ratio`` is of all its groups."""
+
+
+def from_checks(suite: str, results: Sequence[CheckResult]) -> list[Evidence]:
     """Evidence of one run of a suite: every check there is has been made, so it is a census."""
-    started = min((result.started for result in results), default=0.0)
-    ended = max((result.started + result.seconds for result in results), default=0.0)
-    passed = sum(result.ok for result in results)
-    return _piece(f"{suite}.pass_ratio", "ratio", (started, ended), len(results), successes=passed)
+    parts = {f"{suite}.pass_ratio": list(results)}
+    for metric, (of, group) in GROUPS.items():
+        if of == suite:
+            parts[metric] = [result for result in results if result.group == group]
+    found = []
+    for metric, part in parts.items():
+        started = min((result.started for result in part), default=0.0)
+        ended = max((result.started + result.seconds for result in part), default=0.0)
+        passed = sum(result.ok for result in part)
+        found.append(_piece(metric, "ratio", (started, ended), len(part), successes=passed))
+    return found
 
 
 def from_generation(

@@ -1,5 +1,7 @@
 """Gates: pure functions from evidence to a verdict. They fail closed."""
 
-from rollout.gates.evaluate import evaluate, evaluate_all
+from rollout.gates.criterion import ONCE, GateLike, Look
+from rollout.gates.evaluate import deciding, evaluate, evaluate_all
+from rollout.gates.watching import END, Watch, checkpoints
 
-__all__ = ["evaluate", "evaluate_all"]
+__all__ = ["END", "ONCE", "GateLike", "Look", "Watch", "checkpoints", "deciding", "evaluate", "evaluate_all"]

@@ -4,174 +4,101 @@ Verdicts and when they are given:
 
 * ``pass``: there is enough evidence and it meets the criterion.
 * ``fail``: the evidence shows that the criterion is not met.
-* ``inconclusive``: no evidence, too little of it, or a rate whose confidence interval holds the
-  threshold: 10 of 10 is not "more than 99 %".
-* ``error``: evidence that contradicts itself or is not a number.
+* ``inconclusive``: no evidence, too little of it, none of a host that was looked at, stale evidence, or an
+  interval that holds the threshold: 10 of 10 is not "more than 99 %".
+* ``error``: evidence that contradicts itself, is not a number, or comes from the future.
 
-Nothing but ``pass`` lets a build on. Several verdicts combine by :func:`rollout.model.worst`.
+Nothing but ``pass`` lets a build on. Several verdicts combine by :func:`rollout.model.worst`: error over fail
+over inconclusive over pass. Gates of severity ``warning`` are judged and reported like all others, and
+:func:`deciding` leaves them out.
 """
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
+from rollout.gates import baseline, figures, rates, samples, trend
+from rollout.gates.criterion import ONCE, Finding, GateLike, Look, where
+from rollout.gates.rates import bounds as rate_bounds
+from rollout.gates.select import Selection, empty, select
 from rollout.model import Evidence, GateResult, Verdict
 
-
-class GateLike(Protocol):
-    """What a gate says (:class:`rollout.config.Gate` is one)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def op(self) -> str: ...
-    @property
-    def threshold(self) -> float: ...
-    @property
-    def percentile(self) -> float: ...
-    @property
-    def min_samples(self) -> int: ...
-    @property
-    def confidence(self) -> float: ...
+__all__ = ["deciding", "evaluate", "evaluate_all", "rate_bounds"]
 
 
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-}
+def evaluate_all(
+    gates: Iterable[GateLike],
+    evidence: Sequence[Evidence],
+    now: float | None = None,
+    look: Callable[[GateLike], Look] | None = None,
+) -> list[GateResult]:
+    """Judge every gate by the evidence of its metric; ``now`` and ``look`` as in :func:`evaluate`."""
+    return [evaluate(gate, evidence, now, look(gate) if look else ONCE) for gate in gates]
 
 
-def evaluate_all(gates: Iterable[GateLike], evidence: Sequence[Evidence]) -> list[GateResult]:
-    """Judge every gate by the evidence of its metric."""
-    return [evaluate(gate, evidence) for gate in gates]
+def evaluate(
+    gate: GateLike, evidence: Iterable[Evidence], now: float | None = None, look: Look = ONCE
+) -> GateResult:
+    """Judge one gate. Evidence of other metrics is passed over; several pieces are taken together.
+
+    ``now`` (unix seconds) is what age is measured by; without it, evidence is never stale. ``look`` says what
+    this judgement may use up of the error rate, when it is one of several.
+    """
+    chosen = select(gate, list(evidence), now)
+    found = chosen.stop or _judged(gate, chosen, look)
+    ids = tuple(piece.id for piece in (*chosen.pieces, *chosen.base))
+    how = " x baseline" if gate.compare == "baseline" else ""
+    notes = dict.fromkeys(piece.labels["note"] for piece in chosen.pieces if "note" in piece.labels)
+    return GateResult(
+        gate.name,
+        found.verdict,
+        found.measured,
+        found.bound,
+        found.n,
+        f"{gate.name} {gate.op} {gate.threshold:g}{how}: {'; '.join([found.text, *notes])}",
+        ids,
+        found.low,
+        found.high,
+        found.needed,
+        gate.severity,
+    )
 
 
-def evaluate(gate: GateLike, evidence: Iterable[Evidence]) -> GateResult:
-    """Judge one gate. Evidence of other metrics is passed over; several pieces are taken together."""
-    mine = [item for item in evidence if item.metric == gate.metric]
-    if not mine:
-        return _result(gate, Verdict.INCONCLUSIVE, None, None, 0, "no evidence", ())
-    ids = tuple(item.id for item in mine)
-    wrong = next((reason for item in mine if (reason := _contradiction(item))), "")
-    n = sum(item.n for item in mine)
-    if wrong:
-        return _result(gate, Verdict.ERROR, None, None, n, wrong, ids)
-    if len({item.kind for item in mine}) > 1:
-        return _result(gate, Verdict.ERROR, None, None, n, "evidence of different kinds", ids)
-    match mine[0].kind:
+def deciding(results: Iterable[GateResult], gates: Iterable[GateLike] = ()) -> list[GateResult]:
+    """The results that decide: those of gates whose severity is not ``warning``.
+
+    Results that were read from the ledger do not know their severity; ``gates`` says it for them. When
+    nothing is left there is nothing to pass on: :func:`rollout.model.worst` of it is inconclusive.
+    """
+    warnings = {gate.name for gate in gates if gate.severity == "warning"}
+    return [result for result in results if result.severity != "warning" and result.gate not in warnings]
+
+
+def _judged(gate: GateLike, chosen: Selection, look: Look) -> Finding:
+    pieces = chosen.pieces
+    if gate.compare == "baseline":
+        found = baseline.judge(gate, pieces, chosen.base, look)
+    else:
+        found = _of_kind(gate, pieces, look)
+    blind = empty((*pieces, *chosen.base))
+    if found.verdict is Verdict.PASS and blind is not None:
+        text = f"{found.text}, but nothing was observed of {where(blind)}"
+        return Finding(Verdict.INCONCLUSIVE, text, found.n, found.measured, found.bound)
+    return found
+
+
+def _of_kind(gate: GateLike, pieces: Sequence[Evidence], look: Look) -> Finding:
+    match pieces[0].kind:
         case "ratio":
-            return _ratio(gate, mine, n, ids)
+            return figures.judge_ratio(gate, pieces)
         case "rate":
-            return _rate(gate, mine, n, ids)
+            return rates.judge(gate, pieces, look)
         case "samples":
-            return _samples(gate, mine, ids)
+            return samples.judge(gate, pieces, look)
         case "count":
-            return _figure(gate, sum(item.value or 0.0 for item in mine), n, ids)
+            return figures.judge_count(gate, pieces)
         case "gauge":
-            return _figure(gate, max(item.value or 0.0 for item in mine), n, ids)
-
-
-def _contradiction(item: Evidence) -> str:
-    if item.n < 0:
-        return f"{item.id}: a negative number of observations"
-    if item.kind in ("ratio", "rate"):
-        if item.successes is None or not 0 <= item.successes <= item.n:
-            return f"{item.id}: {item.successes} successes of {item.n}"
-    elif item.kind == "samples":
-        if any(not math.isfinite(sample) for sample in item.samples):
-            return f"{item.id}: a sample is not a number"
-    elif item.n and (item.value is None or not math.isfinite(item.value)):
-        return f"{item.id}: the value is not a number"
-    return ""
-
-
-def _ratio(gate: GateLike, mine: Sequence[Evidence], n: int, ids: tuple[str, ...]) -> GateResult:
-    """A census: all there is has been counted, so the share is exact."""
-    if n < gate.min_samples:
-        return _result(gate, Verdict.INCONCLUSIVE, None, None, n, _too_few(n, gate.min_samples), ids)
-    successes = sum(item.successes or 0 for item in mine)
-    share = successes / n
-    text = f"{successes} of {n} ({share:.1%})"
-    return _compared(gate, share, None, n, text, ids)
-
-
-def _rate(gate: GateLike, mine: Sequence[Evidence], n: int, ids: tuple[str, ...]) -> GateResult:
-    """A sample: judged by the exact (Clopper-Pearson) bound at the gate's confidence, one-sided."""
-    if n < max(1, gate.min_samples):
-        return _result(gate, Verdict.INCONCLUSIVE, None, None, n, _too_few(n, max(1, gate.min_samples)), ids)
-    successes = sum(item.successes or 0 for item in mine)
-    rate = successes / n
-    low, high = rate_bounds(successes, n, gate.confidence)
-    above = gate.op in (">", ">=")
-    bound = low if above else high
-    other = high if above else low
-    compare = _OPERATORS[gate.op]
-    sign = ">=" if above else "<="
-    text = f"{successes} of {n} ({rate:.2%}), at {gate.confidence:.0%} confidence {sign} {bound:.2%}"
-    if gate.op == "==":
-        return _result(gate, Verdict.ERROR, rate, bound, n, "a rate cannot be compared with ==", ids)
-    if compare(bound, gate.threshold):
-        return _result(gate, Verdict.PASS, rate, bound, n, text, ids)
-    if not compare(other, gate.threshold):
-        return _result(gate, Verdict.FAIL, rate, bound, n, text, ids)
-    return _result(gate, Verdict.INCONCLUSIVE, rate, bound, n, f"{text}: not enough to tell", ids)
-
-
-def rate_bounds(successes: int, n: int, confidence: float) -> tuple[float, float]:
-    """One-sided Clopper-Pearson bounds of a rate, lower and upper, each at ``confidence``."""
-    # Imported here: it takes longer than a whole `rollout status`.
-    from scipy.stats import beta
-
-    alpha = 1 - confidence
-    low = 0.0 if successes == 0 else float(beta.ppf(alpha, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(beta.ppf(confidence, successes + 1, n - successes))
-    return low, high
-
-
-def _samples(gate: GateLike, mine: Sequence[Evidence], ids: tuple[str, ...]) -> GateResult:
-    samples = sorted(sample for item in mine for sample in item.samples)
-    n = len(samples)
-    if n < max(1, gate.min_samples):
-        return _result(gate, Verdict.INCONCLUSIVE, None, None, n, _too_few(n, max(1, gate.min_samples)), ids)
-    # Nearest rank: a value that was really measured.
-    value = samples[max(0, math.ceil(gate.percentile / 100 * n) - 1)]
-    return _compared(gate, value, None, n, f"p{gate.percentile:g} {value:.1f} of {n} samples", ids)
-
-
-def _figure(gate: GateLike, value: float, n: int, ids: tuple[str, ...]) -> GateResult:
-    """A count or a gauge. Nothing observed is nothing known, however good a zero looks."""
-    if n < max(1, gate.min_samples):
-        return _result(gate, Verdict.INCONCLUSIVE, None, None, n, _too_few(n, max(1, gate.min_samples)), ids)
-    return _compared(gate, value, None, n, f"{value:g} in {n} observations", ids)
-
-
-def _compared(
-    gate: GateLike, value: float, bound: float | None, n: int, text: str, ids: tuple[str, ...]
-) -> GateResult:
-    verdict = Verdict.PASS if _OPERATORS[gate.op](value, gate.threshold) else Verdict.FAIL
-    return _result(gate, verdict, value, bound, n, text, ids)
-
-
-def _too_few(n: int, wanted: int) -> str:
-    return f"{n} observations, at least {wanted} are needed"
-
-
-def _result(
-    gate: GateLike,
-    verdict: Verdict,
-    measured: float | None,
-    bound: float | None,
-    n: int,
-    text: str,
-    ids: tuple[str, ...],
-) -> GateResult:
-    reason = f"{gate.name} {gate.op} {gate.threshold:g}: {text}"
-    return GateResult(gate.name, verdict, measured, bound, n, reason, ids)
+            return figures.judge_gauge(gate, pieces)
+        case "series":
+            return trend.judge(gate, pieces, look)
+    return Finding(Verdict.ERROR, f"no evidence is of the kind {pieces[0].kind}", 0)

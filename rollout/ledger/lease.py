@@ -13,14 +13,15 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.dialects import postgresql, sqlite
 
-from rollout.errors import EngineError, Locked
+from rollout.errors import EngineError, Locked, RolloutError
 from rollout.ledger.schema import leases
 from rollout.ledger.store import Ledger
 
@@ -36,6 +37,7 @@ class Lease:
         self._ttl = ttl
         self._done = threading.Event()
         self._lost = ""
+        self._until = 0.0
         self._renewer: threading.Thread | None = None
         self.token = 0
 
@@ -45,20 +47,22 @@ class Lease:
         Raises:
             Locked: somebody else has it; says who, since when, and until when at most.
         """
-        now = time.time()
-        with self._ledger.engine.begin() as connection:
-            row = connection.execute(sa.select(leases).where(leases.c.env == self._env)).one_or_none()
-            if row is not None and row.owner and row.expires > now and not _gone(row.owner):
+        with self._ledger.database.writing(alone=False) as connection:
+            # The row is there before it is locked: two who come first at the same moment meet at it.
+            insert = (sqlite if self._ledger.database.sqlite else postgresql).insert(leases)
+            free = {"owner": None, "token": 0, "since": 0.0, "expires": 0.0}
+            connection.execute(insert.values(env=self._env, **free).on_conflict_do_nothing())
+            row = connection.execute(sa.select(leases).where(self._row()).with_for_update()).one()
+            now = _now(connection)
+            if row.owner and row.expires > now and not _gone(row.owner):
                 raise Locked(
                     f"{self._env} is held by {describe(row.owner)} since {_clock(row.since)};"
                     f" its lease ends at {_clock(row.expires)} unless it is renewed"
                 )
-            self.token = (row.token if row is not None else 0) + 1
+            self.token = row.token + 1
             values = {"owner": me(), "token": self.token, "since": now, "expires": now + self._ttl}
-            if row is None:
-                connection.execute(leases.insert().values(env=self._env, **values))
-            else:
-                connection.execute(leases.update().where(leases.c.env == self._env).values(**values))
+            connection.execute(leases.update().where(self._row()).values(**values))
+        self._until = time.monotonic() + self._ttl
         self._renewer = threading.Thread(target=self._renew, name=f"lease-{self._env}", daemon=True)
         self._renewer.start()
         return self
@@ -69,7 +73,8 @@ class Lease:
         self._done.set()
         if self._renewer is not None:
             self._renewer.join(self._ttl)
-        with self._ledger.engine.begin() as connection:
+        # A database that is away takes nothing from what was done: the lease ends by itself.
+        with suppress(RolloutError), self._ledger.database.writing(alone=False) as connection:
             connection.execute(self._mine().values(owner=None, expires=0.0))
 
     def check(self) -> None:
@@ -78,29 +83,35 @@ class Lease:
         Raises:
             EngineError: the lease is lost: somebody else may be at work by now.
         """
+        if not self._lost and time.monotonic() >= self._until:
+            self._lost = "it could not be renewed in time"  # the renewer may hang in a dead connection
         if self._lost:
             raise EngineError(
                 f"{self._env}: the lease is lost ({self._lost}); stopped before the next step,"
                 f" go on with: rollout resume {self._env}"
             )
 
+    def _row(self) -> sa.ColumnElement[bool]:
+        return leases.c.env == self._env
+
     def _mine(self) -> sa.Update:
-        return leases.update().where(leases.c.env == self._env, leases.c.token == self.token)
+        return leases.update().where(self._row(), leases.c.token == self.token)
 
     def _renew(self) -> None:
-        expires = time.time() + self._ttl
         while not self._done.wait(self._ttl / 3):
+            asked = time.monotonic()
             try:
-                with self._ledger.engine.begin() as connection:
-                    done = connection.execute(self._mine().values(expires=time.time() + self._ttl))
+                with self._ledger.database.writing(alone=False) as connection:
+                    done = connection.execute(self._mine().values(expires=_now(connection) + self._ttl))
+            except RolloutError as error:
+                if time.monotonic() >= self._until:
+                    self._lost = f"it could not be renewed: {error.message}"
+                    return
+            else:
                 if done.rowcount != 1:
                     self._lost = "another operator has taken it"
                     return
-                expires = time.time() + self._ttl
-            except SQLAlchemyError as error:
-                if time.time() >= expires:
-                    self._lost = f"it could not be renewed: {str(error).splitlines()[0]}"
-                    return
+                self._until = asked + self._ttl
 
 
 def me() -> dict[str, Any]:
@@ -117,6 +128,13 @@ def me() -> dict[str, Any]:
 def describe(owner: dict[str, Any]) -> str:
     """A holder for a person to read."""
     return f"{owner.get('user')}@{owner.get('host')} (process {owner.get('pid')})"
+
+
+def _now(connection: sa.Connection) -> float:
+    """The time of the database: operators on several machines need not agree on theirs."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
 
 def _gone(owner: dict[str, Any]) -> bool:

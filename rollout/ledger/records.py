@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
+
+EventKind = Literal["approval", "override", "notification", "plan-step", "alert"]
 
 
 class State(StrEnum):
@@ -15,6 +17,8 @@ class State(StrEnum):
     ROLLING_BACK = "rolling-back"
     ROLLED_BACK = "rolled-back"
     ROLLBACK_FAILED = "rollback-failed"
+    REHEARSED = "rehearsed"
+    """A rehearsal that went back as it should."""
 
     @property
     def open(self) -> bool:
@@ -25,8 +29,9 @@ class State(StrEnum):
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.RUNNING: frozenset({State.PROMOTED, State.ROLLING_BACK}),
     State.PROMOTED: frozenset(),
-    State.ROLLING_BACK: frozenset({State.ROLLED_BACK, State.ROLLBACK_FAILED}),
+    State.ROLLING_BACK: frozenset({State.ROLLED_BACK, State.ROLLBACK_FAILED, State.REHEARSED}),
     State.ROLLED_BACK: frozenset(),
+    State.REHEARSED: frozenset(),
     State.ROLLBACK_FAILED: frozenset({State.ROLLING_BACK}),
 }
 """Which state may follow which. Nothing leaves a final state."""
@@ -34,7 +39,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """One rollout. Times in Unix seconds. ``kind`` is deploy, promote or rollback.
+    """One rollout. Times in Unix seconds. ``kind`` is deploy, promote, rollback or
+    rehearsal.
 
     ``generation`` and ``previous_generation`` are the names in the environment; ``previous_*`` is
     what it goes back to, ``None`` for the first build of an environment.
@@ -56,6 +62,26 @@ class RolloutRecord:
     ended: float | None = None
     reason: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def adopted(self) -> bool:
+        """Whether it was done without the ledger, which was told afterwards: nothing was planned."""
+        return self.kind == "rollback" and self.plan.get("forward") == []
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was decided or told: an approval, an override, a notification.
+
+    ``by`` is who; ``rollout`` is ``None`` for what concerns the environment and no rollout yet.
+    """
+
+    env: str
+    kind: EventKind
+    at: float
+    by: str
+    data: dict[str, Any]
+    rollout: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,44 +4,47 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from rollout.errors import ConfigError, Locked
+from rollout.errors import ConfigError, EngineError
 from rollout.ledger import schema
-from rollout.ledger.records import TRANSITIONS, JournalEntry, RolloutRecord, State
+from rollout.ledger.chain import Chain, head
+from rollout.ledger.database import Database
+from rollout.ledger.migrate import bring_up
+from rollout.ledger.records import TRANSITIONS, Event, EventKind, JournalEntry, RolloutRecord, State
+from rollout.ledger.verify import Verification, verify
 from rollout.model import Evidence, GateResult, Verdict
-
-BUSY_SECONDS = 30
 
 
 class Ledger:
-    """One ledger, by SQLAlchemy URL. Transactions are short; several processes may use it at once."""
+    """One ledger, by SQLAlchemy URL. Transactions are short; several processes may use it at once.
+
+    Every method raises :class:`~rollout.errors.EngineError`, in one line, when the database fails.
+    """
 
     def __init__(self, url: str) -> None:
-        """Open the ledger, making its tables when it is new.
+        """Open the ledger: tables are made when it is new, and migrated when it is old.
 
         Raises:
-            ConfigError: the database cannot be reached or is not ours to write.
+            ConfigError: the database cannot be reached, is not ours to write, or is of a newer program.
         """
+        self.database = Database(url)
         try:
-            location = sa.engine.make_url(url)
-            if location.get_backend_name() == "sqlite" and location.database:
-                Path(location.database).parent.mkdir(parents=True, exist_ok=True)
-                self.engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-                sa.event.listen(self.engine, "connect", _sqlite)
-                sa.event.listen(self.engine, "begin", _begin_immediate)
-            else:
-                self.engine = sa.create_engine(url)
-            schema.metadata.create_all(self.engine)
-        except (SQLAlchemyError, OSError) as error:
-            raise ConfigError(f"ledger {_public(url)}: {str(error).splitlines()[0]}") from None
+            bring_up(self.database)
+        except EngineError as error:
+            raise ConfigError(error.message) from None
+        self.database.opened()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The database past the ledger: for looking at it as it is."""
+        return self.database.engine
 
     def __enter__(self) -> Ledger:
         return self
@@ -50,6 +53,24 @@ class Ledger:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.engine.dispose()
+
+    # --- chain --------------------------------------------------------------------------
+
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last entry of the chain. Kept elsewhere, they vouch for all before."""
+        with self.database.reading() as connection:
+            return head(connection)
+
+    def verify(self, anchor: str | None = None) -> Verification:
+        """Recompute everything: see :func:`rollout.ledger.verify.verify`."""
+        return verify(self.database, anchor)
+
+    @contextmanager
+    def _history(self) -> Iterator[Chain]:
+        with self.database.writing() as connection:
+            chain = Chain(connection)
+            yield chain
+            chain.flush()
 
     # --- rollouts -----------------------------------------------------------------------
 
@@ -65,39 +86,31 @@ class Ledger:
         plan: dict[str, Any],
         operator: str,
     ) -> RolloutRecord:
-        """Record that a rollout begins. Without ``generation`` it gets one of its own, ``g<number>``.
-
-        Raises:
-            Locked: another rollout of the environment was recorded at the same moment.
-        """
+        """Record that a rollout begins. Without ``generation`` it gets one of its own, ``g<number>``."""
         table = schema.rollouts
-        with self.engine.begin() as connection:
-            last = connection.scalar(sa.select(sa.func.max(table.c.number)).where(table.c.env == env))
+        with self._history() as chain:
+            last = chain.connection.scalar(sa.select(sa.func.max(table.c.number)).where(table.c.env == env))
             number = (last or 0) + 1
-            try:
-                row = connection.execute(
-                    table.insert()
-                    .values(
-                        env=env,
-                        number=number,
-                        kind=kind,
-                        build=build,
-                        digest=digest,
-                        generation=generation or f"g{number}",
-                        previous_build=previous.build if previous else None,
-                        previous_generation=previous.generation if previous else None,
-                        state=State.RUNNING.value,
-                        plan=plan,
-                        operator=operator,
-                        started=time.time(),
-                        reason="",
-                        figures={},
-                    )
-                    .returning(*table.c)
-                ).one()
-            except IntegrityError:
-                raise Locked(f"{env}: another rollout has just begun; look at: rollout status") from None
-        return _rollout(row)
+            key = chain.insert(
+                table,
+                {
+                    "env": env,
+                    "number": number,
+                    "kind": kind,
+                    "build": build,
+                    "digest": digest,
+                    "generation": generation or f"g{number}",
+                    "previous_build": previous.build if previous else None,
+                    "previous_generation": previous.generation if previous else None,
+                    "state": State.RUNNING.value,
+                    "plan": plan,
+                    "operator": operator,
+                    "started": time.time(),
+                    "reason": "",
+                    "figures": {},
+                },
+            )
+            return _rollout(_by_id(chain.connection, key))
 
     def transition(self, rollout: int, state: State, *, reason: str = "") -> RolloutRecord:
         """Change the state of a rollout.
@@ -105,9 +118,8 @@ class Ledger:
         Raises:
             ValueError: that state may not follow the present one.
         """
-        table = schema.rollouts
-        with self.engine.begin() as connection:
-            row = connection.execute(sa.select(table).where(table.c.id == rollout)).one()
+        with self._history() as chain:
+            row = _by_id(chain.connection, rollout)
             if state not in TRANSITIONS[State(row.state)]:
                 raise ValueError(f"rollout {rollout} is {row.state} and cannot become {state}")
             values: dict[str, Any] = {"state": state.value}
@@ -115,30 +127,24 @@ class Ledger:
                 values["reason"] = reason
             if state not in (State.ROLLING_BACK, State.RUNNING):
                 values["ended"] = time.time()
-            row = connection.execute(
-                table.update().where(table.c.id == rollout).values(**values).returning(*table.c)
-            ).one()
-        return _rollout(row)
+            chain.update(schema.rollouts, rollout, values)
+            return _rollout(_by_id(chain.connection, rollout))
 
     def add_figures(self, rollout: int, **figures: Any) -> RolloutRecord:
         """Record measured figures of a rollout; those that exist already are added to when whole numbers."""
-        table = schema.rollouts
-        with self.engine.begin() as connection:
-            row = connection.execute(sa.select(table).where(table.c.id == rollout)).one()
+        with self._history() as chain:
+            row = _by_id(chain.connection, rollout)
             merged = dict(row.figures)
             for name, value in figures.items():
                 old = merged.get(name)
                 merged[name] = old + value if isinstance(old, int) and isinstance(value, int) else value
-            row = connection.execute(
-                table.update().where(table.c.id == rollout).values(figures=merged).returning(*table.c)
-            ).one()
-        return _rollout(row)
+            chain.update(schema.rollouts, rollout, {"figures": merged})
+            return _rollout(_by_id(chain.connection, rollout))
 
     def rollout(self, rollout: int) -> RolloutRecord:
         """One rollout by its id."""
-        table = schema.rollouts
-        with self.engine.connect() as connection:
-            return _rollout(connection.execute(sa.select(table).where(table.c.id == rollout)).one())
+        with self.database.reading() as connection:
+            return _rollout(_by_id(connection, rollout))
 
     def rollouts(self, env: str | None = None) -> list[RolloutRecord]:
         """All rollouts, of one environment or all, the newest first."""
@@ -146,7 +152,7 @@ class Ledger:
         query = sa.select(table).order_by(table.c.id.desc())
         if env is not None:
             query = query.where(table.c.env == env)
-        with self.engine.connect() as connection:
+        with self.database.reading() as connection:
             return [_rollout(row) for row in connection.execute(query)]
 
     def current(self, env: str) -> RolloutRecord | None:
@@ -162,24 +168,22 @@ class Ledger:
 
     def write(self, rollout: int, index: int, step: str, phase: str, *, fence: int, **data: Any) -> None:
         """Journal that a step begins (``begin``), has ended (``end``) or ``failed``."""
-        with self.engine.begin() as connection:
-            connection.execute(
-                schema.journal.insert().values(
-                    rollout=rollout,
-                    index=index,
-                    step=step,
-                    phase=phase,
-                    at=time.time(),
-                    fence=fence,
-                    data=data,
-                )
-            )
+        values = {
+            "rollout": rollout,
+            "index": index,
+            "step": step,
+            "phase": phase,
+            "fence": fence,
+            "data": data,
+        }
+        with self._history() as chain:
+            chain.insert(schema.journal, {**values, "at": time.time()})
 
     def journal(self, rollout: int) -> list[JournalEntry]:
         """The journal of a rollout, in order."""
         table = schema.journal
         query = sa.select(table).where(table.c.rollout == rollout).order_by(table.c.id)
-        with self.engine.connect() as connection:
+        with self.database.reading() as connection:
             return [
                 JournalEntry(
                     row.rollout, row._mapping["index"], row.step, row.phase, row.at, row.fence, row.data
@@ -193,27 +197,15 @@ class Ledger:
         """Record what the gates said at a step, with the evidence they judged."""
         env = self.rollout(rollout).env
         now = time.time()
-        with self.engine.begin() as connection:
+        with self._history() as chain:
             for item in evidence:
-                connection.execute(
-                    schema.evidence.insert().values(
-                        rollout=rollout, env=env, **{**asdict(item), "value": _finite(item.value)}
-                    )
-                )
+                values = {**asdict(item), "value": _finite(item.value)}
+                chain.insert(schema.evidence, {"rollout": rollout, "env": env, **values})
             for result in results:
-                connection.execute(
-                    schema.verdicts.insert().values(
-                        rollout=rollout,
-                        step=step,
-                        at=now,
-                        gate=result.gate,
-                        verdict=result.verdict.value,
-                        measured=_finite(result.measured),
-                        bound=_finite(result.bound),
-                        n=result.n,
-                        reason=result.reason,
-                        evidence=list(result.evidence),
-                    )
+                values = {**asdict(result), "verdict": result.verdict.value}
+                figures = {name: _finite(values[name]) for name in ("measured", "bound", "low", "high")}
+                chain.insert(
+                    schema.verdicts, {"rollout": rollout, "step": step, "at": now, **values, **figures}
                 )
 
     def verdicts(self, rollout: int, step: str | None = None) -> list[tuple[str, GateResult]]:
@@ -222,7 +214,7 @@ class Ledger:
         query = sa.select(table).where(table.c.rollout == rollout).order_by(table.c.key)
         if step is not None:
             query = query.where(table.c.step == step)
-        with self.engine.connect() as connection:
+        with self.database.reading() as connection:
             return [
                 (
                     row.step,
@@ -234,6 +226,10 @@ class Ledger:
                         row.n,
                         row.reason,
                         tuple(row.evidence),
+                        row.low,
+                        row.high,
+                        row.needed,
+                        row.severity,
                     ),
                 )
                 for row in connection.execute(query)
@@ -241,16 +237,52 @@ class Ledger:
 
     def record_checks(self, env: str, rollout: int | None, results: Iterable[Any]) -> None:
         """Record results of checks (:class:`rollout.checks.CheckResult`); alone, without a rollout, too."""
-        with self.engine.begin() as connection:
+        with self._history() as chain:
             for result in results:
-                connection.execute(schema.checks.insert().values(env=env, rollout=rollout, **asdict(result)))
+                chain.insert(schema.checks, {"env": env, "rollout": rollout, **asdict(result)})
 
     def checks(self, rollout: int) -> list[dict[str, Any]]:
         """Results of the checks of a rollout."""
         table = schema.checks
         query = sa.select(table).where(table.c.rollout == rollout).order_by(table.c.key)
-        with self.engine.connect() as connection:
+        with self.database.reading() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
+
+    def evidence(self, rollout: int) -> list[Evidence]:
+        """The evidence that the gates of a rollout judged, in order."""
+        table = schema.evidence
+        query = sa.select(table).where(table.c.rollout == rollout).order_by(table.c.key)
+        with self.database.reading() as connection:
+            return [_evidence(row) for row in connection.execute(query)]
+
+    # --- events -------------------------------------------------------------------------
+
+    def add_event(
+        self, env: str, kind: EventKind, *, by: str, rollout: int | None = None, **data: Any
+    ) -> Event:
+        """Record that something was decided or told."""
+        event = Event(env, kind, time.time(), by, data, rollout)
+        with self._history() as chain:
+            chain.insert(schema.events, asdict(event))
+        return event
+
+    def events(self, env: str, *, kind: EventKind | None = None, rollout: int | None = None) -> list[Event]:
+        """The events of an environment in order; of one kind or one rollout only."""
+        table = schema.events
+        query = sa.select(table).where(table.c.env == env).order_by(table.c.key)
+        if kind is not None:
+            query = query.where(table.c.kind == kind)
+        if rollout is not None:
+            query = query.where(table.c.rollout == rollout)
+        with self.database.reading() as connection:
+            return [
+                Event(row.env, row.kind, row.at, row.by, row.data, row.rollout)
+                for row in connection.execute(query)
+            ]
+
+
+def _by_id(connection: sa.Connection, rollout: int) -> Any:
+    return connection.execute(sa.select(schema.rollouts).where(schema.rollouts.c.id == rollout)).one()
 
 
 def _rollout(row: Any) -> RolloutRecord:
@@ -259,27 +291,12 @@ def _rollout(row: Any) -> RolloutRecord:
     return RolloutRecord(**fields)
 
 
+def _evidence(row: Any) -> Evidence:
+    values = {item.name: row._mapping[item.name] for item in fields(Evidence)}
+    for name in ("samples", "times"):
+        values[name] = tuple(float(value) for value in values[name])  # "NaN", too
+    return Evidence(**values)
+
+
 def _finite(value: float | None) -> float | None:
     return value if value is None or math.isfinite(value) else None
-
-
-def _public(url: str) -> str:
-    try:
-        return sa.engine.make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "with an unreadable URL"
-
-
-def _sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own transaction handling begins them too late for reads to be part of them.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _begin_immediate(connection: Any) -> None:
-    # Taking the write lock at the start is what makes read-then-write safe between processes.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,27 +1,44 @@
 """Moving builds through environments: what the commands call."""
 
+from rollout.pipeline.begin import Override
 from rollout.pipeline.commands import (
     EnvironmentStatus,
+    Provisioned,
+    adopt,
+    check,
     deploy,
     history,
-    promote,
+    provision,
     resume,
     rollback,
     status,
     teardown,
 )
 from rollout.pipeline.plan import Kind, Plan, Step
+from rollout.pipeline.promotion import approve, live, promote
+from rollout.pipeline.rehearsal import rehearse
+from rollout.pipeline.watch import Soak, watch
 
 __all__ = [
     "EnvironmentStatus",
     "Kind",
+    "Override",
     "Plan",
+    "Provisioned",
+    "Soak",
     "Step",
+    "adopt",
+    "approve",
+    "check",
     "deploy",
     "history",
+    "live",
     "promote",
+    "provision",
+    "rehearse",
     "resume",
     "rollback",
     "status",
     "teardown",
+    "watch",
 ]

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import getpass
-import signal
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rollout.build import BuildStore
+from rollout.checks import CheckResult
+from rollout.checks.infra import SUITE as INFRA
 from rollout.config import Config, Environment
-from rollout.engine import Engine
-from rollout.engine.process import ProcessEngine
+from rollout.direct.mark import Mark
+from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError, Refused
+from rollout.evidence.junit import write_junit
 from rollout.ledger import Lease, Ledger, RolloutRecord, State
-from rollout.model import BuildRef
+from rollout.model import EngineEvent
 from rollout.observer import Observer
-from rollout.pipeline.criteria import require_evidence
-from rollout.pipeline.plan import Plan, make_plan, make_rollback_plan
-from rollout.pipeline.runner import Runner
+from rollout.pipeline.adopt import adopted, nothing_broken
+from rollout.pipeline.begin import begin, engine_of, nothing_unfinished, operator, run
+from rollout.pipeline.criteria import since, soaked
+from rollout.pipeline.infra import verify
+from rollout.pipeline.plan import Plan, make_rollback_plan
+from rollout.pipeline.runner import SUITES
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,20 @@ class EnvironmentStatus:
     current: RolloutRecord | None
     unfinished: RolloutRecord | None
     hosts: dict[str, dict[str, Any] | None]
+    marks: dict[str, Mark]
+    """Where the glass was broken, and the ledger does not know yet."""
+    soak: float = 0.0
+    """Seconds that a build soaks here before it may go on."""
+    soaked: float | None = None
+    """Seconds of them that count so far; ``None`` where nothing soaks."""
 
 
-def engine_of(config: Config, environment: Environment, observer: Observer | None = None) -> ProcessEngine:
-    """The engine of an environment; its events go to the observer."""
-    if observer is None:
-        return ProcessEngine(config, environment)
-    return ProcessEngine(config, environment, on_event=observer.engine_event)
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What setting a host up has changed there, or would."""
+
+    host: str
+    changed: tuple[str, ...]
 
 
 def deploy(
@@ -60,46 +70,28 @@ def deploy(
         )
     build = BuildStore(config.builds_dir).find(build_id)
     with Ledger(config.ledger_url) as ledger:
-        return _begin(config, environment, build, ledger, "deploy", observer, plan_only)
+        return begin(config, environment, build, ledger, "deploy", observer, plan_only)
 
 
-def promote(config: Config, env: str, *, observer: Observer, plan_only: bool = False) -> RolloutRecord | Plan:
-    """Promote the predecessor's build to ``env``, the very same by digest.
-
-    Raises:
-        Refused: the predecessor's evidence is missing or not enough; nothing was touched.
-        Locked, ConfigError and everything that :meth:`Runner.run` raises.
-    """
-    environment = config.environment(env)
-    if environment.after is None:
-        raise ConfigError(f"{env} has no predecessor; builds get there by: rollout deploy {env}")
-    predecessor = config.environment(environment.after)
-    with Ledger(config.ledger_url) as ledger:
-        statuses = engine_of(config, predecessor).status()
-        proven = require_evidence(ledger, predecessor, statuses, now=time.time())
-        build = BuildStore(config.builds_dir).find(proven.build)
-        if build.digest != proven.digest:
-            raise Refused(
-                f"{build.path} has digest {build.digest[:12]},"
-                f" but {predecessor.name} ran {proven.digest[:12]}"
-            )
-        return _begin(config, environment, build, ledger, "promote", observer, plan_only)
-
-
-def rollback(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
-    """Return to the build before the present one, without having to name it.
+def rollback(
+    config: Config, env: str, *, observer: Observer, reason: str = "", of: int | None = None
+) -> RolloutRecord:
+    """Return to the build before the present one, without having to name it. ``reason`` is recorded.
 
     Raises:
-        Refused: there is none.
+        Refused: there is none; or the present one is not of the rollout ``of`` any more.
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
     with Ledger(config.ledger_url) as ledger, Lease(ledger, env) as lease:
-        _nothing_unfinished(ledger, env)
+        nothing_unfinished(ledger, env)
+        engine = engine_of(config, environment, observer)
+        nothing_broken(env, engine)
         current = ledger.current(env)
         if current is None or current.previous_build is None or current.previous_generation is None:
             raise Refused(f"{env} has no earlier build to go back to; look at: rollout history {env}")
-        engine = engine_of(config, environment, observer)
+        if of is not None and current.id != of:
+            raise Refused(f"{env} serves another build by now ({current.build})")
         facts = engine.facts()
         warm = all(
             any(
@@ -124,9 +116,11 @@ def rollback(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
             # Going back twice goes further back, not forth again.
             previous=_before(ledger, env, target),
             plan=plan.as_dict(),
-            operator=_operator(),
+            operator=operator(),
         )
-        return _run(config, environment, engine, ledger, lease, observer, record)
+        if reason:
+            ledger.add_figures(record.id, why=reason)
+        return run(config, environment, engine, ledger, lease, observer, record)
 
 
 def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
@@ -141,26 +135,31 @@ def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         record = ledger.unfinished(env)
         if record is None:
             raise Refused(f"{env} has no unfinished rollout; look at: rollout status")
+        engine = engine_of(config, environment, observer)
+        nothing_broken(env, engine)
         if record.state is State.ROLLBACK_FAILED:
             record = ledger.transition(record.id, State.ROLLING_BACK)
-        engine = engine_of(config, environment, observer)
-        return _run(config, environment, engine, ledger, lease, observer, record)
+        return run(config, environment, engine, ledger, lease, observer, record)
 
 
 def status(config: Config, env: str | None = None) -> list[EnvironmentStatus]:
     """Every environment (or one), as the ledger and the hosts know it."""
     chosen = [config.environment(env)] if env else list(config.environments.values())
     with Ledger(config.ledger_url) as ledger:
-        return [
-            EnvironmentStatus(
-                environment.name,
-                environment.after,
-                ledger.current(environment.name),
-                ledger.unfinished(environment.name),
-                engine_of(config, environment).status(),
-            )
-            for environment in chosen
-        ]
+        return [_status(config, environment, ledger) for environment in chosen]
+
+
+def adopt(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
+    """Take what the hosts serve into the ledger, after the glass was broken.
+
+    Raises:
+        Refused: the hosts do not all serve the same, or nobody knows what it is.
+        Locked: a rollout is going on.
+        EngineError: a host failed.
+    """
+    environment = config.environment(env)
+    with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
+        return adopted(config, environment, engine_of(config, environment, observer), ledger)
 
 
 def history(config: Config, env: str | None = None) -> list[RolloutRecord]:
@@ -169,6 +168,71 @@ def history(config: Config, env: str | None = None) -> list[RolloutRecord]:
         config.environment(env)
     with Ledger(config.ledger_url) as ledger:
         return ledger.rollouts(env)
+
+
+def provision(config: Config, env: str, *, check: bool, observer: Observer) -> list[Provisioned]:
+    """Bring the hosts of an environment to where builds can be deployed to them.
+
+    With ``check`` nothing is changed; what would be is returned.
+
+    Raises:
+        ConfigError: the environment's processes run on this machine, which needs nothing.
+        Locked: a rollout is going on.
+        EngineError: a host failed.
+    """
+    environment = config.environment(env)
+    if environment.engine != "docker":
+        raise ConfigError(f"{env} runs processes on this machine: there is nothing to provision")
+    changed: dict[str, list[str]] = {host: [] for host in environment.hosts}
+
+    def event(event: EngineEvent) -> None:
+        observer.engine_event(event)
+        if event.status == "changed":
+            changed[event.host].append(event.task.rpartition(" : ")[2])
+
+    engine = DockerEngine(config, environment, on_event=event)
+    if check:
+        engine.provision(check=True)
+    else:
+        with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
+            engine.provision(check=False)
+    return [Provisioned(host, tuple(tasks)) for host, tasks in changed.items()]
+
+
+def check(
+    config: Config,
+    env: str,
+    suite: str,
+    *,
+    junit: Path | None = None,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> list[CheckResult]:
+    """Run a suite on every host of an environment, and record the results in the ledger.
+
+    ``junit`` is a file to write them to, too, in the JUnit form.
+
+    Raises:
+        ConfigError, Refused: the suite has nothing to look at there, or the file cannot be written.
+        EngineError: nothing is deployed, or a host failed.
+    """
+    environment = config.environment(env)
+    engine = engine_of(config, environment)
+    with Ledger(config.ledger_url) as ledger:
+        if suite == INFRA:
+            results = verify(config, environment, engine, ledger, on_progress=on_progress)
+        else:
+            results = [
+                result
+                for target in engine.targets()
+                for result in SUITES[suite](target, lambda done: on_progress(f"{done.group}: {done.name}"))
+            ]
+        ledger.record_checks(env, None, results)
+    if junit is not None:
+        try:
+            write_junit(junit, suite, results, {"environment": env})
+        except OSError as error:
+            raise ConfigError(f"{junit}: {error.strerror}; name a file that can be written") from None
+    return results
 
 
 def teardown(config: Config, env: str, *, observer: Observer) -> None:
@@ -183,77 +247,23 @@ def teardown(config: Config, env: str, *, observer: Observer) -> None:
         engine_of(config, environment, observer).teardown()
 
 
-def _begin(
-    config: Config,
-    environment: Environment,
-    build: BuildRef,
-    ledger: Ledger,
-    kind: str,
-    observer: Observer,
-    plan_only: bool,
-) -> RolloutRecord | Plan:
-    engine = engine_of(config, environment, observer)
-    if plan_only:
-        return _plan(ledger, environment, build, engine, kind)
-    with Lease(ledger, environment.name) as lease:
-        _nothing_unfinished(ledger, environment.name)
-        plan = _plan(ledger, environment, build, engine, kind)
-        record = ledger.create(
-            env=environment.name,
-            kind=kind,
-            build=build.id,
-            digest=build.digest,
-            generation=plan.generation,
-            previous=ledger.current(environment.name) if plan.previous_generation else None,
-            plan=plan.as_dict(),
-            operator=_operator(),
-        )
-        return _run(config, environment, engine, ledger, lease, observer, record)
-
-
-def _plan(ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str) -> Plan:
-    number = next((record.number for record in ledger.rollouts(environment.name)), 0) + 1
-    facts = engine.facts()
+def _status(config: Config, environment: Environment, ledger: Ledger) -> EnvironmentStatus:
+    engine = engine_of(config, environment)
     current = ledger.current(environment.name)
-    if current is not None and not any(host.status for host in facts):
-        current = None  # torn down, or the machine was started anew: nothing lives that could be moved
-    return make_plan(environment, build, f"g{number}", facts, current, kind=kind)
-
-
-def _run(
-    config: Config,
-    environment: Environment,
-    engine: Engine,
-    ledger: Ledger,
-    lease: Lease,
-    observer: Observer,
-    record: RolloutRecord,
-) -> RolloutRecord:
-    with _terminations_interrupt():
-        return Runner(config, environment, engine, ledger, lease, observer, record).run()
-
-
-@contextmanager
-def _terminations_interrupt() -> Iterator[None]:
-    """Being asked to end is like Ctrl-C: roll back cleanly, then end."""
-
-    def interrupt(_number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _nothing_unfinished(ledger: Ledger, env: str) -> None:
-    unfinished = ledger.unfinished(env)
-    if unfinished is not None:
-        raise Refused(
-            f"{env} has an unfinished rollout (#{unfinished.number}, {unfinished.state});"
-            f" finish it with: rollout resume {env}"
-        )
+    seconds = None
+    if current is not None and environment.soak:
+        logs = engine.monitor(since(current)) if environment.monitor is not None else {}
+        seconds = soaked(environment, current, logs, now=time.time())
+    return EnvironmentStatus(
+        environment.name,
+        environment.after,
+        current,
+        ledger.unfinished(environment.name),
+        engine.status(),
+        engine.marks(),
+        environment.soak,
+        seconds,
+    )
 
 
 def _record_of(ledger: Ledger, env: str, generation: str) -> RolloutRecord:
@@ -267,7 +277,3 @@ def _before(ledger: Ledger, env: str, target: RolloutRecord) -> RolloutRecord | 
     if target.previous_generation is None:
         return None
     return _record_of(ledger, env, target.previous_generation)
-
-
-def _operator() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

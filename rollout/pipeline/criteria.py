@@ -2,87 +2,298 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rollout.config import Environment
+from rollout.checks.runner import CheckResult
+from rollout.config import Environment, Gate, rough_duration
 from rollout.errors import Refused
-from rollout.ledger import Ledger, RolloutRecord, State
-from rollout.model import Verdict
+from rollout.evidence import from_checks, from_monitor
+from rollout.gates import deciding, evaluate
+from rollout.ledger import Event, Ledger, RolloutRecord, State
+from rollout.model import Evidence, GateResult, MonitorLog, Verdict
+
+APPROVAL_POLL = 10.0
 
 
-def require_evidence(
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a build may not go on. ``text`` is one line with the way out.
+
+    ``retry_after``: seconds after which it may be gone by itself; ``None``: waiting does not help.
+    ``overridable``: somebody with a name and a reason may go on all the same.
+    """
+
+    text: str
+    retry_after: float | None = None
+    overridable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a build may leave an environment, and on what evidence.
+
+    ``record`` is the rollout that brought it there, ``None`` where there is none. ``observed``: seconds that
+    the monitors saw it there, on the host where that is least; 0 where there are none.
+    """
+
+    record: RolloutRecord | None
+    obstacles: tuple[Obstacle, ...]
+    results: tuple[GateResult, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    observed: float = 0.0
+
+
+class _Seen:
+    """What the monitors saw of a build. Their records are gone through once for each window."""
+
+    def __init__(
+        self, environment: Environment, record: RolloutRecord, logs: Mapping[str, MonitorLog | None]
+    ) -> None:
+        self._monitor = environment.monitor
+        self._record = record
+        self._logs = logs
+        self._found: dict[float | None, list[Evidence]] = {}
+
+    def evidence(self, window: float | None = None) -> list[Evidence]:
+        """All metrics of the monitors, of the last ``window`` seconds or since the build came."""
+        if self._monitor is None:
+            return []
+        if window not in self._found:
+            record, timeout = self._record, self._monitor.timeout
+            self._found[window] = from_monitor(
+                self._logs, since(record), record.generation, window=window, timeout=timeout
+            )
+        return self._found[window]
+
+    @property
+    def observed(self) -> float:
+        """Seconds that it was seen, on the host where that is least."""
+        found = self.evidence() if self._logs else []
+        values = (item.value for item in found if item.metric == "monitor.observed_seconds")
+        return next(values, None) or 0.0
+
+    def soaked(self, now: float) -> float:
+        """Seconds that it has soaked.
+
+        Where a monitor watches, only what it has seen counts; elsewhere the time that has passed.
+        """
+        return self.observed if self._monitor is not None else now - since(self._record)
+
+
+def assess(
     ledger: Ledger,
     predecessor: Environment,
     statuses: Mapping[str, Mapping[str, Any] | None],
+    logs: Mapping[str, MonitorLog | None],
+    asked: Sequence[Evidence] = (),
     *,
     now: float,
-) -> RolloutRecord:
-    """The rollout of the predecessor whose build may go on.
+) -> Readiness:
+    """Judge by the ledger, the hosts, and the monitors' records (since the build came; see :func:`since`).
+
+    ``asked``: evidence that others gave of it, a Prometheus for one.
+    """
+    current, missing = _proven(ledger, predecessor)
+    if current is None or missing is not None:
+        return Readiness(current, (missing,) if missing else ())
+    proof, seen = _proof(ledger, predecessor.name, current), _Seen(predecessor, current, logs)
+    obstacles = [*_gates(ledger, predecessor, current, proof), *_serving(predecessor, current, statuses)]
+    results: list[GateResult] = []
+    evidence: dict[str, Evidence] = {}
+    for gate in predecessor.criteria:
+        found = _evidence(ledger, gate, proof, seen, asked)
+        # What a suite found of a build does not grow old with time.
+        results.append(evaluate(gate, found, now=None if gate.about.source == "checks" else now))
+        evidence |= {item.id: item for item in found if item.metric == gate.metric}
+    obstacles += _soak(predecessor, current, logs, seen.soaked(now))
+    obstacles += _criteria(predecessor, current, results)
+    return Readiness(current, tuple(obstacles), tuple(results), tuple(evidence.values()), seen.observed)
+
+
+def since(record: RolloutRecord) -> float:
+    """When a build had come to its environment (unix seconds)."""
+    return record.ended or record.started
+
+
+def soaked(
+    environment: Environment, record: RolloutRecord, logs: Mapping[str, MonitorLog | None], *, now: float
+) -> float:
+    """Seconds that a build has soaked, by what the monitors recorded of it."""
+    return _Seen(environment, record, logs).soaked(now)
+
+
+def approvals(ledger: Ledger, environment: Environment, digest: str) -> list[Event]:
+    """Who has said yes to this very build coming to the environment, each person once."""
+    said: dict[str, Event] = {}
+    for event in ledger.events(environment.name, kind="approval"):
+        if event.data.get("digest") == digest:
+            said.setdefault(event.by, event)
+    return list(said.values())
+
+
+def permission(ledger: Ledger, environment: Environment, digest: str, *, now: float) -> list[Obstacle]:
+    """What keeps a build from coming to ``environment``, whatever it was like where it was before."""
+    found = []
+    said = approvals(ledger, environment, digest)
+    if len(said) < environment.approvals:
+        by = f" (so far: {', '.join(event.by for event in said)})" if said else ""
+        found.append(
+            Obstacle(
+                f"{environment.name} wants {environment.approvals} approval(s), of different people, of this"
+                f" build{by}; give one with: rollout approve {environment.name}",
+                retry_after=APPROVAL_POLL,
+            )
+        )
+    if environment.rehearsal is not None and ledger.current(environment.name) is not None:
+        last = next(
+            (r for r in ledger.rollouts(environment.name) if r.state is State.REHEARSED and r.ended), None
+        )
+        age = now - (last.ended or 0.0) if last else None
+        if age is None or age > environment.rehearsal:
+            when = f"the last was {rough_duration(age)} ago" if age is not None else "there has been none"
+            found.append(
+                Obstacle(
+                    f"{environment.name} wants a rehearsal of the rollback within"
+                    f" {rough_duration(environment.rehearsal)}, and {when};"
+                    f" run: rollout rehearse {environment.name}",
+                    overridable=True,
+                )
+            )
+    return found
+
+
+def refuse(obstacles: Sequence[Obstacle]) -> None:
+    """Refuse, where there is an obstacle.
 
     Raises:
-        Refused: no build there, no passing evidence of this very build, not long enough, or the
-            environment does not run it. Says which, and the way out.
+        Refused: names all of them.
     """
+    if obstacles:
+        raise Refused("; also: ".join(obstacle.text for obstacle in obstacles))
+
+
+def _proven(ledger: Ledger, predecessor: Environment) -> tuple[RolloutRecord | None, Obstacle | None]:
     name = predecessor.name
     newest = next(iter(ledger.rollouts(name)), None)
     if newest is not None and newest.state.open:
-        raise Refused(
+        return None, Obstacle(
             f"{name} has an unfinished rollout (#{newest.number}, {newest.state});"
             f" finish it with: rollout resume {name}"
         )
     current = ledger.current(name)
     if current is None:
-        raise Refused(
+        return None, Obstacle(
             f"nothing has been promoted in {name} yet, so there is no evidence; {_how_to_deploy(predecessor)}"
         )
-    proof = next(
+    return current, None
+
+
+def _proof(ledger: Ledger, env: str, current: RolloutRecord) -> RolloutRecord | None:
+    """The rollout that judged this very build there: going back to it has judged nothing."""
+    return next(
         (
             record
-            for record in ledger.rollouts(name)
+            for record in ledger.rollouts(env)
             if record.digest == current.digest
             and record.state is State.PROMOTED
             and record.kind != "rollback"
         ),
         None,
     )
+
+
+def _gates(
+    ledger: Ledger, predecessor: Environment, current: RolloutRecord, proof: RolloutRecord | None
+) -> Iterator[Obstacle]:
+    name = predecessor.name
     results = [result for _, result in ledger.verdicts(proof.id, "gate")] if proof else []
     if not results:
-        raise Refused(
+        yield Obstacle(
             f"the ledger has no evidence of {current.build} in {name}; {_how_to_deploy(predecessor)}"
         )
-    bad = [result for result in results if result.verdict is not Verdict.PASS]
+        return
+    decided = deciding(results, predecessor.gates)
+    if not decided:
+        yield Obstacle(f"no gate of {name} decides anything; make one of them critical")
+    bad = [result for result in decided if result.verdict is not Verdict.PASS]
     if bad:
-        raise Refused(f"{current.build} did not pass in {name}: {bad[0].reason}")
+        yield Obstacle(f"{current.build} did not pass in {name}: {bad[0].reason}", overridable=True)
     names = {result.gate for result in results}
-    missing = [gate.name for gate in predecessor.gates if gate.name not in names]
+    first = proof is not None and proof.previous_generation is None
+    missing = [
+        gate.name
+        for gate in predecessor.gates
+        if gate.name not in names and not (first and gate.compare == "baseline")  # nothing to compare with
+    ]
     if missing:
-        raise Refused(
-            f"{current.build} was never judged by {missing[0]} in {name}; {_how_to_deploy(predecessor)}"
+        yield Obstacle(
+            f"{current.build} was never judged by {missing[0]} in {name}; {_how_to_deploy(predecessor)}",
+            overridable=True,
         )
-    since = current.ended or current.started
-    if now - since < predecessor.soak:
-        left = predecessor.soak - (now - since)
-        raise Refused(
-            f"{current.build} has run in {name} for {_duration(now - since)} of the required"
-            f" {_duration(predecessor.soak)}; try again in {_duration(left)}"
-        )
+
+
+def _serving(
+    predecessor: Environment, current: RolloutRecord, statuses: Mapping[str, Mapping[str, Any] | None]
+) -> Iterator[Obstacle]:
     for host, status in statuses.items():
         serving = {entry["name"] for entry in (status or {}).get("generations", []) if entry["weight"] == 100}
         if current.generation not in serving:
-            raise Refused(
-                f"{name} does not serve {current.build} on {host} right now; look at: rollout status"
+            yield Obstacle(
+                f"{predecessor.name} does not serve {current.build} on {host} right now;"
+                f" look at: rollout status"
             )
-    return current
+
+
+def _soak(
+    predecessor: Environment, current: RolloutRecord, logs: Mapping[str, MonitorLog | None], run: float
+) -> Iterator[Obstacle]:
+    name, soak = predecessor.name, predecessor.soak
+    if run >= soak:
+        return
+    did, where = f"has run in {name}", ""
+    if predecessor.monitor is not None:
+        blind = [host for host in predecessor.hosts if not getattr(logs.get(host), "records", ())]
+        did = f"was observed in {name}"
+        where = f"; no records come from {', '.join(blind)}: rollout logs {name}" if blind else ""
+    yield Obstacle(
+        f"{current.build} {did} for {rough_duration(run)} of the required {rough_duration(soak)}{where};"
+        f" try again in {rough_duration(soak - run)}",
+        retry_after=soak - run,
+        overridable=True,
+    )
+
+
+def _evidence(
+    ledger: Ledger, gate: Gate, proof: RolloutRecord | None, seen: _Seen, asked: Sequence[Evidence]
+) -> list[Evidence]:
+    if gate.about.source == "monitor":
+        return seen.evidence(gate.window)
+    if gate.about.source == "checks" and proof is not None:
+        suite = gate.metric.partition(".")[0]
+        rows = [row for row in ledger.checks(proof.id) if row["suite"] == suite]
+        names = CheckResult.__dataclass_fields__
+        results = [CheckResult(**{name: row[name] for name in names}) for row in rows]
+        return from_checks(suite, results) if results else []
+    return [item for item in asked if item.metric == gate.metric]
+
+
+def _criteria(
+    predecessor: Environment, current: RolloutRecord, results: Sequence[GateResult]
+) -> Iterator[Obstacle]:
+    every = predecessor.monitor.every if predecessor.monitor else APPROVAL_POLL
+    for gate, result in zip(predecessor.criteria, results, strict=True):
+        if result.verdict is Verdict.PASS or gate.severity == "warning":
+            continue
+        later = every if result.verdict is Verdict.INCONCLUSIVE else None
+        yield Obstacle(
+            f"{current.build} does not meet a criterion of {predecessor.name}: {result.reason}",
+            retry_after=later,
+            overridable=True,
+        )
 
 
 def _how_to_deploy(environment: Environment) -> str:
     verb = "promote" if environment.after else "deploy"
     return f"first run: rollout {verb} {environment.name}"
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     ROLLBACK_SHIFT = "rollback-shift"
     ROLLBACK_STOP = "rollback-stop"
     ROLLBACK_VERIFY = "rollback-verify"
+    ROLLBACK_TELL = "rollback-tell"
+    ROLLBACK_SHOW = "rollback-show"
     ROLLBACK_RECORD = "rollback-record"
 
 
@@ -97,54 +99,13 @@ def make_plan(
     names = [host.host for host in facts]
     old = previous.generation if previous else None
     ahead = _Builder(0, names)
-    ahead.add(
-        Kind.INSTALL,
-        f"put {build.id} on the host, checked by digest",
-        {
-            host.host: "there already" if build.id in host.builds else f"copy and install {build.id}"
-            for host in facts
-        },
-    )
-    ahead.add(
-        Kind.START,
-        f"start {generation}: {environment.workers} worker(s) and web, no traffic yet",
-        {
-            host.host: f"start {generation}"
-            + ("" if host.status else ", and the session manager, which does not run yet")
-            for host in facts
-        },
-    )
-    load = environment.load
-    if load and old:
-        ahead.add(Kind.LOAD, f"{load.users} load users take up work on {old}")
     # Without an earlier build there is nobody to be careful about, and nothing to compare with.
-    for position, step in enumerate(environment.canary if old else environment.canary[-1:]):
-        live = {host.host: _live(host) for host in facts}
-        ahead.add(
-            Kind.SHIFT,
-            f"{step.weight} % of traffic and live sessions to {generation}",
-            {
-                name: f"weight {step.weight} to {generation}"
-                + (
-                    f"; about {round(live[name] * step.weight / 100)} of {live[name]} live sessions"
-                    if old
-                    else ""
-                )
-                for name in names
-            },
-            name=f"shift-{step.weight}",
-            weight=step.weight,
-        )
-        if load and not old and position == 0:
-            ahead.add(Kind.LOAD, f"{load.users} load users take up work on {generation}")
-        ahead.add(
-            Kind.WATCH,
-            f"watch for {step.hold:g} s and judge the gates",
-            name=f"watch-{step.weight}",
-            hold=step.hold,
-        )
+    turns = environment.host_batches() if old else [names]
+    for turn, hosts in enumerate(turns):
+        chosen = [host for host in facts if host.host in hosts]
+        _turn(ahead, environment, build, generation, chosen, old, f"-b{turn + 1}" if len(turns) > 1 else "")
     if environment.checks:
-        ahead.add(Kind.CHECKS, f"run {' and '.join(environment.checks)} through the front door")
+        ahead.add(Kind.CHECKS, f"run {' and '.join(environment.checks)}")
     ahead.add(Kind.GATE, f"judge all {len(environment.gates)} gates")
     window = environment.rollback_window
     ahead.add(
@@ -164,6 +125,64 @@ def make_plan(
     )
 
 
+def _turn(
+    ahead: _Builder,
+    environment: Environment,
+    build: BuildRef,
+    generation: str,
+    facts: Sequence[HostFacts],
+    old: str | None,
+    suffix: str,
+) -> None:
+    """Bring the build to some of the hosts, in canary steps; the next hosts' turn comes only after a pass."""
+    ahead.add(
+        Kind.INSTALL,
+        f"put {build.id} on the host, checked by digest",
+        {
+            host.host: "there already" if build.id in host.builds else f"copy and install {build.id}"
+            for host in facts
+        },
+        name=f"install{suffix}",
+    )
+    ahead.add(
+        Kind.START,
+        f"start {generation}: {environment.workers} worker(s) and web, no traffic yet",
+        {
+            host.host: f"start {generation}"
+            + ("" if host.status else ", and the session manager, which does not run yet")
+            for host in facts
+        },
+        name=f"start{suffix}",
+    )
+    load = environment.load
+    if load and old and not any(step.kind is Kind.LOAD for step in ahead.steps):
+        ahead.add(Kind.LOAD, f"{load.users} load users take up work on {old}")
+    for step in environment.canary if old else environment.canary[-1:]:
+        ahead.add(
+            Kind.SHIFT,
+            f"{step.weight} % of traffic and live sessions to {generation}",
+            {
+                host.host: f"weight {step.weight} to {generation}"
+                + (
+                    f"; about {round(_live(host) * step.weight / 100)} of {_live(host)} live sessions"
+                    if old
+                    else ""
+                )
+                for host in facts
+            },
+            name=f"shift-{step.weight}{suffix}",
+            weight=step.weight,
+        )
+        if load and not old:
+            ahead.add(Kind.LOAD, f"{load.users} load users take up work on {generation}")
+        ahead.add(
+            Kind.WATCH,
+            f"watch for {step.hold:g} s and judge the gates",
+            name=f"watch-{step.weight}{suffix}",
+            hold=step.hold,
+        )
+
+
 def _backward(first: int, names: Sequence[str], generation: str, old: str | None) -> list[Step]:
     back = _Builder(first, names)
     if old:
@@ -172,8 +191,14 @@ def _backward(first: int, names: Sequence[str], generation: str, old: str | None
         back.add(Kind.ROLLBACK_VERIFY, f"verify that {old} serves, through the front door")
     else:
         back.add(Kind.ROLLBACK_STOP, f"stop {generation}; there is no earlier build to go back to")
-    back.add(Kind.ROLLBACK_RECORD, "record the incident with its evidence")
+    _aftermath(back)
     return back.steps
+
+
+def _aftermath(back: _Builder) -> None:
+    back.add(Kind.ROLLBACK_TELL, "tell those whom the environment names")
+    back.add(Kind.ROLLBACK_SHOW, "bring the dashboard up to date")
+    back.add(Kind.ROLLBACK_RECORD, "file the incident with its timeline and evidence")
 
 
 def make_rollback_plan(
@@ -192,12 +217,35 @@ def make_rollback_plan(
         ahead.add(Kind.START, f"start {generation} of {build}, which is still installed")
     ahead.add(Kind.SHIFT, f"all traffic and live sessions to {generation}", name="shift-100", weight=100)
     if environment.checks:
-        ahead.add(Kind.CHECKS, "run smoke through the front door", suites=["smoke"])
+        ahead.add(Kind.CHECKS, "run smoke", suites=["smoke"])
     ahead.add(Kind.FINISH, f"stop {current.generation}", after=0.0)
+    _aftermath(ahead)
     return Plan(
         environment.name,
         "rollback",
         build,
+        generation,
+        current.build,
+        current.generation,
+        tuple(ahead.steps),
+        tuple(_backward(len(ahead.steps), names, generation, current.generation)),
+    )
+
+
+def make_rehearsal_plan(
+    environment: Environment, current: RolloutRecord, facts: Sequence[HostFacts], generation: str
+) -> Plan:
+    """Prove the way back: the present build moves to a generation of its own, and back from there."""
+    names = [host.host for host in facts]
+    ahead = _Builder(0, names)
+    ahead.add(Kind.START, f"start {generation} of {current.build}, the build that serves already")
+    if environment.load:
+        ahead.add(Kind.LOAD, f"{environment.load.users} load users take up work on {current.generation}")
+    ahead.add(Kind.SHIFT, f"all traffic and live sessions to {generation}", name="shift-100", weight=100)
+    return Plan(
+        environment.name,
+        "rehearsal",
+        current.build,
         generation,
         current.build,
         current.generation,

@@ -7,11 +7,11 @@ step that had not ended. Anything but a passing verdict carries out the plan's b
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rollout.build import BuildStore
+from rollout.checks.infra import SUITE as INFRA
 from rollout.checks.load import LoadRun
 from rollout.checks.runner import CheckResult
 from rollout.checks.smoke import smoke
@@ -22,24 +22,49 @@ from rollout.errors import (
     EngineError,
     GateFailed,
     GateInconclusive,
+    GlassBroken,
     Interrupted,
     RollbackFailed,
     RolloutError,
 )
-from rollout.evidence import from_checks, from_generation, from_load
-from rollout.gates import evaluate_all
+from rollout.evidence import from_checks, from_comparison, from_generation, from_load
+from rollout.evidence.junit import write_junit
+from rollout.gates import END, Watch, deciding, evaluate_all
 from rollout.ledger import Lease, Ledger, RolloutRecord, State
 from rollout.model import Evidence, GateResult, Verdict, worst
+from rollout.notify import Severity
 from rollout.observer import Observer
+from rollout.pipeline.adopt import nothing_broken
+from rollout.pipeline.aftermath import announce, attempt, dashboard, incident
+from rollout.pipeline.infra import verify
 from rollout.pipeline.plan import Kind, Plan, Step
+from rollout.pipeline.sources import Sources
 
 LOAD_READY_SECONDS = 90.0
 POLL = 1.0
 SUITES = {"validate": validate, "smoke": smoke}
 
 
+PLAN_STEPS: dict[Kind, tuple[str, ...]] = {
+    # One command to the managers: no new connection goes to the bad build from its first moment on, live
+    # sessions return, and what they are is kept by holding them, not by copying.
+    Kind.ROLLBACK_SHIFT: ("stop", "revert", "preserve"),
+    Kind.SHIFT: ("stop", "revert", "preserve"),
+    Kind.ROLLBACK_VERIFY: ("verify",),
+    Kind.CHECKS: ("verify",),
+    Kind.ROLLBACK_TELL: ("communicate",),
+    Kind.ROLLBACK_SHOW: ("dashboard",),
+    Kind.ROLLBACK_RECORD: ("incident",),
+}
+"""Which steps of the documented plan a step carries out, on the way back."""
+
+
+class Rehearsed(RolloutError):
+    """Why a rehearsal goes back: that is what it is for."""
+
+
 _CAUSES: dict[str, type[RolloutError]] = {
-    kind.__name__: kind for kind in (GateFailed, GateInconclusive, EngineError, Interrupted)
+    kind.__name__: kind for kind in (GateFailed, GateInconclusive, EngineError, Interrupted, Rehearsed)
 }
 """What a rollback may be the answer to; a resumed one ends with the exit code of its cause."""
 
@@ -48,8 +73,9 @@ class NotPassed(Exception):
     """The verdict is not a pass. Carries what the gates said."""
 
     def __init__(self, results: Sequence[GateResult]) -> None:
-        self.verdict = worst(result.verdict for result in results)
-        self.reasons = [result.reason for result in results if result.verdict is not Verdict.PASS]
+        counting = deciding(results)
+        self.verdict = worst(result.verdict for result in counting)
+        self.reasons = [result.reason for result in counting if result.verdict is not Verdict.PASS]
         super().__init__("; ".join(self.reasons) or "no gate gave a verdict")
 
 
@@ -78,9 +104,23 @@ class Runner:
         self._load_finished = False
         self._verdict_at = record.started
         self._shifted_at: float | None = None
+        self._full_at: float | None = None
+        """When the first host began to give all its traffic to the new generation: no comparison after it."""
         self._evidence: list[Evidence] = []
+        self._worked = True
+        """Whether what a step does besides, and must not fail for, was done: telling people, say."""
         self._journal = ledger.journal(record.id)
+        first = self._plan.previous_generation is None
+        self._all_gates = [gate for gate in environment.gates if not (first and gate.compare == "baseline")]
+        """The first build has nothing to be compared with; all that is asked of it alone still is."""
         self._runs = config.state / "runs" / environment.name / str(record.number)
+        self._sources = Sources(
+            config,
+            environment,
+            engine,
+            generation=self._plan.generation,
+            previous=self._plan.previous_generation,
+        )
 
     def run(self) -> RolloutRecord:
         """Go forward, or go on from where the journal ends; go back when a verdict is not a pass.
@@ -91,6 +131,7 @@ class Runner:
             GateFailed: rolled back because a gate failed or was in error about the build.
             GateInconclusive: rolled back because the evidence was not enough to pass.
             EngineError: rolled back because a host failed; or stopped because the lease was lost.
+            GlassBroken: stopped because the hosts were led back without the ledger.
             RollbackFailed: the environment could not be returned to the previous build.
             Interrupted: rolled back because the operator said so.
         """
@@ -108,13 +149,18 @@ class Runner:
     def _forward(self) -> RolloutRecord:
         done = {entry.index for entry in self._journal if entry.phase == "end"}
         began = [entry for entry in self._journal if entry.phase == "begin"]
-        self._shifted_at = next((entry.at for entry in began if entry.step.startswith("shift-")), None)
+        shifts = {step.name: step for step in self._plan.forward if step.kind is Kind.SHIFT}
+        self._shifted_at = next((entry.at for entry in began if entry.step in shifts), None)
+        full = {name for name, step in shifts.items() if int(step.params["weight"]) == 100}
+        self._full_at = next((entry.at for entry in began if entry.step in full), None)
         try:
             for step in self._plan.forward:
                 if step.index in done:
                     continue
-                self._lease.check()
+                self._in_charge(step)
                 self._do(step, len(self._plan.forward))
+        except GlassBroken:
+            raise  # to go back would be to undo what was done by hand
         except NotPassed as verdict:
             reason = str(verdict)
             kind = GateFailed if verdict.verdict is Verdict.FAIL else GateInconclusive
@@ -124,15 +170,33 @@ class Runner:
         except RolloutError as error:
             self._lease.check()
             return self._back(error, verdict_at=time.time())
+        if self._plan.kind == "rehearsal":
+            return self._back(Rehearsed("a rehearsal"), verdict_at=time.time())
         record = self._ledger.add_figures(
             self._record.id, time_to_promote_s=round(time.time() - self._record.started, 3)
         )
-        return self._ledger.transition(record.id, State.PROMOTED)
+        self._record = self._ledger.transition(record.id, State.PROMOTED)
+        if self._record.kind != "rollback":  # whose own steps have told already
+            self._aftermath(lambda: self._announce(f"{record.build} was promoted", "info"))
+            self._aftermath(lambda: dashboard(self._config, self._environment))
+        return self._record
+
+    def _in_charge(self, step: Step) -> None:
+        """See to it that nobody else leads the users by now.
+
+        Raises:
+            EngineError: the lease was lost.
+            GlassBroken: the hosts were led back without the ledger, perhaps with a fence no higher than ours.
+        """
+        self._lease.check()
+        if step.kind in (Kind.SHIFT, Kind.ROLLBACK_SHIFT):
+            nothing_broken(self._environment.name, self._engine)
 
     def _do(self, step: Step, total: int) -> None:
         started = time.monotonic()
         self._observer.step_started(step.index, total, step.name, step.summary)
         self._ledger.write(self._record.id, step.index, step.name, "begin", fence=self._lease.token)
+        self._worked = True
         try:
             detail = self._act(step)
         except BaseException as error:
@@ -140,12 +204,29 @@ class Runner:
             self._ledger.write(
                 self._record.id, step.index, step.name, "failed", fence=self._lease.token, reason=text
             )
+            self._record_plan_steps(step, time.monotonic() - started, text, ok=False)
             self._observer.step_finished(step.index, step.name, "failed", time.monotonic() - started, text)
             raise
+        self._record_plan_steps(step, time.monotonic() - started, detail, ok=self._worked)
         self._ledger.write(
             self._record.id, step.index, step.name, "end", fence=self._lease.token, detail=detail
         )
         self._observer.step_finished(step.index, step.name, "done", time.monotonic() - started, detail)
+
+    def _record_plan_steps(self, step: Step, seconds: float, outcome: str, *, ok: bool = True) -> None:
+        """The steps of the documented rollback plan, each with its time and outcome."""
+        back = self._record.kind == "rollback" or step.index >= len(self._plan.forward)
+        for name in PLAN_STEPS.get(step.kind, ()) if back else ():
+            self._ledger.add_event(
+                self._environment.name,
+                "plan-step",
+                by=self._record.operator,
+                rollout=self._record.id,
+                step=name,
+                seconds=round(seconds, 3),
+                outcome=outcome or step.summary,
+                ok=ok,
+            )
 
     def _act(self, step: Step) -> str:
         plan, fence = self._plan, self._lease.token
@@ -154,15 +235,16 @@ class Runner:
                 builds = BuildStore(self._config.builds_dir)
                 build = builds.find(plan.build)
                 builds.verify(build)
-                self._engine.install(build)
+                self._engine.install(build, hosts=list(step.hosts))
                 return build.digest[:12]
             case Kind.START:
-                self._engine.start(BuildStore(self._config.builds_dir).find(plan.build), plan.generation)
+                build = BuildStore(self._config.builds_dir).find(plan.build)
+                self._engine.start(build, plan.generation, hosts=list(step.hosts))
                 return ""
             case Kind.LOAD:
                 return self._start_load()
             case Kind.SHIFT:
-                return self._shift(int(step.params["weight"]))
+                return self._shift(int(step.params["weight"]), list(step.hosts))
             case Kind.WATCH:
                 return self._watch(step)
             case Kind.CHECKS:
@@ -171,18 +253,29 @@ class Runner:
                 return self._judge_all(step)
             case Kind.FINISH:
                 if plan.previous_generation:
-                    self._engine.retire(plan.previous_generation, after=step.params["after"], fence=fence)
+                    self._engine.retire(
+                        plan.previous_generation,
+                        after=step.params["after"],
+                        # Whoever was left because of a rollback is nobody's way back.
+                        way_back_from=plan.generation if plan.kind != "rollback" else None,
+                        fence=fence,
+                        hosts=list(step.hosts),
+                    )
                 return ""
             case Kind.ROLLBACK_SHIFT:
                 assert plan.previous_generation is not None
                 return self._return_to(plan.previous_generation)
             case Kind.ROLLBACK_STOP:
-                self._engine.stop(plan.generation, fence=fence)
+                self._engine.stop(plan.generation, fence=fence, hosts=self._reached())
                 return ""
             case Kind.ROLLBACK_VERIFY:
                 return self._verify_back()
+            case Kind.ROLLBACK_TELL:
+                return self._tell_of_return()
+            case Kind.ROLLBACK_SHOW:
+                return self._aftermath(lambda: dashboard(self._config, self._environment))
             case Kind.ROLLBACK_RECORD:
-                return self._record_incident()
+                return self._file_incident()
 
     # --- load and evidence -------------------------------------------------------------------
 
@@ -191,7 +284,7 @@ class Runner:
         if settings is None or self._load is not None:
             return ""
         self._load = LoadRun(
-            self._engine.targets()[0],
+            self._engine.targets(),
             users=settings.users,
             spawn_rate=settings.spawn_rate,
             cut_every=settings.cut_every,
@@ -218,15 +311,21 @@ class Runner:
             commands_twice=summary.twice,
         )
 
-    def _shift(self, weight: int) -> str:
+    def _shift(self, weight: int, hosts: list[str]) -> str:
         plan = self._plan
         if self._shifted_at is None:
             self._shifted_at = time.time()
+        if self._full_at is None and weight == 100:
+            self._full_at = time.time()
         if plan.previous_generation is None or weight == 100:
             weights = {plan.generation: 100}
         else:
             weights = {plan.previous_generation: 100 - weight, plan.generation: weight}
-        result = self._engine.shift(weights, to=plan.generation, share=weight, fence=self._lease.token)
+        if plan.kind == "rollback":
+            self._keep(plan.generation, hosts)
+        result = self._engine.shift(
+            weights, to=plan.generation, share=weight, fence=self._lease.token, hosts=hosts
+        )
         self._ledger.add_figures(
             self._record.id,
             sessions_moved=result.moved,
@@ -240,42 +339,64 @@ class Runner:
         window = (self._shifted_at or self._record.started, time.time())
         found = from_generation(self._engine.status(), self._plan.generation, window)
         if self._load is not None:
-            since = window[0]
-            everybody = self._load.summary(since)
-            on_new = self._load.summary(since, generation=self._plan.generation)
-            found += from_load(everybody, on_new, window, self._plan.generation)
+            found += self._of_load(self._load, window)
             if not self._load.running and not self._load_finished:
                 raise EngineError("the load run has ended by itself; its evidence is not complete")
+        return found + self._sources.evidence(window[0], self._full_at)
+
+    def _of_load(self, load: LoadRun, window: tuple[float, float]) -> list[Evidence]:
+        """What the load says since the first shift, in the windows of the gates, and beside the baseline."""
+        start, end = window
+        new, old = self._plan.generation, self._plan.previous_generation
+        found = from_load(load.summary(start), load.summary(start, generation=new), window, new)
+        for seconds in {gate.window for gate in self._all_gates if gate.window is not None}:
+            since = max(start, end - seconds)
+            alone = load.summary(since, generation=new)
+            found += from_load(load.summary(since), alone, (since, end), new, only=seconds)
+        if old is not None and any(gate.compare == "baseline" for gate in self._all_gates):
+            until = end if self._full_at is None else max(start, self._full_at)
+            both = [load.summary(start, until, generation) for generation in (new, old)]
+            found += from_comparison(both[0], both[1], (start, until), new, old)
         return found
 
     def _gates(self, *when: str) -> list[Gate]:
-        return [gate for gate in self._environment.gates if gate.on in when]
+        return [gate for gate in self._all_gates if gate.on in when]
 
     def _watch(self, step: Step) -> str:
         started = time.monotonic()
-        results, evidence = self._watch_gates(self._gates("shift", "any"), float(step.params["hold"]))
+        gates = self._gates("shift", "any")
+        if self._full_at is not None:  # the baseline serves nobody any more, and was judged when it did
+            gates = [gate for gate in gates if gate.compare != "baseline"]
+        watches = [other for other in self._plan.forward if other.kind is Kind.WATCH]
+        results, evidence = self._watch_gates(gates, float(step.params["hold"]), last=step is watches[-1])
         self._ledger.record_verdicts(self._record.id, step.name, results, evidence)
         self._observer.gate_results(results, True)
-        if results and worst(result.verdict for result in results) is not Verdict.PASS:
+        if _worst(results) is not Verdict.PASS:
             raise NotPassed(results)
         return f"{len(results)} gates passed after {time.monotonic() - started:.0f} s"
 
-    def _watch_gates(self, gates: Sequence[Gate], hold: float) -> tuple[list[GateResult], list[Evidence]]:
+    def _watch_gates(
+        self, gates: Sequence[Gate], hold: float, *, last: bool = True
+    ) -> tuple[list[GateResult], list[Evidence]]:
         """Judge ``gates`` each second for ``hold`` seconds.
 
-        A fail ends it at once; without a pass it goes on for ``max_hold``, for more evidence.
+        A fail ends it at once; without a pass it goes on for ``max_hold``, for more evidence. When the
+        ``last`` step may pass: :class:`rollout.gates.Watch`.
         """
         if self._environment.load is not None and self._load is None:
             self._start_load()  # after a resume
         started = time.monotonic()
-        limit = max(hold, self._environment.max_hold)
+        # The wait before the last judgement is one more than the plan's steps.
+        steps = 1 + sum(step.kind is Kind.WATCH for step in self._plan.forward)
+        watch = Watch(hold, self._environment.max_hold, steps=steps, last=last, poll=POLL)
         while True:
-            evidence = self._observe()
-            results = evaluate_all(gates, evidence)
-            verdict = worst(result.verdict for result in results) if results else Verdict.PASS
             elapsed = time.monotonic() - started
+            watch.tick(elapsed)
+            evidence = self._observe()
+            results = evaluate_all(gates, evidence, time.time(), watch.look)
+            verdict = _worst(results)
             passed = elapsed >= hold and verdict is Verdict.PASS
-            if passed or verdict in (Verdict.FAIL, Verdict.ERROR) or elapsed >= limit:
+            if passed or verdict in (Verdict.FAIL, Verdict.ERROR) or elapsed >= watch.limit:
                 return results, evidence
             self._observer.gate_results(results, False)
             self._lease.check()
@@ -290,9 +411,10 @@ class Runner:
         parts = []
         bad: list[CheckResult] = []
         for suite in suites:
-            results = [result for target in self._engine.targets() for result in SUITES[suite](target)]
+            results = self._suite(suite)
             self._ledger.record_checks(self._environment.name, self._record.id, results)
-            self._evidence.append(from_checks(suite, results))
+            write_junit(self._runs / f"junit-{suite}.xml", suite, results, self._about())
+            self._evidence += from_checks(suite, results)
             parts.append(f"{suite} {sum(result.ok for result in results)}/{len(results)}")
             bad += [result for result in results if not result.ok]
         for result in bad:
@@ -301,20 +423,37 @@ class Runner:
             raise EngineError(f"the build that was returned to does not pass: {', '.join(parts)}")
         return ", ".join(parts)
 
+    def _about(self) -> dict[str, str]:
+        return {
+            "environment": self._environment.name,
+            "rollout": str(self._record.number),
+            "build": self._record.build,
+        }
+
+    def _suite(self, suite: str) -> list[CheckResult]:
+        if suite == INFRA:
+            return verify(self._config, self._environment, self._engine, self._ledger, trial=self._record)
+        return [result for target in self._engine.targets() for result in SUITES[suite](target)]
+
     def _judge_all(self, step: Step) -> str:
         if self._environment.checks and not self._evidence:
             self._checks(self._environment.checks)  # a resume in between: evidence is not carried over
         if self._environment.load is not None and self._load is None:
             # After a resume in between the load's evidence is gone: collect it anew, as long as a watch.
             self._watch_gates(self._gates("shift", "any"), self._environment.canary[-1].hold)
+        waiting = [gate for gate in self._gates("checks") if gate.about.source == "load"]
+        if waiting and self._load is not None:
+            self._watch_gates(waiting, 0.0)  # nobody has waited for these to have enough data yet
         self._finish_load()
         evidence = [*self._evidence, *self._observe()]
-        results = evaluate_all(self._environment.gates, evidence)
+        results = evaluate_all(self._all_gates, evidence, time.time(), lambda _: END)
         self._ledger.record_verdicts(self._record.id, step.name, results, evidence)
         self._observer.gate_results(results, True)
-        if not results or worst(result.verdict for result in results) is not Verdict.PASS:
+        if not deciding(results) or _worst(results) is not Verdict.PASS:
             raise NotPassed(results)
-        return f"{len(results)} of {len(results)} gates passed"
+        passed = sum(result.verdict is Verdict.PASS for result in results)
+        warned = len(results) - passed
+        return f"{passed} of {len(results)} gates passed" + (f", {warned} only warn" if warned else "")
 
     # --- back --------------------------------------------------------------------------------
 
@@ -323,46 +462,76 @@ class Runner:
         if self._record.state is not State.ROLLING_BACK:
             self._ledger.add_figures(self._record.id, cause=type(cause).__name__)
             self._record = self._ledger.transition(self._record.id, State.ROLLING_BACK, reason=reason)
-            self._observer.message(f"rolling back: {reason}", "error")
+            rehearsal = isinstance(cause, Rehearsed)
+            self._observer.message(
+                f"going back: {reason}" if rehearsal else f"rolling back: {reason}",
+                "info" if rehearsal else "error",
+            )
         if verdict_at is None:
             verdict_at = next(
                 (entry.at for entry in self._journal if entry.phase == "failed"), self._record.started
             )
         self._verdict_at = verdict_at
         done = {entry.index for entry in self._journal if entry.phase == "end"}
-        journal = self._ledger.journal(self._record.id)
-        started = any(entry.step == Kind.START and entry.phase == "begin" for entry in journal)
-        shifted = any(entry.step.startswith("shift-") for entry in journal)
+        reached = self._reached()
         steps = [
             step
             for step in self._plan.backward
             if step.index not in done
             # Before its generation was started there is nothing to stop and nowhere to come back from.
-            and (started or shifted or step.kind is Kind.ROLLBACK_RECORD)
+            and (reached or step.kind is Kind.ROLLBACK_RECORD)
         ]
         total = len(self._plan.forward) + len(self._plan.backward)
         try:
             for step in steps:
-                self._lease.check()
+                self._in_charge(step)
                 self._do(step, total)
+        except GlassBroken:
+            raise
         except (RolloutError, KeyboardInterrupt) as error:
-            self._ledger.transition(self._record.id, State.ROLLBACK_FAILED, reason=reason)
             text = str(error) or "interrupted"
+            self._record = self._ledger.transition(self._record.id, State.ROLLBACK_FAILED, reason=reason)
+            self._aftermath(lambda: self._announce(f"THE ROLLBACK STOPPED: {text}", "critical"))
+            self._aftermath(lambda: dashboard(self._config, self._environment))
             raise RollbackFailed(
                 f"{self._environment.name}: the rollback stopped: {text}; go on with:"
                 f" rollout resume {self._environment.name} (it was to undo: {reason})"
             ) from error
+        if isinstance(cause, Rehearsed):
+            return self._end_rehearsal()
         self._record = self._ledger.transition(self._record.id, State.ROLLED_BACK, reason=reason)
+        self._aftermath(lambda: dashboard(self._config, self._environment))
         back_to = self._plan.previous_build or "nothing: there was no earlier build"
         raise type(cause)(f"{self._environment.name} is back on {back_to}: {reason}")
 
+    def _end_rehearsal(self) -> RolloutRecord:
+        """What was to be proven: everybody came back, and nothing was lost on the way.
+
+        Raises:
+            GateFailed: it was not so.
+        """
+        figures = self._ledger.rollout(self._record.id).figures
+        harm = ("sessions_severed", "bytes_lost", "bytes_doubled", "commands_twice")
+        bad = [f"{name.replace('_', ' ')}: {figures[name]}" for name in harm if figures.get(name)]
+        if bad:
+            reason = f"the rehearsal did harm: {', '.join(bad)}"
+            self._ledger.transition(self._record.id, State.ROLLED_BACK, reason=reason)
+            raise GateFailed(f"{self._environment.name}: {reason}")
+        return self._ledger.transition(self._record.id, State.REHEARSED)
+
+    def _reached(self) -> list[str]:
+        """The hosts on which the build on trial was started, or may have been: the others never saw it."""
+        begun = {entry.step for entry in self._ledger.journal(self._record.id)}
+        hosts: dict[str, None] = {}
+        for step in self._plan.forward:
+            if step.kind in (Kind.START, Kind.SHIFT) and step.name in begun:
+                hosts |= dict.fromkeys(step.hosts)
+        return list(hosts)
+
     def _return_to(self, generation: str) -> str:
-        for status in self._engine.status().values():
-            entry = _generation(status, generation)
-            if entry is not None and entry["retire_at"]:
-                self._engine.keep(generation, fence=self._lease.token)
-                break
-        result = self._engine.shift({generation: 100}, to=generation, share=100, fence=self._lease.token)
+        reached, fence = self._reached(), self._lease.token
+        self._keep(generation, reached)
+        result = self._engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached)
         full = time.time() - (result.seconds - result.cleared)
         self._ledger.add_figures(
             self._record.id,
@@ -373,6 +542,15 @@ class Runner:
         )
         return _moves(result)
 
+    def _keep(self, generation: str, hosts: Sequence[str]) -> None:
+        """Whoever is gone back to was to end when the rollback window is over: it stays."""
+        statuses = self._engine.status()
+        leaving = [
+            host for host in hosts if (_generation(statuses.get(host), generation) or {}).get("retire_at")
+        ]
+        if leaving:
+            self._engine.keep(generation, fence=self._lease.token, hosts=leaving)
+
     def _verify_back(self) -> str:
         """The previous generation has all traffic, the bad one none, and the front door works.
 
@@ -380,7 +558,10 @@ class Runner:
             EngineError: it does not.
         """
         plan = self._plan
+        reached = self._reached()
         for host, status in self._engine.status().items():
+            if host not in reached:
+                continue
             old = _generation(status, plan.previous_generation)
             new = _generation(status, plan.generation)
             if old is None or old["weight"] != 100:
@@ -389,56 +570,48 @@ class Runner:
                 raise EngineError(f"{host}: {plan.generation} still serves {new['connections']} connections")
         results = [result for target in self._engine.targets() for result in smoke(target)]
         self._ledger.record_checks(self._environment.name, self._record.id, results)
+        write_junit(self._runs / "junit-smoke-after-rollback.xml", "smoke", results, self._about())
         bad = [result for result in results if not result.ok]
         if bad:
             raise EngineError(f"smoke after the rollback: {bad[0].name}: {bad[0].detail}")
         return f"smoke {len(results)}/{len(results)}"
 
-    def _record_incident(self) -> str:
+    # --- what follows ------------------------------------------------------------------------
+
+    def _tell_of_return(self) -> str:
+        self._finish_load()
+        record = self._record = self._ledger.rollout(self._record.id)
+        back_to = record.previous_build or "nothing: there was no earlier build"
+        titles = {
+            "rehearsal": f"the way back was rehearsed with {record.build}",
+            "rollback": f"back on {record.build}",
+        }
+        title = titles.get(record.kind, f"{record.build} was taken back; serving: {back_to}")
+        severity: Severity = "info" if record.kind == "rehearsal" else "critical"
+        return self._aftermath(lambda: self._announce(title, severity))
+
+    def _announce(self, title: str, severity: Severity) -> str:
+        return announce(self._config, self._environment, self._ledger, self._record, title, severity)
+
+    def _aftermath(self, act: Callable[[], str]) -> str:
+        """Never raises; see :mod:`rollout.pipeline.aftermath`."""
+        self._worked, text = attempt(act)
+        if not self._worked:
+            self._observer.message(text, "warning")
+        return text
+
+    def _file_incident(self) -> str:
         """Write down what happened, with the figures, where people will look for it."""
         self._finish_load()
         self._record = self._ledger.rollout(self._record.id)
-        path = self._runs / "incident.md"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_incident(self._record, self._ledger))
-        return str(_relative(path))
+        name = "rehearsal.md" if self._record.kind == "rehearsal" else "incident.md"
+        return self._aftermath(lambda: incident(self._runs / name, self._record, self._ledger))
 
 
-def _incident(record: RolloutRecord, ledger: Ledger) -> str:
-    lines = [
-        f"# Incident: {record.env} rollout #{record.number} was rolled back",
-        "",
-        f"- build on trial: `{record.build}` as generation `{record.generation}`",
-        f"- returned to: `{record.previous_build}` (`{record.previous_generation}`)",
-        f"- reason: {record.reason}",
-        f"- operator: {record.operator}",
-        "",
-        "## Figures",
-        "",
-        *(f"- {name}: {value}" for name, value in record.figures.items()),
-        "",
-        "## Timeline (UTC)",
-        "",
-        *(
-            f"- {time.strftime('%H:%M:%S', time.gmtime(entry.at))} {entry.step} {entry.phase}"
-            + (
-                f": {entry.data.get('reason') or entry.data.get('detail')}"
-                if any(entry.data.values())
-                else ""
-            )
-            for entry in ledger.journal(record.id)
-        ),
-        "",
-        "## Verdicts that were not a pass",
-        "",
-        *(
-            f"- {step}: {result.verdict}: {result.reason}"
-            for step, result in ledger.verdicts(record.id)
-            if result.verdict is not Verdict.PASS
-        ),
-        "",
-    ]
-    return "\n".join(lines)
+def _worst(results: Sequence[GateResult]) -> Verdict:
+    """The verdict on a step: a pass where no gate decides anything there."""
+    counting = deciding(results)
+    return worst(result.verdict for result in counting) if counting else Verdict.PASS
 
 
 def _generation(status: Mapping[str, Any] | None, name: str | None) -> Mapping[str, Any] | None:
@@ -450,7 +623,3 @@ def _moves(result: ShiftResult) -> str:
         f"{result.moved} sessions moved, {result.drained} drained, {result.severed} severed"
         f" in {result.seconds:.1f} s" + (f", {result.remaining} not reached" if result.remaining else "")
     )
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -6,8 +6,11 @@ import collections
 import hashlib
 import hmac
 import ipaddress
+import os
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -33,6 +36,8 @@ class Identity:
     """The only session they may open; ``None``: any of their own."""
     renewed: str | None = None
     """The ticket to come back with."""
+    read_only: bool = False
+    """They may look on, not type."""
 
 
 class FailureLimit:
@@ -66,6 +71,22 @@ class FailureLimit:
         tried: Mapping[bytes, float] = self._tried.get(address, {})
         waiting = [until for until in tried.values() if until > now]
         return waiting[0] - now if len(waiting) >= self._burst else 0.0
+
+
+def make_token(path: Path) -> None:
+    """Write a new random token for its owner only; one that is there stays.
+
+    Raises:
+        OSError: the folder is not there or cannot be written.
+    """
+    if path.exists():
+        return
+    # Under another name first: a process that starts meanwhile must not read half of it.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(f"{secrets.token_urlsafe(32)}\n")
+    temporary.replace(path)
 
 
 class Access:
@@ -119,7 +140,7 @@ class Access:
             except tickets.BadTicket as error:
                 raise Denied(str(error)) from None
             renewed = tickets.issue(self._token, granted, seconds=granted.life)
-            return Identity(granted.user, granted.session, renewed)
+            return Identity(granted.user, granted.session, renewed, granted.read_only)
         if token is None or not hmac.compare_digest(token.encode("utf-8", "replace"), self._token):
             raise Denied("wrong token")
         return Identity()

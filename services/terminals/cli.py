@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from terminals.logs import log_to_stderr
+from terminals.monitor.commands import monitor, monitor_records
 
 EXIT_STALE_FENCE = 3
 
@@ -41,8 +42,14 @@ def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
         else:
             asyncio.run(main)
     except (ConfigError, ControlError, OSError) as error:
-        # A supervisor that restarts us must leave a retired generation alone.
-        _fail(error, 0 if "is retired" in str(error) else 1)
+        retired = "is retired" in str(error)
+        if retired and os.environ.get("TERMINALS_LINGER"):
+            # Under a supervisor that starts again whatever ends: be as little as possible until
+            # somebody takes the container away.
+            click.echo(f"terminals: {error}; waiting to be taken away", err=True)
+            os.execvp("sleep", ["sleep", "infinity"])  # noqa: S606
+        # Any other supervisor must leave a retired generation alone: ended as told.
+        _fail(error, 0 if retired else 1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,16 +72,32 @@ def main(log_format: str) -> None:
     os.environ["TERMINALS_LOG_FORMAT"] = log_format
 
 
+main.add_command(monitor)
+main.add_command(monitor_records)
+
+
 @main.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="JSON file.")
-def manager(config: Path) -> None:
+@click.option(
+    "--token-file",
+    envvar="TERMINALS_TOKEN_FILE",
+    type=click.Path(path_type=Path),
+    help="Make a token there if there is none. Also TERMINALS_TOKEN_FILE.",
+)
+@click.option("--first", metavar="GENERATION", help="Serve by this one, if there has been none yet.")
+def manager(config: Path, token_file: Path | None, first: str | None) -> None:
     """Run the session manager: listening sockets, shells and output rings."""
+    from terminals.access import make_token
     from terminals.manager.config import ConfigError, ManagerConfig
     from terminals.manager.server import Manager
 
     try:
         settings = ManagerConfig.load(config)
+        if token_file is not None:
+            make_token(token_file)
         service = Manager(settings, version=version("terminal-services"))
+        if first is not None:
+            service.generations.begin_with(first)
     except (ConfigError, OSError) as error:
         _fail(error)
         return
@@ -83,10 +106,17 @@ def manager(config: Path) -> None:
 
 def _process_options(function: Any) -> Any:
     for option in (
-        click.option("--socket", required=True, help="Control socket of the session manager."),
+        click.option(
+            "--socket",
+            envvar="TERMINALS_SOCKET",
+            required=True,
+            help="Control socket of the session manager.",
+        ),
         click.option("--generation", required=True, help="Name of the generation, e.g. g7."),
         click.option("--build", required=True, help="Build id."),
-        click.option("--token-file", type=click.Path(path_type=Path), required=True),
+        click.option(
+            "--token-file", envvar="TERMINALS_TOKEN_FILE", type=click.Path(path_type=Path), required=True
+        ),
     ):
         function = option(function)
     return function
@@ -126,7 +156,8 @@ def web(socket: str, generation: str, build: str, token_file: Path) -> None:
 @click.option("--user", required=True, help="Who it is for.")
 @click.option("--session", help="The only session it opens; without it: any of the user's own.")
 @click.option("--seconds", default=60, show_default=True, help="Time until its first use.")
-def ticket(token_file: Path, user: str, session: str | None, seconds: int) -> None:
+@click.option("--read-only", is_flag=True, help="Its holder may look on, not type.")
+def ticket(token_file: Path, user: str, session: str | None, seconds: int, read_only: bool) -> None:
     """Print a signed, short-lived ticket: what a client presents instead of the token.
 
     \b
@@ -136,7 +167,8 @@ def ticket(token_file: Path, user: str, session: str | None, seconds: int) -> No
     from terminals.tickets import Ticket, issue
 
     try:
-        click.echo(issue(_token(token_file), Ticket(user, session), seconds=seconds))
+        granted = Ticket(user, session, read_only=read_only)
+        click.echo(issue(_token(token_file), granted, seconds=seconds))
     except ValueError as error:
         _fail(error)
 
@@ -169,8 +201,32 @@ def doctor(config: Path, token_file: Path | None, output: str) -> None:
         sys.exit(1)
 
 
+@main.command()
+@click.option(
+    "--socket", envvar="TERMINALS_SOCKET", required=True, help="Control socket. Also TERMINALS_SOCKET."
+)
+def health(socket: str) -> None:
+    """Tell whether the services of this host, or container, do their work: what a health check runs.
+
+    \b
+    Example:
+      terminals health --socket run/manager.sock
+    """
+    from terminals.health import Unhealthy, check
+
+    try:
+        click.echo(check(socket))
+    except Unhealthy as error:
+        _fail(error)
+
+
 @main.group()
-@click.option("--socket", required=True, help="Control socket of the session manager.")
+@click.option(
+    "--socket",
+    envvar="TERMINALS_SOCKET",
+    required=True,
+    help="Control socket of the session manager. Also TERMINALS_SOCKET.",
+)
 @click.option("--fence", type=int, help="Fencing token of the lease held; older ones are refused.")
 @click.pass_context
 def ctl(context: click.Context, socket: str, fence: int | None) -> None:
@@ -202,6 +258,13 @@ def status(context: click.Context) -> None:
 def sessions(context: click.Context) -> None:
     """Every session."""
     _ask(context, "sessions")
+
+
+@ctl.command()
+@click.pass_context
+def peers(context: click.Context) -> None:
+    """The processes of all generations, with host and memory."""
+    _ask(context, "peers")
 
 
 @ctl.command()
@@ -262,10 +325,11 @@ def move(context: click.Context, to: str, share: int, batch: int, interval: floa
 @ctl.command()
 @click.argument("generation")
 @click.option("--after", default=0.0, show_default=True, help="Seconds from now.")
+@click.option("--way-back-from", help="The generation from which a monitor may lead everybody back here.")
 @click.pass_context
-def retire(context: click.Context, generation: str, after: float) -> None:
+def retire(context: click.Context, generation: str, after: float, way_back_from: str | None) -> None:
     """Stop a generation's processes at a later time, with no operator present."""
-    _ask(context, "retire", generation=generation, after=after)
+    _ask(context, "retire", generation=generation, after=after, way_back_from=way_back_from)
 
 
 @ctl.command("cancel-retire")

@@ -7,15 +7,18 @@ import resource
 import shutil
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from terminals.control.channel import ControlError, admin
 from terminals.manager import nursery
+from terminals.manager.certificate import CertificateError, TlsFiles
 from terminals.manager.config import ConfigError, ManagerConfig
 
 FILES_PER_SESSION = 6
 """Descriptors of the manager for one attached session, with one to spare."""
+EXPIRES_SOON = timedelta(days=14)
 
 
 class Finding(NamedTuple):
@@ -37,6 +40,8 @@ def examine(config_path: Path, token_file: Path | None) -> list[Finding]:
     findings += _host(config)
     findings += _profiles(config)
     findings += _secrets(config, token_file)
+    if config.tls is not None:
+        findings.append(_certificate(config.tls, datetime.now(UTC)))
     findings += _services(config)
     return findings
 
@@ -89,7 +94,11 @@ def _profiles(config: ManagerConfig) -> Iterator[Finding]:
 
 
 def _secrets(config: ManagerConfig, token_file: Path | None) -> Iterator[Finding]:
-    for subject, path in (("control socket", config.socket), ("token file", token_file)):
+    owner_only = stat.S_IRWXG | stat.S_IRWXO
+    secrets = [("control socket", config.socket, owner_only), ("token file", token_file, owner_only)]
+    if config.tls is not None:
+        secrets.append(("private key", config.tls.key, stat.S_IRWXO))  # a group may share keys
+    for subject, path, forbidden in secrets:
         if path is None or (subject == "control socket" and not path.exists()):
             continue  # no socket is said by the services' findings
         try:
@@ -99,11 +108,30 @@ def _secrets(config: ManagerConfig, token_file: Path | None) -> Iterator[Finding
                 "wrong", subject, f"{path}: {error.strerror}", "put it there, or name the right file"
             )
             continue
-        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if found.st_mode & forbidden:
             mode = stat.filemode(found.st_mode)
             yield Finding("wrong", subject, f"{path} is open to others: {mode}", f"chmod go= {path}")
         else:
-            yield Finding("ok", subject, f"{path} is for its owner only")
+            yield Finding("ok", subject, f"{path} is not open to others")
+
+
+def _certificate(files: TlsFiles, now: datetime) -> Finding:
+    try:
+        files.context()
+        begin, end = files.valid()
+    except CertificateError as error:
+        return Finding("wrong", "certificate", str(error), "correct it; what was loaded before stays in use")
+    renew = "renew it: the new one is used as soon as it is there, with no restart"
+    until = f"{end:%Y-%m-%d %H:%M} UTC"
+    if now >= end:
+        return Finding("wrong", "certificate", f"{files.certificate} has expired: {until}", renew)
+    if now < begin:
+        text = f"{files.certificate} is not valid before {begin:%Y-%m-%d %H:%M} UTC"
+        return Finding("wrong", "certificate", text, "set the clock right, or wait until then")
+    text = f"{files.certificate} is valid until {until}"
+    if end - now < EXPIRES_SOON:
+        return Finding("warning", "certificate", text, renew)
+    return Finding("ok", "certificate", text)
 
 
 def _services(config: ManagerConfig) -> Iterator[Finding]:
@@ -114,6 +142,9 @@ def _services(config: ManagerConfig) -> Iterator[Finding]:
         yield Finding("wrong", "session manager", str(error), remedy)
         return
     yield Finding("ok", "session manager", f"process {status['manager']['pid']} answers")
+    if config.tls is not None and not (status.get("tls") or {}).get("terminator"):
+        remedy = "its reason is in the manager's log; was the manager started before tls was configured?"
+        yield Finding("wrong", "TLS", "nothing ends TLS", remedy)
     yield from _generations(status)
     sessions = status["sessions"]["live"]
     if sessions >= 0.9 * config.max_sessions:

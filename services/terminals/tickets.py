@@ -13,8 +13,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import jwt
-
 SECONDS: Final = 60
 """How long a ticket may wait for its first use."""
 LIFE: Final = 24 * 3600
@@ -36,6 +34,8 @@ class Ticket:
     user: str
     session: str | None = None
     life: int = LIFE
+    read_only: bool = False
+    """Its holder may look on, not type."""
 
 
 def issue(token: bytes, ticket: Ticket, *, seconds: int = SECONDS) -> str:
@@ -48,6 +48,8 @@ def issue(token: bytes, ticket: Ticket, *, seconds: int = SECONDS) -> str:
         raise ValueError(f"a user name has 1 to {MAX_USER} printable characters")
     if not (0 < seconds <= MAX_SECONDS and 0 < ticket.life <= MAX_SECONDS):
         raise ValueError(f"a ticket lives 1 to {MAX_SECONDS} seconds")
+    import jwt  # by the first ticket: where nobody uses any, no process carries it
+
     claims: dict[str, Any] = {
         "aud": _AUDIENCE,
         "sub": ticket.user,
@@ -56,6 +58,8 @@ def issue(token: bytes, ticket: Ticket, *, seconds: int = SECONDS) -> str:
     }
     if ticket.session is not None:
         claims["session"] = ticket.session
+    if ticket.read_only:
+        claims["read_only"] = True
     return jwt.encode(claims, _key(token), _ALGORITHM)
 
 
@@ -65,6 +69,8 @@ def read(token: bytes, text: str) -> Ticket:
     Raises:
         BadTicket: it is not one of ours, or not any more.
     """
+    import jwt
+
     try:
         claims = jwt.decode(
             text,
@@ -80,7 +86,7 @@ def read(token: bytes, text: str) -> Ticket:
     session, life = claims.get("session"), claims.get("life", LIFE)
     if not isinstance(session, str | None) or not isinstance(life, int) or not claims["sub"]:
         raise BadTicket("the ticket is not valid")
-    return Ticket(claims["sub"], session, life)
+    return Ticket(claims["sub"], session, life, claims.get("read_only") is not None)
 
 
 def _key(token: bytes) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +100,103 @@ def test_sign_in_by_hand_and_the_assistant_that_is_missing(stack, browser, addre
     page.get_by_role("status").filter(has_text="ended with status 127").wait_for()
     page.screenshot(path=tmp_path / "phone.png")
     assert "no-such-assistant" in page.locator(".xterm-rows").last.inner_text()
+
+
+def test_watching_beside_whoever_works(stack, browser, address, tmp_path):
+    with stack.terminal(cols=100, rows=30) as worker:
+        worker.send(b"echo before-$((40 + 2))\n")
+        worker.expect(rb"before-42")
+        page = browser.new_page(viewport={"width": 1100, "height": 640})
+        page.goto(f"{address}#token={TOKEN}")
+        page.get_by_role("status").filter(has_text="Connected").wait_for()
+        page.get_by_role("button", name="Sessions").click()
+        row = page.get_by_role("row").filter(has_text=worker.session)
+        row.wait_for()
+        page.once("dialog", lambda dialog: dialog.accept("release 7"))
+        row.get_by_role("button", name="Name").click()
+        row = page.get_by_role("row").filter(has_text="release 7")
+        row.wait_for()
+        page.screenshot(path=tmp_path / "sessions-watch.png")
+        row.get_by_role("button", name="Watch").click()
+        page.get_by_role("status").filter(has_text="Watching").wait_for()
+        watched = page.locator(".xterm-rows").last
+        until(lambda: "before-42" in watched.inner_text(), "what was printed before")
+        type_line(page, "echo intruder")
+        worker.send(b"echo after-$((40 + 3))\n")
+        shown = worker.expect(rb"after-43")
+        until(lambda: "after-43" in watched.inner_text(), "what is printed now")
+        assert b"intruder" not in shown
+        assert worker.stats.losses == 0
+        page.screenshot(path=tmp_path / "watching.png")
+        page.get_by_role("button", name="Sessions").click()
+        row.wait_for()
+        page.once("dialog", lambda dialog: dialog.accept())
+        row.get_by_role("button", name="End").click()
+        until(lambda: worker.pump(0.05) or worker.exit_status is not None, "the shell's end")
+
+
+def test_coming_back_past_the_ring_and_keys_typed_before_a_reload(browser, tmp_path):
+    stack = Stack(ring_bytes=1 << 16, hold_seconds=0)
+    try:
+        stack.start_generation("g1", weight=100)
+        stack.start("web", "g1")
+        until(lambda: stack.generation("g1").get("web"), "web ready")
+        page = browser.new_page(viewport={"width": 1100, "height": 640})
+        page.goto(f"http://127.0.0.1:{stack.status()['listeners']['web']}/#token={TOKEN}")
+        page.get_by_role("status").filter(has_text="Connected").wait_for()
+        go = stack.root / "go"
+        type_line(
+            page,
+            f"until [ -e {go} ]; do sleep 0.02; done; seq 100000; echo far-$((1+1)); read x; echo got-$x",
+        )
+        until(lambda: "until" in screen(page), "the command typed")
+        stack.kill("worker-g1")
+        page.get_by_role("status").filter(has_text="onnecting").wait_for()
+        # Typed while nobody serves it, and then the page itself is loaded again.
+        type_line(page, "kept-over-a-reload")
+        go.touch()
+        until(lambda: stack.admin("sessions")["items"][0]["output"] > 688_000, "the output")
+        stack.start("worker", "g1", name="again")
+        page.reload()
+        until(lambda: "got-kept-over-a-reload" in screen(page), "the keys arriving, once")
+        assert "far-2" in screen(page)
+        page.screenshot(path=tmp_path / "past-the-ring.png")
+    finally:
+        stack.close()
+
+
+def test_the_pages_modules_run_the_protocols_vectors(browser):
+    from terminals import protocol, web
+
+    vectors = json.loads(Path(protocol.__file__).with_name("vectors.json").read_text())
+    folders = (Path(web.__file__).with_name("static"), Path(__file__).parent)
+    page = browser.new_page()
+
+    def serve(route) -> None:
+        name = route.request.url.rpartition("/")[2]
+        found = next((folder / name for folder in folders if name and (folder / name).is_file()), None)
+        kind = "text/javascript" if found else "text/html"
+        route.fulfill(body=found.read_text() if found else "<!doctype html>", content_type=kind)
+
+    page.route("http://vectors.test/**", serve)
+    page.goto("http://vectors.test/")
+    result = page.evaluate(
+        """async (vectors) => {
+          const { run } = await import("/vectors.js");
+          return run(vectors, "http://vectors.test/");
+        }""",
+        vectors,
+    )
+    assert result["failures"] == []
+    shared = (
+        "frames",
+        "bad_frames",
+        "texts",
+        "bad_texts",
+        "receiver",
+        "sender",
+        "backoff",
+        "breaker",
+        "close",
+    )
+    assert result["count"] == sum(len(vectors[section]) for section in (*shared, "retry_windows"))

@@ -7,105 +7,35 @@ point, so that one rollout dies at all of them; after every death the environmen
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from terminals.client import Terminal
-from terminals.control.channel import admin
 
 from rollout.errors import ExitCode
 from rollout.ledger import Ledger
-from tests.support.ports import free_ports
+from tests.support.project import TwoStages
 from tests.support.stack import until
 
-ROOT = Path(__file__).parents[2]
-CONFIG = """
-version: 1
-project: terminals
-source: {services}
-state: state
-environments:
-  dev:
-    hosts: {{local: {{root: dev}}}}
-    listen: {{host: 127.0.0.1, system: {system}, claude: {claude}, web: {web}}}
-    profiles: {{system: {{command: [/bin/bash, --norc, --noprofile]}}, claude: {{command: [claude]}}}}
-    canary: [{{weight: 50, hold: 1s}}, {{weight: 100, hold: 1s}}]
-    checks: [smoke]
-    gates:
-      - {{metric: smoke.pass_ratio, op: ">=", threshold: 1}}
-      - {{metric: generation.memory_bytes, op: "<", threshold: 500MB}}
-    max_hold: 20s
-    soak: 1s
-    rollback_window: 1h
-  staging:
-    after: dev
-    hosts: {{local: {{root: staging}}}}
-    listen: {{host: 127.0.0.1, system: {system2}, claude: {claude2}, web: {web2}}}
-    profiles: {{system: {{command: [/bin/bash, --norc, --noprofile]}}, claude: {{command: [claude]}}}}
-    canary: [{{weight: 50, hold: 1s}}, {{weight: 100, hold: 1s}}]
-    checks: [smoke]
-    load: {{users: 4, spawn_rate: 4, cut_every: 3s}}
-    gates:
-      - {{metric: smoke.pass_ratio, op: ">=", threshold: 1}}
-      - {{metric: load.bytes_lost, op: "==", threshold: 0}}
-      - {{metric: load.commands_twice, op: "==", threshold: 0}}
-      - {{metric: generation.memory_bytes, op: "<", threshold: {memory}}}
-    max_hold: 30s
-    rollback_window: 1h
-"""
+KILLER = str(Path(__file__).with_name("killer.py"))
 
 
-class Project:
-    """A configured project in a short folder, with the rollout command."""
+class Resumed(TwoStages):
+    """A rollout command that may kill itself."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ports = free_ports(6)
-        self.configure(memory="500MB")
-
-    def configure(self, *, memory: str) -> None:
-        names = dict(zip(("system", "claude", "web", "system2", "claude2", "web2"), self.ports, strict=True))
-        (self.folder / "rollout.yaml").write_text(
-            CONFIG.format(services=ROOT / "services", memory=memory, **names)
-        )
-
-    def run(self, *arguments: str, die_at: str = "") -> int:
-        """Run rollout; with ``die_at`` it kills itself at that entry of the journal (step:phase)."""
-        program = [sys.executable, str(Path(__file__).with_name("killer.py")), die_at]
-        done = subprocess.run(
-            [*program, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=280
-        )
-        self.said = done.stdout + done.stderr
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode
-
-    def json(self, *arguments: str) -> Any:
-        command = [sys.executable, "-m", "rollout", *arguments, "--output", "json"]
-        return json.loads(subprocess.check_output(command, cwd=self.folder, text=True))
-
-    def manager(self, env: str = "dev") -> dict[str, Any]:
-        return admin(str(self.folder / env / "run" / "manager.sock"), "status")
-
-    def weights(self, env: str = "dev") -> dict[str, int]:
-        entries = self.manager(env)["generations"]
-        return {entry["name"]: entry["weight"] for entry in entries if entry["weight"]}
-
-    def token(self, env: str) -> str:
-        return (self.folder / env / "run" / "token").read_text().strip()
+    def die(self, *arguments: str, at: str) -> int:
+        """Run rollout, which kills itself at that entry of the journal (step:phase)."""
+        return self.run(*arguments, program=(KILLER, at))
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
+def project() -> Iterator[Resumed]:
     with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
-        project = Project(Path(folder))
+        project = Resumed(Path(folder))
         try:
             assert project.run("build") == 0, project.said
             assert project.run("deploy", "dev") == 0, project.said
@@ -118,33 +48,7 @@ def project() -> Iterator[Project]:
                 project.run("teardown", env, "--yes")
 
 
-class Resident:
-    """Somebody in a live shell all the while, in a thread of its own."""
-
-    def __init__(self, project: Project, env: str) -> None:
-        port = project.ports[0 if env == "dev" else 3]
-        self.terminal = Terminal(f"ws://127.0.0.1:{port}/", token=project.token(env))
-        self.terminal.open()
-        self.terminal.send(b"PS1=; kept=41; echo ready-$((1+1))\n")
-        self.terminal.expect(rb"ready-2\r\n")
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._live)
-        self._thread.start()
-
-    def _live(self) -> None:
-        while not self._stop.is_set():
-            self.terminal.pump(0.05)
-
-    def leave(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.terminal.send(b"echo kept-$((kept+1))\n")
-        self.terminal.expect(rb"kept-42", timeout=20)
-        assert self.terminal.stats.skipped == 0
-        self.terminal.close(kill=True)
-
-
-def points(project: Project, *directions: str) -> list[str]:
+def points(project: Resumed, *directions: str) -> list[str]:
     """Every entry that a rollout would journal, in order."""
     plan = project.json("promote", "staging", "--plan")
     return [
@@ -152,24 +56,23 @@ def points(project: Project, *directions: str) -> list[str]:
     ]
 
 
-def whole(project: Project) -> None:
+def whole(project: Resumed) -> None:
     """Whatever happened: all traffic goes somewhere, and somebody is there to take it."""
     weights = project.weights("staging")
     assert sum(weights.values()) == 100
-    workers = {entry["name"]: entry["workers"] for entry in project.manager("staging")["generations"]}
-    assert all(workers[name] for name in weights)
+    assert all(project.generations("staging")[name]["workers"] for name in weights)
 
 
-def die_everywhere(project: Project, where: list[str]) -> int:
+def die_everywhere(project: Resumed, where: list[str]) -> int:
     """Begin a promotion, let it be killed at every point in turn, and then let it end."""
-    resident = Resident(project, "staging")
+    somebody = project.resident("staging")
     command = ("promote", "staging")
     for point in where:
-        assert project.run(*command, die_at=point) == -9, f"not killed at {point}: {project.said}"
+        assert project.die(*command, at=point) == -9, f"not killed at {point}: {project.said}"
         command = ("resume", "staging")
         whole(project)
     code = project.run(*command)
-    resident.leave()
+    somebody.leave()
     return code
 
 
@@ -192,18 +95,14 @@ def test_rollback_killed_at_every_step_is_resumed_to_its_end(project):
     before = project.weights("staging")
     project.configure(memory="1MB")  # a gate that no build can pass
     where = points(project, "backward")
-    assert len(where) == 8
+    assert len(where) == 12
     try:
         assert die_everywhere(project, where) == ExitCode.GATE_FAILED, project.said
         record = project.json("history", "staging")[0]
         assert record["state"] == "rolled-back"
         assert "generation.memory_bytes" in record["reason"]
         assert project.weights("staging") == before
-        bad = next(
-            entry
-            for entry in project.manager("staging")["generations"]
-            if entry["name"] == record["generation"]
-        )
+        bad = project.generations("staging")[record["generation"]]
         assert (bad["workers"], bad["web"], bad["attached"]) == (0, 0, 0)
     finally:
         project.configure(memory="500MB")
@@ -224,7 +123,7 @@ def test_killed_while_a_playbook_runs_it_is_resumed_too(project):
     process.kill()
     process.wait()
     assert project.run("resume", "dev") == 0, project.said
-    assert list(project.weights().values()) == [100]
+    assert list(project.weights("dev").values()) == [100]
 
 
 def test_second_operator_gets_one_line_and_rollback_by_hand_needs_no_version(project):
@@ -240,10 +139,10 @@ def test_second_operator_gets_one_line_and_rollback_by_hand_needs_no_version(pro
     assert project.run("deploy", "dev") == ExitCode.LOCKED
     assert "is held by" in project.said
     assert process.wait(200) == 0
-    resident = Resident(project, "dev")
+    somebody = project.resident("dev")
     assert project.run("rollback", "dev") == 0, project.said
-    assert project.weights() == {before["generation"]: 100}
-    resident.leave()
+    assert project.weights("dev") == {before["generation"]: 100}
+    somebody.leave()
     assert project.json("status", "dev")[0]["current"]["build"] == before["build"]
 
 

@@ -25,8 +25,9 @@ def front_door(stack: Stack) -> Target:
         environment="test",
         host="local",
         terminals={profile: stack.url(profile) for profile in ("system", "claude")},
-        web=f"http://127.0.0.1:{stack.status()['listeners']['web']}/",
+        web=stack.url("web"),
         token=TOKEN,
+        ca=stack.ca,
     )
 
 
@@ -71,7 +72,7 @@ def test_wrong_token_fails_every_terminal_check(target):
 
 
 def test_load_run_verifies_live_shells_through_cuts(target, tmp_path):
-    run = LoadRun(target, users=5, spawn_rate=5, cut_every=3, directory=tmp_path)
+    run = LoadRun([target], users=5, spawn_rate=5, cut_every=3, directory=tmp_path)
     run.start()
     try:
         run.wait_ready(60)

@@ -14,11 +14,15 @@ import pytest
 import uv
 
 from rollout.build import BuildStore, build
-from rollout.config import load
+from rollout.checks.load import LoadRun
+from rollout.checks.smoke import smoke
+from rollout.config import Host, Listen, Tls, load
 from rollout.engine.playbooks import run_playbook
 from rollout.engine.process import ProcessEngine
 from rollout.errors import ConfigError, EngineError
-from tests.faults.test_resume import ROOT, Project
+from tests.support.authority import Authority
+from tests.support.ports import free_ports
+from tests.support.project import ROOT, TwoStages
 
 SERVICES = ROOT / "services"
 
@@ -31,7 +35,7 @@ def folder():
 
 @pytest.fixture(scope="module")
 def config(folder):
-    Project(folder)
+    TwoStages(folder)
     return load(folder / "rollout.yaml")
 
 
@@ -52,9 +56,9 @@ def engine(config, made, changes):
         config.environment("dev"),
         on_event=lambda event: changes.append(event.task) if event.status == "changed" else None,
     )
-    engine.install(made)
-    engine.start(made, "g1")
-    engine.shift({"g1": 100}, to="g1", share=100, fence=1)
+    engine.install(made, hosts=["local"])
+    engine.start(made, "g1", hosts=["local"])
+    engine.shift({"g1": 100}, to="g1", share=100, fence=1, hosts=["local"])
     yield engine
     engine.teardown()
 
@@ -88,9 +92,9 @@ def test_tampered_build_is_refused(made, folder):
 
 def test_second_run_changes_nothing(engine, made, changes):
     changes.clear()
-    engine.install(made)
-    engine.start(made, "g1")
-    result = engine.shift({"g1": 100}, to="g1", share=100, fence=1)
+    engine.install(made, hosts=["local"])
+    engine.start(made, "g1", hosts=["local"])
+    result = engine.shift({"g1": 100}, to="g1", share=100, fence=1, hosts=["local"])
     assert changes == []
     assert result.moved == 0
 
@@ -103,6 +107,7 @@ def test_check_mode_runs_and_changes_nothing(engine, made, config, folder, tmp_p
             "local": {
                 "ansible_connection": "local",
                 "ansible_python_interpreter": sys.executable,
+                "terminals_engine": "process",
                 "terminals_process_root": str(root),
             }
         },
@@ -132,13 +137,43 @@ def test_what_arrives_damaged_is_not_started(engine, made, config, folder):
     with tarfile.open(copy / "build.tar", "w") as archive:
         archive.add(copy / "SHA256SUMS", "SHA256SUMS")
     with pytest.raises(EngineError, match="what arrived is what was built"):
-        engine.install(replace(made, id="0-damaged", path=str(copy)))
+        engine.install(replace(made, id="0-damaged", path=str(copy)), hosts=["local"])
 
 
 def test_stale_operator_is_refused(engine):
-    engine.shift({"g1": 100}, to="g1", share=100, fence=9)
+    engine.shift({"g1": 100}, to="g1", share=100, fence=9, hosts=["local"])
     with pytest.raises(EngineError, match="stale fence 8"):
-        engine.shift({"g1": 100}, to="g1", share=100, fence=8)
+        engine.shift({"g1": 100}, to="g1", share=100, fence=8, hosts=["local"])
+
+
+def test_with_a_certificate_everything_is_reached_over_tls(config, made, folder):
+    (folder / "certificates").mkdir()
+    authority = Authority(folder / "certificates")
+    ports = dict(zip(("system", "claude", "web"), free_ports(3), strict=True))
+    environment = config.environment("dev").model_copy(
+        update={
+            "hosts": {"local": Host(name="local", root=folder / "tls")},
+            "listen": Listen(**ports, tls=Tls(**authority.files, name="localhost", ca=authority.ca)),
+        }
+    )
+    engine = ProcessEngine(config, environment)
+    try:
+        engine.install(made, hosts=["local"])
+        engine.start(made, "g1", hosts=["local"])
+        engine.shift({"g1": 100}, to="g1", share=100, fence=1, hosts=["local"])
+        target = engine.targets()[0]
+        assert target.terminals["system"] == f"wss://localhost:{ports['system']}/"
+        assert [f"{r.name}: {r.detail}" for r in smoke(target) if not r.ok] == []
+        run = LoadRun([target], users=2, spawn_rate=2, cut_every=0, directory=folder / "load", run_seconds=5)
+        run.start()
+        summary = run.wait(60)
+        assert (summary.lost, summary.doubled, summary.twice, summary.errors) == (0, 0, 0, [])
+        assert summary.verified > 100
+        authority.issue(only="key")
+        with pytest.raises(EngineError, match=r"listen.tls of dev: .*not the private key of"):
+            engine.start(made, "g2", hosts=["local"])
+    finally:
+        engine.teardown()
 
 
 def test_teardown_leaves_nothing(engine, folder):

@@ -61,6 +61,30 @@ def test_more_shells_at_once_than_the_stock_has(stack):
     for number, terminal in enumerate(terminals):
         terminal.expect(rf"\[{number + 1000}\]".encode())
         terminal.close(kill=True)
+    # The nursery makes what is missing faster than the manager could fork; and no more than that.
+    assert stack.status()["shells"]["misses"] == 0
+    until(lambda: stack.status()["shells"]["ready"] == 4, "the stock filled again")
+
+
+def test_a_new_session_takes_the_ring_in_stock_and_another_is_made(build):
+    stack = build()
+    sessions = stack.root / "state" / "sessions"
+    spare = sessions / "spare.ring"
+    with stack.terminal():
+        until(spare.exists, "a ring in stock")
+        made = spare.stat().st_ino
+        with stack.terminal() as second:
+            assert (sessions / f"{second.session}.ring").stat().st_ino == made
+            until(spare.exists, "the next ring in stock")
+            until((sessions / f"{second.session}.json").exists, "the description of the session")
+
+
+def test_an_acknowledgement_comes_without_an_echo_too(stack):
+    with stack.terminal() as terminal:
+        terminal.send(b"stty -echo; echo re''ady; cat > /dev/null\n")
+        terminal.expect(b"ready")
+        terminal.send(b"secret\n")
+        until(lambda: terminal.pump(0.05) or terminal.unacknowledged == 0, "the acknowledgement", 5.0)
 
 
 def test_a_killed_nursery_costs_no_shell_and_comes_back(stack):
@@ -86,6 +110,7 @@ def test_killed_children_of_the_stock_are_passed_over(stack):
     children = [int(pid) for pid in Path(f"/proc/{manager}/task/{manager}/children").read_text().split()]
     for pid in set(children) - {nursery}:
         os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: " Z " in Path(f"/proc/{pid}/stat").read_text(), "its death")
     with stack.terminal() as terminal:
         terminal.send(b"echo [$((6 * 7))]\n")
         terminal.expect(rb"\[42\]")
@@ -97,7 +122,7 @@ def test_without_a_stock_shells_are_forked(build):
         terminal.send(b"exit 3\n")
         until(lambda: terminal.read(0.1) is not None and terminal.exit_status is not None, "exit")
     assert terminal.exit_status == 3
-    assert stack.status()["shells"] == {"ready": 0, "hits": 0, "misses": 1, "nursery": None}
+    assert stack.status()["shells"] == {"ready": 0, "hits": 0, "misses": 1, "nursery": None, "started": 0}
 
 
 def test_the_profile_says_environment_and_folder(build, tmp_path):
@@ -198,3 +223,79 @@ def test_wrong_settings_are_one_line(tmp_path, settings, complaint):
         ManagerConfig.load(path)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_all_rings_keep_within_their_sum_and_ended_ones_make_room(build):
+    size = (1 << 16) + 4096
+    stack = build(ring_bytes=1 << 16, max_rings_bytes=3 * size)
+    terminals = [stack.terminal() for _ in range(3)]
+    for terminal in terminals:
+        terminal.open()
+    with pytest.raises(Exception, match="too-many-sessions: the rings of the running sessions leave less"):
+        stack.terminal().open()
+    first = terminals[0]
+    first.send(b"exit\n")
+    until(lambda: first.pump(0.05) or first.exit_status is not None, "exit")
+    with stack.terminal() as another:
+        assert another.connected
+        assert first.session not in {item["id"] for item in stack.admin("sessions")["items"]}
+        assert not (stack.root / "state" / "sessions" / f"{first.session}.ring").exists()
+
+
+def test_a_profile_has_rings_of_its_own_size(build):
+    stack = build(profiles={"system": {"command": BASH, "ring_bytes": 1 << 17}})
+    with stack.terminal() as terminal:
+        path = stack.root / "state" / "sessions" / f"{terminal.session}.ring"
+        assert path.stat().st_size == 4096 + (1 << 17)
+
+
+def slow_start(tmp_path: Path) -> dict:
+    """A shell whose start-up file takes its time."""
+    startup = tmp_path / "startup"
+    startup.write_text("sleep 1; PS1='ready> '; echo started\n")
+    return {
+        "command": ["env", "TERM=dumb", "bash", "--noprofile", "--rcfile", str(startup), "-i"],
+        "ready": 2,
+    }
+
+
+def test_a_session_that_is_kept_ready_is_at_its_prompt_at_once(build, tmp_path):
+    stack = build(profiles={"system": slow_start(tmp_path)})
+    until(lambda: stack.status()["shells"]["started"] == 2, "two in stock")
+    sessions = stack.root / "state" / "sessions"
+    until(lambda: all(b"ready> " in path.read_bytes() for path in sessions.glob("session_*.ring")), "prompts")
+    assert stack.admin("sessions")["items"] == []
+    with stack.terminal(cols=99, rows=33) as terminal:
+        assert terminal.attached.status == "created"
+        terminal.expect(rb"ready> ", timeout=0.9)  # its start-up file alone takes longer
+        terminal.send(b"stty size; echo [$TERMINAL_SESSION]\n")
+        shown = terminal.expect(rb"\n\[session_[^\]]*\]")
+        assert b"33 99" in shown
+        assert f"[{terminal.session}]".encode() in shown
+        assert entry(stack, terminal.session)["user"] == ""
+    until(lambda: stack.status()["shells"]["started"] == 2, "the stock filled again")
+
+
+def test_who_names_a_session_gets_no_other(build, tmp_path):
+    stack = build(profiles={"system": {"command": BASH, "ready": 1}})
+    until(lambda: stack.status()["shells"]["started"] == 1, "one in stock")
+    wanted = "session_1754931600123_abcdefghi"
+    with stack.terminal(session=wanted) as terminal:
+        assert terminal.session == wanted
+        assert stack.status()["shells"]["started"] == 1
+
+
+def test_a_shell_that_ends_in_stock_is_replaced_and_leaves_nothing(build):
+    stack = build(profiles={"system": {"command": BASH, "ready": 1}})
+    until(lambda: stack.status()["shells"]["started"] == 1, "one in stock")
+    folder = stack.root / "state" / "sessions"
+    (ring,) = folder.glob("session_*.ring")
+    manager = stack.status()["manager"]["pid"]
+    children = Path(f"/proc/{manager}/task/{manager}/children").read_text().split()
+    (shell,) = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "bash\n"]
+    os.kill(int(shell), signal.SIGKILL)
+    until(lambda: not ring.exists(), "its ring removed")
+    until(lambda: stack.status()["shells"]["started"] == 1, "another one")
+    with stack.terminal() as terminal:
+        terminal.send(b"echo [$((6 * 7))]\n")
+        terminal.expect(rb"\[42\]")

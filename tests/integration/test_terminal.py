@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from terminals.client import AttachError, SessionLost, TakenOver, Terminal, Unauthorized
@@ -224,6 +225,17 @@ def test_retired_generation_stops_by_itself_and_its_clients_come_back_elsewhere(
     assert terminal.attached.generation == "g2"
 
 
+def test_a_retired_process_that_is_started_again_only_waits_to_be_taken_away(stack, monkeypatch):
+    stack.start_generation("g2", weight=100)
+    stack.admin("retire", generation="g1", after=0)
+    until(lambda: stack.generation("g1")["state"] == "retired", "the end of g1")
+    monkeypatch.setenv("TERMINALS_LINGER", "1")
+    name = stack.start("worker", "g1", name="again")
+    command = Path(f"/proc/{stack.processes[name].pid}/comm")
+    until(lambda: command.read_text() == "sleep\n", "the process waiting")
+    assert "waiting to be taken away" in stack.log(name)
+
+
 def test_loop_opens_the_breaker_on_both_sides(stack):
     terminal = stack.terminal(backoff=QUICK)
     terminal.open()
@@ -240,6 +252,7 @@ def test_loop_opens_the_breaker_on_both_sides(stack):
     assert terminal.stats.loops == 1
     assert not terminal.breaker.allow(time.monotonic())
     assert stack.generation("g1")["loops"] == 1
+    assert stack.generation("g1")["breaker_opened"] >= 1
     other = stack.terminal(session=session, backoff=QUICK)
     with pytest.raises(TimeoutError, match="right after attaching"):
         other.open(timeout=1.0)

@@ -33,9 +33,13 @@ def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any
 
 
 class Stack:
-    """Starts, kills and asks the processes of one environment."""
+    """Starts, kills and asks the processes of one environment.
 
-    def __init__(self, **config: Any) -> None:
+    ``ca`` are the certificates that its clients trust, where ``tls`` is among the settings.
+    """
+
+    def __init__(self, *, ca: str | None = None, **config: Any) -> None:
+        self.ca = ca
         # Unix socket paths are short: pytest's own folders can be too long.
         self.root = Path(tempfile.mkdtemp(prefix="terminals-"))
         self.socket = str(self.root / "run" / "manager.sock")
@@ -100,10 +104,12 @@ class Stack:
         return entries.get(name, {})
 
     def url(self, profile: str = "system") -> str:
-        return f"ws://127.0.0.1:{self.status()['listeners'][profile]}/"
+        scheme = "http" if profile == "web" else "ws"
+        secure = "s" if self.settings.get("tls") else ""
+        return f"{scheme}{secure}://127.0.0.1:{self.status()['listeners'][profile]}/"
 
     def terminal(self, profile: str = "system", **options: Any) -> Terminal:
-        return Terminal(self.url(profile), token=TOKEN, **options)
+        return Terminal(self.url(profile), token=TOKEN, ca=self.ca, **options)
 
     def log(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text()

@@ -7,11 +7,13 @@ gevent greenlet.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import ssl
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
@@ -31,25 +33,48 @@ class LinkLost(Exception):
         self.reason = reason
 
 
+def _trusting(ca: str | None) -> ssl.SSLContext:
+    try:
+        return _context(ca, Path(ca).stat().st_mtime_ns if ca else 0)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or error
+        raise LinkLost(f"{ca}: no certificates to trust: {reason}") from None
+
+
+@functools.lru_cache(maxsize=16)
+def _context(ca: str | None, changed: int) -> ssl.SSLContext:
+    """Made once, until the file changes: reading the system's store takes longer than connecting."""
+    return ssl.create_default_context(cafile=ca)
+
+
 class Link:
     """A connected WebSocket. Every method raises :class:`LinkLost` when the connection is gone."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, ca: str | None = None) -> None:
         """Connect and do the opening handshake within ``timeout`` seconds.
 
+        The certificate of a ``wss:`` server must be by one of those in the file ``ca``, or, without
+        one, by one that the system trusts.
+
         Raises:
-            LinkLost: unreachable, or no WebSocket server, or too slow.
+            LinkLost: unreachable, not to be trusted, no WebSocket server, or too slow.
         """
         uri = parse_uri(url)
         end = time.monotonic() + timeout
+        context = _trusting(ca) if uri.secure else None
         try:
             self._sock: socket.socket = socket.create_connection((uri.host, uri.port), timeout)
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if uri.secure:
-                context = ssl.create_default_context()
-                self._sock = context.wrap_socket(self._sock, server_hostname=uri.host)
         except OSError as error:
             raise LinkLost(f"cannot connect to {uri.host}:{uri.port}: {error}") from None
+        try:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                self._sock = context.wrap_socket(self._sock, server_hostname=uri.host)
+        except OSError as error:
+            self._sock.close()
+            raise LinkLost(f"cannot connect to {uri.host}:{uri.port}: {error}") from None
+        self.heard = 0
+        """Bytes that have come, pings included: a growing number means that the server lives."""
         self._ws = ClientProtocol(uri, max_size=MAX_SIZE)
         self._fragments: list[bytes] = []
         self._ws.send_request(self._ws.connect())
@@ -115,6 +140,7 @@ class Link:
             return
         except OSError as error:
             raise LinkLost(str(error)) from None
+        self.heard += len(data)
         if data:
             self._ws.receive_data(data)
         elif self._ws.state is State.CLOSED:
@@ -129,7 +155,7 @@ class Link:
                 self._sock.settimeout(10.0)
                 if data:
                     self._sock.sendall(data)
-                else:
+                elif not isinstance(self._sock, ssl.SSLSocket):  # that would read on, but no more decrypt
                     self._sock.shutdown(socket.SHUT_WR)
             except OSError as error:
                 # A goodbye that has already arrived says more than a broken pipe.

@@ -11,9 +11,17 @@ from typing import Any
 
 from terminals.client.errors import AttachError, ConnectError, SessionLost, TakenOver, Unauthorized
 from terminals.client.link import Link, LinkLost
-from terminals.protocol import LOOP_THRESHOLD, PROTOCOL_VERSION, STABLE_AFTER, messages
+from terminals.protocol import (
+    HEARTBEAT,
+    HEARTBEATS_MISSED,
+    LOOP_THRESHOLD,
+    PROTOCOL_VERSIONS,
+    STABLE_AFTER,
+    messages,
+)
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
+from terminals.protocol.closing import Action, action
 from terminals.protocol.messages import BadMessage, CloseCode, ErrorCode, FrameType
 from terminals.protocol.resume import Receiver, Sender, SequenceGap
 
@@ -22,9 +30,6 @@ ACK_SECONDS = 0.1
 INPUT_WINDOW = 1 << 16
 CONNECT_SECONDS = 10.0
 EXPECT_SPAN = 1 << 16
-DEAD_SECONDS = 40.0
-"""A connection on which nothing came for so long is dead: the server pings every 15 s."""
-_RETRY_AFTER = re.compile(r"retry-after=([0-9.]{1,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +46,26 @@ class Attached:
     build: str
     origin: str
     profile: str
+    mode: str = "write"
+    """``write``, or ``read`` for one that only looks on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to the connection.
 
-    ``kind``: ``connected``, ``lost``, ``retry`` (waiting ``seconds`` for the next attempt),
+    ``kind``: ``connected``, ``lost``, ``snapshot`` (output was skipped and the screen painted
+    instead), ``retry`` (waiting ``seconds`` for the next attempt),
     ``loop`` (the breaker opened on a reconnection loop) or ``failed`` (an attempt).
     For ``connected``, ``seconds`` counts from the loss (or from ``open``) and
-    ``attempt_seconds`` from the start of the attempt that succeeded.
+    ``attempt_seconds`` from the start of the attempt that succeeded; ``attach_seconds`` is the last part
+    of both, from the opened connection to the acknowledgement.
     """
 
     kind: str
     seconds: float = 0.0
     attempt_seconds: float = 0.0
+    attach_seconds: float = 0.0
     reconnect: bool = False
     planned: bool = False
     generation: str = ""
@@ -79,7 +89,10 @@ class Stats:
 
 
 class Terminal:
-    """A client of one session. Not thread-safe; all I/O happens inside its methods."""
+    """A client of one session. Not thread-safe; all I/O happens inside its methods.
+
+    ``ca`` names a file of certificates to trust for ``wss:``, in place of the system's.
+    """
 
     def __init__(
         self,
@@ -87,18 +100,26 @@ class Terminal:
         *,
         token: str | None = None,
         ticket: str | None = None,
+        ca: str | None = None,
         session: str | None = None,
         client_id: str | None = None,
+        watch: bool = False,
         cols: int = 80,
         rows: int = 24,
         backoff: Backoff | None = None,
         breaker: CircuitBreaker | None = None,
         stable_after: float = STABLE_AFTER,
+        connect_timeout: float = CONNECT_SECONDS,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``watch``: look on, without typing; others may type meanwhile. ``connect_timeout``: seconds that
+        one attempt to connect and attach may take."""
         self.url = url
         self.session = session
+        self.watch = watch
+        self.screen: bytes | None = None
+        """The last snapshot: what paints the screen where output was skipped. Not part of :meth:`read`."""
         self.attached: Attached | None = None
         self.exit_status: int | None = None
         self.stats = Stats()
@@ -106,10 +127,12 @@ class Terminal:
         self.token = token
         self.ticket = ticket
         """Replaced by the server's next one at each connection."""
+        self.ca = ca
         self._client_id = client_id or secrets.token_hex(8)
         self._size = (cols, rows)
         self._backoff = backoff or Backoff()
         self._stable_after = stable_after
+        self._connect_timeout = connect_timeout
         self._on_event = on_event or (lambda event: None)
         self._clock = clock
         self._link: Link | None = None
@@ -120,6 +143,7 @@ class Terminal:
         self._acked = 0
         self._acked_at = 0.0
         self._heard_at = 0.0
+        self._heartbeat = HEARTBEAT
         self._attached_at = 0.0
         self._stable = False
         self._unstable = 0
@@ -238,12 +262,17 @@ class Terminal:
             self._check_stable(now)
             # Bytes wait for an acknowledgement at most so long; then it is sent unasked.
             pending = self.received > self._acked
-            for message in self._link.receive(min(timeout, ACK_SECONDS) if pending else timeout):
+            heard = self._link.heard
+            # Not longer than the server may be silent, or we would not notice.
+            patience = min(timeout, HEARTBEATS_MISSED * self._heartbeat)
+            received = self._link.receive(min(patience, ACK_SECONDS) if pending else patience)
+            if self._link.heard != heard or received:
                 self._heard_at = self._clock()
+            for message in received:
                 self._handle(message)
             self._acknowledge()
-            if self._clock() - self._heard_at > DEAD_SECONDS:
-                raise LinkLost(f"nothing heard for {DEAD_SECONDS:g} s")
+            if self._clock() - self._heard_at > HEARTBEATS_MISSED * self._heartbeat:
+                raise LinkLost(f"nothing heard for {HEARTBEATS_MISSED * self._heartbeat:g} s")
         except LinkLost as lost:
             self._lost(lost)
 
@@ -276,8 +305,9 @@ class Terminal:
             return
         link: Link | None = None
         try:
-            link = Link(self.url, CONNECT_SECONDS)
-            attached = self._attach(link, started + CONNECT_SECONDS)
+            link = Link(self.url, self._connect_timeout, self.ca)
+            linked = self._clock()
+            attached = self._attach(link, started + self._connect_timeout)
         except LinkLost as lost:
             self.stats.failed += 1
             self._last_error = str(lost)
@@ -303,6 +333,7 @@ class Terminal:
                 "connected",
                 now - (self._lost_at if self._lost_at is not None else started),
                 attempt_seconds=now - started,
+                attach_seconds=now - linked,
                 reconnect=reconnect,
                 planned=self._planned,
                 generation=attached.generation,
@@ -320,19 +351,15 @@ class Terminal:
     def _attach(self, link: Link, end: float) -> Attached:
         credentials = {"token": self.token or ""} if self.ticket is None else {"ticket": self.ticket}
         link.send(
-            messages.encode_text("hello", versions=[PROTOCOL_VERSION], client=self._client_id, **credentials),
-            text=True,
-        )
-        resume = None
-        if self.attached is not None:
-            resume = {"output": self.received, "epoch": self.attached.epoch}
-        cols, rows = self._size
-        link.send(
             messages.encode_text(
-                "attach", channel=0, session=self.session, cols=cols, rows=rows, resume=resume
+                "hello", versions=list(PROTOCOL_VERSIONS), client=self._client_id, **credentials
             ),
             text=True,
         )
+        if self.watch:
+            # An older server would take "read" for nothing and the session from whoever types there.
+            self._await_version(link, 2, end)
+        link.send(self._attach_message(), text=True)
         while self._clock() < end:
             early: list[bytes | str] = link.receive(end - self._clock())
             for index, message in enumerate(early):
@@ -342,7 +369,7 @@ class Terminal:
                 if fields["type"] == "error":
                     self._refused(fields)
                 elif fields["type"] == "welcome":
-                    self.ticket = fields.get("ticket", self.ticket)
+                    self._welcomed(fields)
                 elif fields["type"] == "attached":
                     attached = self._acknowledged(fields)
                     for later in early[index + 1 :]:
@@ -350,9 +377,39 @@ class Terminal:
                     return attached
         raise LinkLost("the attach was not acknowledged in time")
 
+    def _await_version(self, link: Link, least: int, end: float) -> None:
+        while self._clock() < end:
+            for message in link.receive(end - self._clock()):
+                fields = self._decode(message) if isinstance(message, str) else {"type": ""}
+                if fields["type"] == "error":
+                    self._refused(fields)
+                elif fields["type"] == "welcome":
+                    self._welcomed(fields)
+                    if int(fields.get("version", 1)) < least:
+                        raise AttachError(
+                            ErrorCode.UNAVAILABLE, f"{self.url} is too old for watching a session"
+                        )
+                    return
+        raise LinkLost("no welcome in time")
+
+    def _welcomed(self, fields: dict[str, Any]) -> None:
+        self.ticket = fields.get("ticket", self.ticket)
+        heartbeat = fields.get("heartbeat")
+        if isinstance(heartbeat, int | float) and heartbeat > 0:
+            self._heartbeat = float(heartbeat)
+
+    def _attach_message(self) -> bytes:
+        resume = None
+        if self.attached is not None:
+            resume = {"output": self.received, "epoch": self.attached.epoch}
+        cols, rows = self._size
+        fields = {"channel": 0, "session": self.session, "cols": cols, "rows": rows, "resume": resume}
+        return messages.encode_text("attach", **fields, mode="read" if self.watch else "write")
+
     def _acknowledged(self, fields: dict[str, Any]) -> Attached:
         try:
-            attached = Attached(**{name: fields[name] for name in Attached.__dataclass_fields__})
+            known = Attached.__dataclass_fields__
+            attached = Attached(**{name: fields[name] for name in known if name in fields})
             self._sender.ack(attached.input)
         except (KeyError, TypeError, SequenceGap) as error:
             raise LinkLost(f"the server's acknowledgement makes no sense: {error!r}") from None
@@ -387,23 +444,25 @@ class Terminal:
         self._link.abort()
         self._link = None
         now = self._lost_at = self._clock()
-        self._planned = lost.code == CloseCode.SERVICE_RESTART
+        what = action(lost.code)
+        self._planned = what is Action.RETURN
         self.stats.losses += 1
         self.stats.planned += self._planned
         self._last_error = str(lost)
         self._on_event(Event("lost", now - self._attached_at, planned=self._planned, error=str(lost)))
-        if lost.code == CloseCode.TAKEN_OVER:
-            raise TakenOver(ErrorCode.TAKEN_OVER, "another client has attached to this session")
-        if lost.code == CloseCode.UNAUTHORIZED:
+        if what is Action.STOP:
+            if lost.code == CloseCode.TAKEN_OVER:
+                raise TakenOver(ErrorCode.TAKEN_OVER, "another client has attached to this session")
             raise Unauthorized(ErrorCode.UNAUTHORIZED, lost.reason)
         self._check_stable(now)
         if self._planned or expected:
             self._attempt = 0
             if self.breaker.state is BreakerState.HALF_OPEN:
                 self.breaker.success()  # the trial did not fail, and nobody else may try
-            match = _RETRY_AFTER.search(lost.reason)
-            window = min(float(match[1]), 60.0) if match else self._backoff.ceiling(0)
-            self._next_attempt = now + self._backoff.uniform(0.0, window)
+            window = messages.retry_window(lost.reason)
+            self._next_attempt = now + self._backoff.uniform(
+                0.0, self._backoff.ceiling(0) if window is None else window
+            )
             return
         if not self._stable:
             self._unstable += 1
@@ -441,6 +500,8 @@ class Terminal:
                 frame = messages.decode_binary(message)
                 if frame.type is FrameType.DATA:
                     self._output += self._receiver.accept(frame.seq, frame.payload)
+                elif frame.type is FrameType.SNAPSHOT:
+                    self._paint(frame)
                 else:
                     self._sender.ack(frame.seq)
                     self._flush_input()
@@ -454,6 +515,12 @@ class Terminal:
             self._last_error = str(fields.get("message"))
             if fields.get("code") == ErrorCode.TAKEN_OVER:
                 raise LinkLost(self._last_error, CloseCode.TAKEN_OVER)
+
+    def _paint(self, frame: messages.Binary) -> None:
+        """The server shows the screen instead of what it no longer has."""
+        self.stats.skipped += self._receiver.jump(frame.seq)
+        self.screen = frame.payload
+        self._on_event(Event("snapshot"))
 
     @staticmethod
     def _decode(message: str) -> dict[str, Any]:

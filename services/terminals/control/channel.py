@@ -12,9 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from terminals.control import CONTROL_VERSION, packets
+from terminals.control.memory import proportional_set_size
+from terminals.protocol import PROTOCOL_VERSIONS
 
 MAX_QUEUED = 4096
 """Packets that may wait for a peer that does not read; past that the peer is given up."""
+
+
+REPORT_SECONDS = 2.0
+"""Between two reports of a process about itself."""
 
 
 class ControlError(Exception):
@@ -116,8 +122,9 @@ class Channel:
 class ManagerLink:
     """A worker's or web process's connection to the session manager.
 
-    Introduces the process, passes packets on to ``on_packet`` and matches replies to
-    requests. ``closed`` is set when the manager is gone.
+    Introduces the process, reports its memory from time to time (in a container of its own
+    nobody else can measure it; a loop that hangs reports nothing), passes packets on to
+    ``on_packet`` and matches replies to requests. ``closed`` is set when the manager is gone.
     """
 
     def __init__(self, on_packet: Callable[[dict[str, Any], list[int]], None]) -> None:
@@ -127,6 +134,7 @@ class ManagerLink:
         self._last = 0
         self.closed = asyncio.Event()
         self.welcome: dict[str, Any] = {}
+        self._reporting: asyncio.TimerHandle | None = None
 
     async def connect(self, path: str, *, role: str, generation: str, build: str) -> None:
         """Connect to the manager's socket at ``path`` and say who we are.
@@ -143,8 +151,13 @@ class ManagerLink:
                 "generation": generation,
                 "build": build,
                 "pid": os.getpid(),
+                "protocol": PROTOCOL_VERSIONS[0],
+                "host": socket.gethostname(),
+                "memory": proportional_set_size(),
             }
         )
+        if self.welcome.get("reports"):  # an older manager would log each as a bad packet
+            self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
 
     def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Send a packet that needs no reply."""
@@ -174,6 +187,10 @@ class ManagerLink:
         finally:
             self._requests.pop(number, None)
 
+    def _report(self) -> None:
+        self.send({"type": "report", "memory": proportional_set_size()})
+        self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
+
     def close(self) -> None:
         """Close the connection."""
         if self._channel:
@@ -195,6 +212,8 @@ class ManagerLink:
             future.set_result((packet, fds))
 
     def _lost(self) -> None:
+        if self._reporting is not None:
+            self._reporting.cancel()
         for future in self._requests.values():
             if not future.done():
                 future.set_exception(ControlError("the session manager has gone away"))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from terminals.control import CONTROL_VERSION
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from terminals.manager.server import Manager
 
 LIST_CHUNK = 100
-_ASK = {"status", "metrics", "sessions", "wait"}
+_ASK = {"status", "metrics", "peers", "sessions", "wait"}
 _FENCED = {"weights", "move", "retire", "cancel-retire", "stop"}
 """Commands of a rollout: a stale fencing token must not get through."""
 COMMANDS = frozenset(_ASK | _FENCED | {"kill", "rename"})
@@ -37,8 +36,9 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
             case "sessions":
                 _reply_list(peer, request, sessions(manager))
             case "metrics":
-                pids = [manager.pid, *(entry.pid for entry in manager.peers)]
-                _reply_list(peer, request, metrics.families(manager, {pid: _pss(pid) for pid in pids}))
+                _reply_list(peer, request, metrics.families(manager))
+            case "peers":
+                _reply_list(peer, request, peers(manager))
             case "kill":
                 session = manager.attacher.session_of(request["session"])
                 if session is None:
@@ -77,11 +77,12 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
             case "retire":
                 generation = known(manager, str(request["generation"]))
                 generation.retire_at = time.time() + float(request["after"])
+                generation.way_back_from = request.get("way_back_from") and str(request["way_back_from"])
                 manager.generations.save()
                 peer.reply(request, retire_at=generation.retire_at)
             case "cancel-retire":
                 generation = known(manager, str(request["generation"]))
-                generation.retire_at = None
+                generation.retire_at = generation.way_back_from = None
                 generation.retired = False
                 manager.generations.save()
                 peer.reply(request)
@@ -157,6 +158,7 @@ def status(manager: Manager) -> dict[str, Any]:
     return {
         "manager": {
             "pid": manager.pid,
+            "host": socket.gethostname(),
             "version": manager.version,
             "protocol": CONTROL_VERSION,
             "started": manager.started,
@@ -166,6 +168,7 @@ def status(manager: Manager) -> dict[str, Any]:
         "sessions": {
             "live": len(live),
             "attached": sum(1 for session in live if session.attachment is not None),
+            "watchers": sum(len(session.watchers) for session in live),
             "ended": len(manager.registry.table) - len(live),
             "expired": manager.registry.expired,
         },
@@ -174,7 +177,14 @@ def status(manager: Manager) -> dict[str, Any]:
             "hits": manager.registry.pool.hits,
             "misses": manager.registry.pool.misses,
             "nursery": manager.registry.pool.pid,
+            "started": len(manager.registry.ready),
         },
+        "screens": {
+            "followed": manager.registry.screens.followed,
+            "snapshots": manager.attacher.snapshots,
+            "keeper": manager.registry.screens.pid,
+        },
+        "tls": {"terminator": manager.tls.pid, "handshakes": manager.tls.handshakes} if manager.tls else None,
         "listeners": manager.ports(),
     }
 
@@ -201,9 +211,27 @@ def _generation(manager: Manager, generation: Generation) -> dict[str, Any]:
         "attaches": generation.attaches,
         "short_lived": generation.short_lived,
         "loops": generation.loops,
-        "memory_bytes": max((_pss(peer.pid) for peer in workers), default=0),
+        "breaker_opened": generation.breaker_opened,
+        "memory_bytes": max((peer.memory for peer in workers), default=0),
         "retire_at": generation.retire_at,
+        "way_back_from": generation.way_back_from,
     }
+
+
+def peers(manager: Manager) -> list[dict[str, Any]]:
+    """The processes of all generations; ``silent`` is how many seconds ago each last reported itself."""
+    now = time.monotonic()
+    return [
+        {
+            "role": peer.role,
+            "generation": peer.generation,
+            "host": peer.host,
+            "pid": peer.pid,
+            "memory_bytes": peer.memory,
+            "silent": None if peer.reported is None else round(now - peer.heard, 1),
+        }
+        for peer in manager.peers
+    ]
 
 
 def sessions(manager: Manager) -> list[dict[str, Any]]:
@@ -217,6 +245,7 @@ def sessions(manager: Manager) -> list[dict[str, Any]]:
             "profile": session.profile,
             "live": session.live,
             "attached": session.attachment is not None,
+            "watchers": len(session.watchers),
             "generation": session.generation,
             "origin": session.origin,
             "created": session.created,
@@ -228,12 +257,3 @@ def sessions(manager: Manager) -> list[dict[str, Any]]:
         }
         for session in sorted(manager.registry.table.values(), key=lambda entry: entry.created)
     ]
-
-
-def _pss(pid: int) -> int:
-    """Proportional set size of a process in bytes; 0 when it cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0

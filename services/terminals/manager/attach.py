@@ -14,11 +14,12 @@ from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generations
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry, TooManySessions
+from terminals.manager.screens import Snapshot
 from terminals.manager.session import Attachment, Session
 from terminals.protocol import ids
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.messages import ErrorCode
-from terminals.protocol.resume import SequenceGap, resume_from
+from terminals.protocol.resume import Resume, SequenceGap, resume_from
 
 REMEMBERED_ADDRESSES = 4096
 
@@ -30,6 +31,14 @@ class Refused(Exception):
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
+
+
+class _NeedsSnapshot(Exception):
+    """The client comes past the ring and knows what to do with a screen."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.id)
+        self.session = session
 
 
 class Attacher:
@@ -48,6 +57,9 @@ class Attacher:
         """Output bytes that attaches began with."""
         self.skipped = 0
         """Output bytes that returning clients came too late for."""
+        self.snapshots = 0
+        """Screens painted for clients instead."""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def attach(self, peer: Peer, request: dict[str, Any], *, route_to: str | None) -> None:
         """Answer a worker's ``attach`` request.
@@ -56,7 +68,32 @@ class Attacher:
         one than the worker's and can serve it; the worker then hands the connection over.
         """
         try:
-            reply, fds = self._decide(peer, request, route_to)
+            self._answer(peer, request, route_to, None, last=False)
+        except _NeedsSnapshot as needed:
+            task = asyncio.create_task(self._attach_to_screen(peer, request, needed.session))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _attach_to_screen(self, peer: Peer, request: dict[str, Any], session: Session) -> None:
+        snapshot = await self._registry.screens.snapshot(session)
+        try:
+            if peer.connected:
+                self._answer(peer, request, None, snapshot, last=True)
+        finally:
+            if snapshot is not None:
+                os.close(snapshot.fd)
+
+    def _answer(
+        self,
+        peer: Peer,
+        request: dict[str, Any],
+        route_to: str | None,
+        snapshot: Snapshot | None,
+        *,
+        last: bool,
+    ) -> None:
+        try:
+            reply, fds = self._decide(peer, request, route_to, snapshot, last=last)
         except Refused as refusal:
             peer.reply(
                 request,
@@ -68,6 +105,23 @@ class Attacher:
             return
         peer.reply(request, fds, **reply)
 
+    def repaint(self, peer: Peer, request: dict[str, Any]) -> None:
+        """Answer a worker whose watcher has been overtaken by the ring: the screen as of now."""
+
+        async def answer() -> None:
+            session = self._registry.table.get(peer.handles.get(int(request["handle"]), ""))
+            snapshot = await self._registry.screens.snapshot(session) if session else None
+            if snapshot is None:
+                peer.reply(request, error="there is no screen of this session")
+                return
+            self.snapshots += 1
+            peer.reply(request, (snapshot.fd,), offset=snapshot.offset, length=snapshot.length)
+            os.close(snapshot.fd)
+
+        task = asyncio.create_task(answer())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def session_of(self, raw: object) -> Session | None:
         """The session that an id, canonical or legacy, names; ``None`` when there is none."""
         with contextlib.suppress(ids.InvalidSessionId):
@@ -77,10 +131,21 @@ class Attacher:
     def detach(self, peer: Peer, handle: int, *, planned: bool) -> None:
         """An attachment has ended. Unplanned within ``stable_seconds`` counts towards a loop."""
         session = self._registry.table.get(peer.handles.pop(handle, ""))
-        if session is None or session.attachment is None or session.attachment.handle != handle:
+        if session is None:
+            return
+        now = asyncio.get_running_loop().time()
+        if watcher := session.watchers.get(handle):
+            session.unwatch(handle)
+            # Its losses are its address's affair: they must not keep out the one who works there.
+            if now - watcher.since >= self._stable_seconds:
+                self.newcomers.pop(watcher.address, None)
+            elif not (planned or watcher.planned_end):
+                opened = self._abandoned(watcher.address, now)
+                self._generations.get(peer.generation).breaker_opened += opened
             return
         attachment = session.attachment
-        now = asyncio.get_running_loop().time()
+        if attachment is None or attachment.handle != handle:
+            return
         session.detach()
         if not session.live:
             return
@@ -88,16 +153,24 @@ class Attacher:
             session.breaker.success()
             self.newcomers.pop(attachment.address, None)
         elif not (planned or attachment.planned_end):
-            if attachment.created:
-                self._abandoned(attachment.address, now)
             generation = self._generations.get(peer.generation)
+            if attachment.created:
+                generation.breaker_opened += self._abandoned(attachment.address, now)
             generation.short_lived += 1
             half_open = session.breaker.state is BreakerState.HALF_OPEN
-            if session.breaker.failure(now) or half_open:
+            opened = session.breaker.failure(now)
+            generation.breaker_opened += opened
+            if opened or half_open:
                 generation.loops += 1
 
     def _decide(
-        self, peer: Peer, request: dict[str, Any], route_to: str | None
+        self,
+        peer: Peer,
+        request: dict[str, Any],
+        route_to: str | None,
+        snapshot: Snapshot | None,
+        *,
+        last: bool,
     ) -> tuple[dict[str, Any], tuple[int, ...]]:
         user = str(request["user"])
         try:
@@ -106,6 +179,7 @@ class Attacher:
             raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
         session = self._registry.table.get(session_id.value)
         resume = request.get("resume")
+        watching = bool(request.get("watch"))
         if session is not None and user and session.user != user:
             # To its user, a session of somebody else does not exist.
             raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
@@ -122,25 +196,45 @@ class Attacher:
             raise Refused(ErrorCode.UNKNOWN_SESSION, "the ticket is for another session")
         created = session is None
         if session is None:
-            if resume:
+            if resume or watching:
                 raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
             self._check_newcomer(str(request["address"]))
-            session = self._create(peer, request, session_id.value)
-        else:
+            session = self._create(peer, request, session_id)
+        where = self._resume(session, resume)
+        painted: dict[str, Any] = {}
+        if request.get("snapshots") and (where.skipped or (resume is None and where.start)):
+            if not last:
+                raise _NeedsSnapshot(session)
+            if snapshot is not None and snapshot.offset >= where.start:
+                painted = {"snapshot": {"offset": snapshot.offset, "length": snapshot.length}}
+                self.snapshots += 1
+                if resume:
+                    where = Resume(snapshot.offset, snapshot.offset - int(resume["output"]))
+        if watching:
+            self._check_newcomer(str(request["address"]))
+        elif not created:
             self.newcomers.pop(str(request["address"]), None)
             self._check_breaker(session)
-        start, skipped = self._resume(session, resume)
+        start, skipped = where.start, where.skipped
         generation = self._generations.get(peer.generation)
-        if not created and session.attachment is None and session.left_at is not None:
+        if not (created or watching) and session.attachment is None and session.left_at is not None:
             generation.gap_seconds.observe(asyncio.get_running_loop().time() - session.left_at)
         self.replayed += session.ring.head - start
         self.skipped += skipped
-        attachment = self._take(peer, session, str(request["client"]), start)
+        attachment = self._attachment(peer, str(request["client"]), watching=watching)
+        peer.handles[attachment.handle] = session.id
+        generation.attaches += 1
+        if watching:
+            session.watch(attachment)
+        else:
+            self._take(peer, session, attachment, start)
         attachment.address, attachment.created = str(request["address"]), created
         if created and attachment.address in self.newcomers:
             asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
         generation.attach_seconds.observe(max(0.0, time.monotonic() - float(request["since"])))
-        session.resize(request["cols"], request["rows"])
+        if not watching:
+            session.resize(request["cols"], request["rows"])
+            self._registry.screens.resized(session)
         migrated = session_id.origin is ids.Origin.MIGRATED
         reply = {
             "session": session.id,
@@ -148,21 +242,26 @@ class Attacher:
             "epoch": session.epoch,
             "handle": attachment.handle,
             "output": start,
+            "head": session.ring.head,
             "skipped": skipped,
             "input": session.applied(attachment.client),
             "origin": session.origin,
+            "mode": "read" if watching else "write",
+            **painted,
         }
-        return reply, (session.ring.fd, attachment.doorbell)
+        fds = (session.ring.fd, attachment.doorbell)
+        return reply, (*fds, snapshot.fd) if painted and snapshot is not None else fds
 
-    def _create(self, peer: Peer, request: dict[str, Any], session_id: str) -> Session:
+    def _create(self, peer: Peer, request: dict[str, Any], session_id: ids.SessionId) -> Session:
         try:
             return self._registry.create(
-                session_id,
+                session_id.value,
                 request["profile"],
                 peer.generation,
                 user=str(request["user"]),
                 cols=request["cols"],
                 rows=request["rows"],
+                fresh=session_id.origin is ids.Origin.NEW,
             )
         except TooManySessions as error:
             raise Refused(ErrorCode.TOO_MANY_SESSIONS, str(error), 5.0) from None
@@ -171,12 +270,15 @@ class Attacher:
                 ErrorCode.UNAVAILABLE, f"no shell could be started: {error.strerror}", 5.0
             ) from None
 
-    def _abandoned(self, address: str, now: float) -> None:
+    def _abandoned(self, address: str, now: float) -> bool:
+        """A new session of this address was lost right after its attach. Returns whether that opened its
+        breaker."""
         breaker = self.newcomers.setdefault(address, self._new_breaker())
-        breaker.failure(now)
+        opened = breaker.failure(now)
         self.newcomers.move_to_end(address)
         while len(self.newcomers) > REMEMBERED_ADDRESSES:
             self.newcomers.popitem(last=False)
+        return opened
 
     def _settle(self, session: Session, attachment: Attachment) -> None:
         if session.attachment is attachment:
@@ -208,34 +310,34 @@ class Attacher:
             )
 
     @staticmethod
-    def _resume(session: Session, resume: dict[str, Any] | None) -> tuple[int, int]:
+    def _resume(session: Session, resume: dict[str, Any] | None) -> Resume:
         if resume and resume["epoch"] != session.epoch:
             raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session.id} has been started anew since")
         try:
-            where = resume_from(
+            return resume_from(
                 resume["output"] if resume else None, tail=session.ring.tail, head=session.ring.head
             )
         except SequenceGap as gap:
             raise Refused(ErrorCode.BAD_MESSAGE, f"cannot resume: {gap}") from None
-        return where.start, where.skipped
 
-    def _take(self, peer: Peer, session: Session, client: str, start: int) -> Attachment:
-        old = session.attachment
-        if old is not None:
-            old.peer.handles.pop(old.handle, None)
-            # The same client coming back before its loss was noticed is no rival.
-            kind = "superseded" if old.client == client else "taken-over"
-            old.peer.send({"type": kind, "handle": old.handle})
-            session.detach()
-        attachment = Attachment(
+    def _attachment(self, peer: Peer, client: str, *, watching: bool) -> Attachment:
+        return Attachment(
             handle=next(self._handles) & 0xFFFFFFFF,
             client=client,
             peer=peer,
             doorbell=os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
             since=asyncio.get_running_loop().time(),
+            watching=watching,
         )
+
+    @staticmethod
+    def _take(peer: Peer, session: Session, attachment: Attachment, start: int) -> None:
+        old = session.attachment
+        if old is not None:
+            old.peer.handles.pop(old.handle, None)
+            # The same client coming back before its loss was noticed is no rival.
+            kind = "superseded" if old.client == attachment.client else "taken-over"
+            old.peer.send({"type": kind, "handle": old.handle})
+            session.detach()
         session.attach(attachment, start)
         session.generation = session.served_by = peer.generation
-        peer.handles[attachment.handle] = session.id
-        self._generations.get(peer.generation).attaches += 1
-        return attachment

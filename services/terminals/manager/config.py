@@ -5,21 +5,54 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from terminals.manager.certificate import TlsFiles
 from terminals.manager.ring import MIN_CAPACITY
 from terminals.manager.shell import Profile
-from terminals.protocol import LOOP_THRESHOLD, STABLE_AFTER
+from terminals.protocol import HEARTBEAT, LOOP_THRESHOLD, STABLE_AFTER
 from terminals.protocol.breaker import CircuitBreaker
 
 
 class ConfigError(Exception):
     """The configuration file is wrong. The text names the file, the place and the remedy."""
+
+
+T = TypeVar("T")
+
+
+def read_config(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
+    """Read a JSON file and make a configuration of it.
+
+    Raises:
+        ConfigError: unreadable, not JSON, or ``make`` finds a key missing, unknown or of the wrong type.
+    """
+    try:
+        raw = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    try:
+        return make(raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{path}: {reason}") from None
+
+
+def refuse_unknown(place: str, raw: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse keys that nobody knows; ``place`` is where they stand.
+
+    Raises:
+        ValueError: there is one; the text lists those there are.
+    """
+    if unknown := set(raw) - set(known):
+        raise ValueError(f"{place}unknown key {min(unknown)!r}; known: {', '.join(sorted(known))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +72,8 @@ class ManagerConfig:
     listeners: dict[str, Listener]
     profiles: dict[str, Profile]
     ring_bytes: int = 1 << 20
+    max_rings_bytes: int = 0
+    """Most that all rings may take; 0 means that only ``max_sessions`` counts."""
     hold_seconds: float = 60.0
     max_sessions: int = 1000
     idle_seconds: float = 0.0
@@ -51,12 +86,16 @@ class ManagerConfig:
     """Origins (``https://host[:port]``) whose pages may open terminals; none: pages of the same host."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose X-Forwarded-For is believed."""
+    heartbeat_seconds: float = HEARTBEAT
+    """Between pings to clients; a connection is given up after three without a word."""
     shell_pool: int = 4
     """Shells-to-be in stock; 0 forks each shell when it is asked for."""
     stable_seconds: float = STABLE_AFTER
     """An attach lost sooner, unplanned, counts towards a reconnection loop."""
     breaker_threshold: int = LOOP_THRESHOLD
     breaker_cooldown: float = 5.0
+    tls: TlsFiles | None = None
+    """With it every listener speaks TLS, and nothing else."""
 
     @classmethod
     def load(cls, path: Path) -> ManagerConfig:
@@ -65,27 +104,11 @@ class ManagerConfig:
         Raises:
             ConfigError: unreadable, not JSON, a key missing, unknown or of the wrong type.
         """
-        try:
-            raw = json.loads(path.read_text())
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from None
-        except ValueError as error:
-            raise ConfigError(f"{path}: not JSON: {error}") from None
-        try:
-            return cls._from(raw)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-            raise ConfigError(f"{path}: {reason}") from None
+        return read_config(path, cls._from)
 
     @classmethod
     def _from(cls, raw: dict[str, Any]) -> ManagerConfig:
-        known = set(cls.__dataclass_fields__)
-        unknown = set(raw) - known
-        if unknown:
-            raise ValueError(f"unknown key {min(unknown)!r}; known: {', '.join(sorted(known))}")
-        ring = int(raw.get("ring_bytes", cls.ring_bytes))
-        if ring < MIN_CAPACITY:
-            raise ValueError(f"ring_bytes must be at least {MIN_CAPACITY}, not {ring}")
+        refuse_unknown("", raw, cls.__dataclass_fields__)
         config = cls(
             socket=Path(raw["socket"]),
             state_dir=Path(raw["state_dir"]),
@@ -94,7 +117,8 @@ class ManagerConfig:
                 for name, entry in raw["listeners"].items()
             },
             profiles={name: _profile(name, entry) for name, entry in raw["profiles"].items()},
-            ring_bytes=-(-ring // mmap.PAGESIZE) * mmap.PAGESIZE,
+            ring_bytes=_ring_bytes("ring_bytes", raw.get("ring_bytes", cls.ring_bytes)),
+            max_rings_bytes=int(_not_negative(raw, "max_rings_bytes", cls.max_rings_bytes)),
             hold_seconds=float(raw.get("hold_seconds", cls.hold_seconds)),
             max_sessions=int(raw.get("max_sessions", cls.max_sessions)),
             idle_seconds=_not_negative(raw, "idle_seconds", cls.idle_seconds),
@@ -102,10 +126,12 @@ class ManagerConfig:
             max_sessions_per_user=int(_not_negative(raw, "max_sessions_per_user", 0)),
             allowed_origins=check_origins(raw.get("allowed_origins", ())),
             trusted_proxies=check_networks(raw.get("trusted_proxies", ())),
+            heartbeat_seconds=_heartbeat(raw.get("heartbeat_seconds", cls.heartbeat_seconds)),
             shell_pool=int(_not_negative(raw, "shell_pool", cls.shell_pool)),
             stable_seconds=float(raw.get("stable_seconds", cls.stable_seconds)),
             breaker_threshold=int(raw.get("breaker_threshold", cls.breaker_threshold)),
             breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
+            tls=_tls(raw.get("tls")),
         )
         config.breaker()  # says what is wrong with its numbers
         if not config.listeners:
@@ -113,9 +139,13 @@ class ManagerConfig:
         return config
 
     @property
-    def front(self) -> dict[str, list[str]]:
+    def front(self) -> dict[str, Any]:
         """What workers have to know of the outside."""
-        return {"allowed_origins": list(self.allowed_origins), "trusted_proxies": list(self.trusted_proxies)}
+        return {
+            "allowed_origins": list(self.allowed_origins),
+            "trusted_proxies": list(self.trusted_proxies),
+            "heartbeat": self.heartbeat_seconds,
+        }
 
     def breaker(self) -> CircuitBreaker:
         """A fresh breaker for one session.
@@ -154,6 +184,18 @@ def check_networks(raw: Iterable[str]) -> tuple[str, ...]:
         raise ValueError(f"trusted_proxies: {error}") from None
 
 
+def _ring_bytes(name: str, value: Any) -> int:
+    if int(value) < MIN_CAPACITY:
+        raise ValueError(f"{name} must be at least {MIN_CAPACITY}, not {value}")
+    return -(-int(value) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _heartbeat(value: Any) -> float:
+    if not 0.1 <= float(value) <= 3600:
+        raise ValueError(f"heartbeat_seconds must be from 0.1 to 3600, not {value}")
+    return float(value)
+
+
 def _not_negative(raw: dict[str, Any], name: str, default: float) -> float:
     value = float(raw.get(name, default))
     if not 0 <= value < float("inf"):
@@ -162,10 +204,7 @@ def _not_negative(raw: dict[str, Any], name: str, default: float) -> float:
 
 
 def _profile(name: str, raw: dict[str, Any]) -> Profile:
-    unknown = set(raw) - set(Profile.__dataclass_fields__)
-    if unknown:
-        known = ", ".join(Profile.__dataclass_fields__)
-        raise ValueError(f"profiles.{name}: unknown key {min(unknown)!r}; known: {known}")
+    refuse_unknown(f"profiles.{name}: ", raw, Profile.__dataclass_fields__)
     command = tuple(str(word) for word in raw["command"])
     if not command or isinstance(raw["command"], str):
         raise ValueError(f"profiles.{name}.command: a list of at least one word")
@@ -176,4 +215,16 @@ def _profile(name: str, raw: dict[str, Any]) -> Profile:
         {str(key): str(value) for key, value in (raw.get("env") or {}).items()},
         None if raw.get("cwd") is None else str(raw["cwd"]),
         None if raw.get("user") is None else str(raw["user"]),
+        int(_not_negative(raw, "ready", 0)),
+        None
+        if raw.get("ring_bytes") is None
+        else _ring_bytes(f"profiles.{name}.ring_bytes", raw["ring_bytes"]),
     )
+
+
+def _tls(raw: dict[str, Any] | None) -> TlsFiles | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, dict) or set(raw) != {"certificate", "key"}:
+        raise ValueError('tls: {"certificate": FILE, "key": FILE}, or null for none')
+    return TlsFiles(Path(raw["certificate"]), Path(raw["key"]))

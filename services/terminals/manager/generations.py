@@ -26,13 +26,21 @@ class Generation:
     weight: int = 0
     retire_at: float | None = None
     """Unix seconds at which its processes are told to stop."""
+    way_back_from: str | None = None
+    """The generation that this one is kept warm for: where its users are led when that one is bad."""
     retired: bool = False
     attaches: int = 0
     short_lived: int = 0
     loops: int = 0
+    breaker_opened: int = 0
+    """Breakers, of sessions and of addresses, that went from closed to open by what it lost."""
     credit: int = 0
     attach_seconds: Histogram = field(default_factory=Histogram)
     gap_seconds: Histogram = field(default_factory=Histogram)
+
+
+_KEPT = ("name", "build", "weight", "retire_at", "way_back_from", "retired")
+"""What outlives the manager."""
 
 
 class StaleFence(Exception):
@@ -50,7 +58,8 @@ class Generations:
             saved = json.loads(path.read_text())
             self.fence = int(saved["fence"])
             for entry in saved["generations"]:
-                self.table[entry["name"]] = Generation(**entry)
+                known = {key: value for key, value in entry.items() if key in _KEPT}
+                self.table[entry["name"]] = Generation(**known)
 
     def check_fence(self, fence: int | None) -> None:
         """Remember the highest fencing token seen.
@@ -75,6 +84,12 @@ class Generations:
             generation.build = build
             self.save()
         return generation
+
+    def begin_with(self, name: str) -> None:
+        """Give all connections to a generation, if none has been here yet."""
+        if not self.table:
+            self.get(name)
+            self.set_weights({name: 100})
 
     def set_weights(self, weights: dict[str, int]) -> bool:
         """Set the weights; generations that are not named get 0. Returns whether that changed any.
@@ -116,8 +131,7 @@ class Generations:
 
     def save(self) -> None:
         """Write the table atomically: a crash leaves the old one or the new one."""
-        keep = ("name", "build", "weight", "retire_at", "retired")
-        entries: list[dict[str, Any]] = [{key: getattr(g, key) for key in keep} for g in self.table.values()]
+        entries: list[dict[str, Any]] = [{key: getattr(g, key) for key in _KEPT} for g in self.table.values()]
         temporary = self._path.with_suffix(".tmp")
         with temporary.open("w") as file:
             json.dump({"fence": self.fence, "generations": entries}, file)

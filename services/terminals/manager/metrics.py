@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import bisect
 import collections
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from terminals.control.memory import proportional_set_size
 
 if TYPE_CHECKING:
     from terminals.manager.server import Manager
@@ -42,9 +45,9 @@ class Histogram:
         return [*result, [f"{name}_count", labels, so_far], [f"{name}_sum", labels, self.total]]
 
 
-def families(manager: Manager, memory: dict[int, int]) -> list[dict[str, Any]]:
-    """Every family. ``memory`` is bytes by process id."""
-    return [*_sessions(manager), *_traffic(manager), *_generations(manager), *_processes(manager, memory)]
+def families(manager: Manager) -> list[dict[str, Any]]:
+    """Every family."""
+    return [*_sessions(manager), *_traffic(manager), *_generations(manager), *_processes(manager)]
 
 
 def _family(name: str, kind: str, text: str, samples: list[tuple[dict[str, str], float]]) -> dict[str, Any]:
@@ -89,6 +92,12 @@ def _sessions(manager: Manager) -> list[dict[str, Any]]:
             "counter",
             "Sessions ended by a limit of time.",
             [({}, registry.expired)],
+        ),
+        _family(
+            "terminals_watchers",
+            "gauge",
+            "Clients that look on without typing.",
+            [({}, sum(len(session.watchers) for session in registry.live))],
         ),
         _family(
             "terminals_breakers",
@@ -145,6 +154,18 @@ def _traffic(manager: Manager) -> list[dict[str, Any]]:
             "counter",
             "Bytes that clients came too late for.",
             [({}, attacher.skipped)],
+        ),
+        _family(
+            "terminals_snapshots",
+            "counter",
+            "Screens painted for clients that came past the ring.",
+            [({}, attacher.snapshots)],
+        ),
+        _family(
+            "terminals_screens_followed",
+            "gauge",
+            "Sessions whose screen is kept for that.",
+            [({}, registry.screens.followed)],
         ),
         _family(
             "terminals_ring_reserved_bytes",
@@ -221,13 +242,27 @@ def _generations(manager: Manager) -> list[dict[str, Any]]:
     return result
 
 
-def _processes(manager: Manager, memory: dict[int, int]) -> list[dict[str, Any]]:
-    samples = [({"role": "manager", "generation": "", "pid": str(manager.pid)}, memory.get(manager.pid, 0))]
+def _processes(manager: Manager) -> list[dict[str, Any]]:
+    def labels(role: str, generation: str, host: str, pid: int) -> dict[str, str]:
+        # Containers of one image all have the same process ids: the host tells them apart.
+        return {"role": role, "generation": generation, "host": host, "pid": str(pid)}
+
+    own = labels("manager", "", socket.gethostname(), manager.pid)
+    samples = [(own, proportional_set_size(manager.pid))]
     samples += [
-        ({"role": peer.role, "generation": peer.generation, "pid": str(peer.pid)}, memory.get(peer.pid, 0))
-        for peer in manager.peers
+        (labels(peer.role, peer.generation, peer.host, peer.pid), peer.memory) for peer in manager.peers
     ]
+    handshakes = []
+    if manager.tls is not None:
+        pid = manager.tls.pid or 0
+        samples.append((labels("tls", "", socket.gethostname(), pid), proportional_set_size(pid)))
+        results: list[tuple[dict[str, str], float]] = [
+            ({"result": result}, count) for result, count in manager.tls.results.items()
+        ]
+        text = "TLS handshakes by how they ended."
+        handshakes = [_family("terminals_tls_handshakes", "counter", text, results)]
     return [
+        *handshakes,
         _family("terminals_memory_bytes", "gauge", "Proportional set size by process.", list(samples)),
         _family(
             "terminals_start_time_seconds",

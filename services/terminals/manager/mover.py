@@ -122,10 +122,12 @@ def _release(session: Session, target: str, retry_after: float) -> bool:
     session.generation = target
     # What an old build did to this session must not keep it from the new one.
     session.breaker.success()
-    attachment = session.attachment
-    if attachment is None or attachment.peer.generation == target:
+    leaving = [entry for entry in session.attachments if entry.peer.generation != target]
+    for entry in leaving:
+        entry.planned_end = True
+        entry.peer.send({"type": "move", "handle": entry.handle, "retry_after": retry_after})
+    # Watchers come along, but a release does not wait for them.
+    if session.attachment not in leaving:
         return False
-    attachment.planned_end = True
     session.served_by = ""
-    attachment.peer.send({"type": "move", "handle": attachment.handle, "retry_after": retry_after})
     return True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from terminals.control.channel import Channel
+from terminals.control.memory import proportional_set_size
 
 
 @dataclass(slots=True, eq=False)
@@ -16,9 +18,33 @@ class Peer:
     role: str = ""
     generation: str = ""
     pid: int = 0
+    protocol: int = 1
+    """The best version of the WebSocket protocol that it speaks."""
+    """As it knows itself: in a container of its own, another process here has that number."""
+    host: str = ""
+    reported: int | None = None
+    """Memory in bytes by its latest report; a process of an older build makes none."""
+    heard: float = 0.0
+    """Monotonic seconds of its hello or latest report."""
     connections: int = 0
     handles: dict[int, str] = field(default_factory=dict)
     """Attachments it serves: handle to session id."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can still be answered."""
+        return self.channel is not None and not self.channel.closed
+
+    @property
+    def memory(self) -> int:
+        """Proportional set size in bytes; 0 when it is not known."""
+        return proportional_set_size(self.pid) if self.reported is None else self.reported
+
+    def report(self, packet: dict[str, Any]) -> None:
+        """Take note of what the process says of itself, in its hello or later."""
+        self.heard = time.monotonic()
+        if "memory" in packet:
+            self.reported = max(0, int(packet["memory"]))
 
     def reply(self, request: dict[str, Any], fds: tuple[int, ...] = (), /, **fields: Any) -> None:
         """Answer a request."""

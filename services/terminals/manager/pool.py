@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -23,6 +24,8 @@ log = logging.getLogger("terminals.manager")
 RESTART_SECONDS = 1.0
 REFILL_SECONDS = 0.02
 """The fork that fills a gap waits so long: the shell just started needs the processor first."""
+EMPTY_MS = 50
+"""How long an empty stock is waited for: the nursery forks much faster than a large process."""
 
 
 class _Ready(NamedTuple):
@@ -102,18 +105,39 @@ class ShellPool:
         data = json.dumps(plan).encode()
         if len(data) > nursery.MAX_PLAN:
             return None
-        while self._ready:
+        while True:
+            in_stock = bool(self._ready)
+            if not in_stock and not self._delivered():
+                return None
             child = self._ready.popleft()
-            asyncio.get_running_loop().call_later(REFILL_SECONDS, self._order)
+            if in_stock:
+                asyncio.get_running_loop().call_later(REFILL_SECONDS, self._refill)
+            if _ended(child.pidfd):
+                self._drop(child)  # it was killed while it waited; its socket may still take a plan
+                continue
             try:
                 resize(child.master, cols, rows)
                 child.plans.send(data, socket.MSG_NOSIGNAL)
             except OSError:
-                self._drop(child)  # it was killed while it waited
+                self._drop(child)
                 continue
             child.plans.close()
             return Shell(child.pid, child.pidfd, child.master)
-        return None
+
+    def _delivered(self) -> bool:
+        """Order one for an empty stock, and wait for it."""
+        if self._socket is None:
+            return False
+        self._order()
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if poll.poll(EMPTY_MS):
+            self._readable()
+        return bool(self._ready)
+
+    def _refill(self) -> None:
+        if len(self._ready) < self.size:  # it is not where a child came later than it was waited for
+            self._order()
 
     def _order(self) -> None:
         if self._socket is not None:
@@ -156,3 +180,9 @@ class ShellPool:
         os.close(child.pidfd)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(child.pid, 0)
+
+
+def _ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

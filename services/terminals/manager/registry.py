@@ -14,9 +14,12 @@ from typing import Any
 
 from terminals.manager.config import ManagerConfig
 from terminals.manager.pool import ShellPool
-from terminals.manager.ring import Ring, RingCorrupt
+from terminals.manager.ready import ReadySessions
+from terminals.manager.ring import HEADER_BYTES, Ring, RingCorrupt
+from terminals.manager.screens import Screens
 from terminals.manager.session import Session
 from terminals.manager.shell import plan
+from terminals.manager.spare import SpareRing
 from terminals.protocol import ids
 
 log = logging.getLogger("terminals.manager")
@@ -46,6 +49,11 @@ class Registry:
         self.expired = 0
         """Sessions ended by a limit of time."""
         self.pool = ShellPool(config.shell_pool)
+        self._spare = SpareRing(self._folder, self._has_room)
+        self.ready = ReadySessions(
+            {name: profile.ready for name, profile in config.profiles.items()}, self._begin_ready
+        )
+        self.screens = Screens()
 
     @property
     def live(self) -> list[Session]:
@@ -63,22 +71,50 @@ class Registry:
         return self._forgotten[1] + sum(session.typed for session in self.table.values())
 
     def create(
-        self, session_id: str, profile: str, generation: str, *, user: str = "", cols: int, rows: int
+        self,
+        session_id: str,
+        profile: str,
+        generation: str,
+        *,
+        user: str = "",
+        cols: int,
+        rows: int,
+        fresh: bool = False,
     ) -> Session:
         """Start a shell under ``session_id`` for ``user``.
+
+        ``fresh``: nobody has asked for this very id, so a session that is ready will do.
 
         Raises:
             TooManySessions: the limit of live sessions is reached.
             OSError: no memory, disk, process or terminal to be had; nothing is left behind.
         """
-        if len(self.live) >= self._config.max_sessions:
+        live = self.live
+        if len(live) >= self._config.max_sessions:
             raise TooManySessions(f"{self._config.max_sessions} sessions are running, the configured most")
-        mine = sum(1 for session in self.live if session.user == user)
+        mine = sum(1 for session in live if session.user == user) if user else 0
         if user and 0 < self._config.max_sessions_per_user <= mine:
             raise TooManySessions(f"{mine} sessions of {user} are running, the configured most for one user")
         if session_id in self.table:
             self.drop(self.table[session_id])
-        ring = Ring.create(self._folder / f"{session_id}.ring", self._config.ring_bytes)
+        session = self.ready.take(profile) if fresh else None
+        if session is None:
+            session = self._begin(session_id, profile, cols=cols, rows=rows)
+        session.generation = session.origin = generation
+        session.user = user
+        session.created, session.born = time.time(), asyncio.get_running_loop().time()
+        session.resize(cols, rows)
+        self.table[session.id] = session
+        # Not before the client has its answer: only a manager that is killed within this very turn
+        # leaves a ring, with nothing in it, that the next one cannot name.
+        asyncio.get_running_loop().call_soon(self._save_new, session)
+        return session
+
+    def _begin(self, session_id: str, profile: str, *, cols: int, rows: int) -> Session:
+        """Start a shell; it is in no table yet."""
+        size = self._config.profiles[profile].ring_bytes or self._config.ring_bytes
+        self._make_room(size)
+        ring = self._spare.take(self._folder / f"{session_id}.ring", size)
         try:
             what = plan(profile, self._config.profiles[profile], session_id)
             shell = self.pool.spawn(what, cols=cols, rows=rows)
@@ -86,22 +122,54 @@ class Registry:
             ring.close()
             ring.path.unlink()
             raise
-        session = self._session(
-            session_id,
-            ring,
-            {
-                "profile": profile,
-                "epoch": secrets.token_hex(8),
-                "origin": generation,
-                "created": time.time(),
-                "user": user,
-            },
-        )
-        session.generation = generation
+        meta = {"profile": profile, "epoch": secrets.token_hex(8), "origin": "", "created": time.time()}
+        session = self._session(session_id, ring, meta)
         session.shell = shell
-        self._save(session)
+        session.size = (cols, rows)
         session.start()
         return session
+
+    def _begin_ready(self, profile: str) -> Session:
+        return self._begin(ids.new_session_id().value, profile, cols=80, rows=24)
+
+    def start(self) -> None:
+        """Fill the stocks. The loop must be running."""
+        self.pool.start()
+        self.ready.fill()
+
+    def _make_room(self, size: int) -> None:
+        """Keep all rings within their configured sum: those of ended sessions go first, the oldest of them.
+
+        Raises:
+            TooManySessions: the rings of live sessions leave no room.
+        """
+        most = self._config.max_rings_bytes
+        if not most:
+            return
+        ended = sorted(
+            (session for session in self.table.values() if session.ended_at is not None),
+            key=lambda session: session.ended_at or 0.0,
+        )
+        while not self._has_room(size):
+            if self._spare.bytes:
+                self._spare.close()
+                continue
+            if not ended:
+                raise TooManySessions(
+                    f"the rings of the running sessions leave less than {size} of max_rings_bytes {most}"
+                )
+            self.drop(ended.pop(0))
+
+    @property
+    def rings_bytes(self) -> int:
+        """What all rings take, in memory and on disk."""
+        every = (*self.table.values(), *self.ready)
+        rings: int = sum(HEADER_BYTES + session.ring.capacity for session in every)
+        return rings + self._spare.bytes
+
+    def _has_room(self, size: int) -> bool:
+        most = self._config.max_rings_bytes
+        return not most or self.rings_bytes + size <= most
 
     def rename(self, session: Session, title: str) -> None:
         """Give a session a title for people; an empty one takes it away.
@@ -116,6 +184,7 @@ class Registry:
 
     def enforce_limits(self, now: float) -> None:
         """End sessions that are over the configured idle time or age. ``now``: monotonic seconds."""
+        self.ready.renew(now)
         idle, age = self._config.idle_seconds, self._config.max_age_seconds
         for session in self.live:
             left = session.born + age - now
@@ -147,7 +216,7 @@ class Registry:
                     raise RingCorrupt(str(path))
                 meta = json.loads(self._meta(path.stem).read_text())
                 ring = Ring.open(path)
-                session = self._session(path.stem, ring, meta)
+                session = self.table[path.stem] = self._session(path.stem, ring, meta)
             except (OSError, ValueError, KeyError, RingCorrupt):
                 path.unlink(missing_ok=True)
                 self._meta(path.stem).unlink(missing_ok=True)
@@ -166,19 +235,21 @@ class Registry:
             del self.table[session.id]
             self._forgotten[0] += session.ring.head
             self._forgotten[1] += session.typed
+            self.screens.forget(session)
             session.discard()
             self._meta(session.id).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Hang up every shell. Rings stay on disk for the next manager."""
         self.pool.close()
-        for session in self.live:
-            assert session.shell is not None
-            with contextlib.suppress(OSError):
-                os.close(session.shell.master)
+        self.screens.close()
+        for session in (*self.live, *self.ready):
+            if session.shell is not None:
+                with contextlib.suppress(OSError):
+                    os.close(session.shell.master)
 
     def _session(self, session_id: str, ring: Ring, meta: dict[str, Any]) -> Session:
-        session = Session(
+        return Session(
             id=session_id,
             profile=str(meta["profile"]),
             epoch=str(meta["epoch"]),
@@ -190,12 +261,18 @@ class Registry:
             breaker=self._config.breaker(),
             hold_seconds=self._config.hold_seconds,
             on_end=self._ended,
+            on_output=self.screens.advance,
             born=asyncio.get_running_loop().time(),
             title=str(meta.get("title", "")),
             user=str(meta.get("user", "")),
         )
-        self.table[session_id] = session
-        return session
+
+    def _save_new(self, session: Session) -> None:
+        if self.table.get(session.id) is session:
+            try:
+                self._save(session)
+            except OSError as error:
+                log.warning("%s: its output will not outlive this process: %s", session.id, error)
 
     def _save(self, session: Session) -> None:
         kept = ("profile", "epoch", "origin", "created", "title", "user")
@@ -205,6 +282,10 @@ class Registry:
         temporary.replace(path)
 
     def _ended(self, session: Session) -> None:
+        if self.ready.ended(session) or self.table.get(session.id) is not session:
+            self.screens.forget(session)
+            session.discard()
+            return
         asyncio.get_running_loop().call_later(ENDED_KEPT, self.drop, session)
 
     def _meta(self, session_id: str) -> Path:

@@ -18,10 +18,14 @@ from terminals.control import CONTROL_VERSION, packets
 from terminals.control.channel import Channel
 from terminals.manager import admin
 from terminals.manager.attach import Attacher
+from terminals.manager.certificate import CertificateError
 from terminals.manager.config import ConfigError, ManagerConfig
 from terminals.manager.generations import Generation, Generations
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry
+from terminals.manager.session import Session
+from terminals.manager.tls import TlsFront
+from terminals.protocol import PROTOCOL_VERSIONS
 from terminals.protocol.resume import SequenceGap
 
 log = logging.getLogger("terminals.manager")
@@ -30,13 +34,26 @@ BACKLOG = 4096
 """Accepted connections that may wait while no worker is there (a worker restarts in well under a second)."""
 BACKLOG_SECONDS = 10.0
 TICK = 1.0
+FULL_SECONDS = 0.05
+"""Time until new connections are looked at again while no more TLS handshakes can be in progress."""
 
 
 class Manager:
     """Holds everything that a release must not interrupt."""
 
     def __init__(self, config: ManagerConfig, *, version: str) -> None:
+        """Take the state folder.
+
+        Raises:
+            ConfigError: the certificate cannot be used, or another manager has the folder.
+        """
         self.config = config
+        self.tls = TlsFront(config.tls, self._arrived) if config.tls else None
+        if config.tls:
+            try:
+                config.tls.context()
+            except CertificateError as error:
+                raise ConfigError(f"tls: {error}") from None
         self.version = version
         self.pid = os.getpid()
         self.started = time.time()
@@ -61,7 +78,10 @@ class Manager:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         restored = self.registry.restore()
-        self.registry.pool.start()
+        self.registry.start()
+        if self.tls is not None:
+            self.tls.start()
+            loop.add_signal_handler(signal.SIGHUP, self.tls.reload)
         for name, listener in self.config.listeners.items():
             sock = _listen(name, listener.host, listener.port)
             self.listeners[name] = sock
@@ -72,6 +92,8 @@ class Manager:
         log.info("ready: %s, %d ended sessions restored", self.ports(), restored)
         await self._stop.wait()
         ticker.cancel()
+        if self.tls is not None:
+            self.tls.close()
         self.registry.close()
         self.config.socket.unlink(missing_ok=True)
 
@@ -91,7 +113,6 @@ class Manager:
     def retire(self, generation: Generation) -> None:
         """Tell a generation's processes to stop; their clients are asked to come back."""
         generation.retired = True
-        generation.retire_at = None
         generation.weight = 0
         self.generations.save()
         for peer in self.peers_of(generation.name):
@@ -101,6 +122,9 @@ class Manager:
 
     def _accept(self, name: str, listener: socket.socket) -> None:
         for _ in range(64):
+            if self.tls is not None and not self.tls.room():
+                self._look_away(name, listener, FULL_SECONDS)
+                return
             try:
                 conn, address = listener.accept()
             except BlockingIOError:
@@ -109,15 +133,29 @@ class Manager:
                 # Out of descriptors: what waits in the kernel's queue is served when some are free.
                 # Until then the socket stays readable, and asking again at once would burn a core.
                 log.warning("accept on %s: %s", name, error)
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(listener.fileno())
-                loop.call_later(TICK, loop.add_reader, listener.fileno(), self._accept, name, listener)
+                self._look_away(name, listener, TICK)
                 return
-            if not self._dispatch(name, conn, str(address[0])):
-                if len(self._backlog) >= BACKLOG:
-                    conn.close()
-                else:
-                    self._backlog.append((name, conn, str(address[0]), time.monotonic() + BACKLOG_SECONDS))
+            if self.tls is None:
+                self._arrived(name, conn, str(address[0]))
+                continue
+            try:
+                self.tls.take(name, conn, str(address[0]))
+            except OSError as error:
+                log.warning("a connection to %s is dropped: %s", name, error)
+
+    def _look_away(self, name: str, listener: socket.socket, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener.fileno())
+        loop.call_later(seconds, loop.add_reader, listener.fileno(), self._accept, name, listener)
+
+    def _arrived(self, name: str, conn: socket.socket, address: str) -> None:
+        """Pass on a connection that carries plain bytes, or keep it until there is somebody to pass it to."""
+        if self._dispatch(name, conn, address):
+            return
+        if len(self._backlog) >= BACKLOG:
+            conn.close()
+        else:
+            self._backlog.append((name, conn, address, time.monotonic() + BACKLOG_SECONDS))
 
     def _dispatch(self, name: str, conn: socket.socket, address: str) -> bool:
         role = "web" if name == "web" else "worker"
@@ -186,9 +224,16 @@ class Manager:
             for fd in fds:
                 os.close(fd)
 
+    def _typed_by(self, peer: Peer, handle: int) -> Session | None:
+        """The session that this attachment works in; a watcher's word changes nothing."""
+        session = self.registry.table.get(peer.handles.get(handle, ""))
+        if session is None or session.attachment is None or session.attachment.handle != handle:
+            return None
+        return session
+
     def _hot(self, peer: Peer, packet: packets.Hot) -> None:
-        session = self.registry.table.get(peer.handles.get(packet.handle, ""))
-        if session is None or session.attachment is None or session.attachment.handle != packet.handle:
+        session = self._typed_by(peer, packet.handle)
+        if session is None or session.attachment is None:
             return
         if packet.kind == b"A":
             session.acknowledge(packet.seq)
@@ -214,12 +259,17 @@ class Manager:
             self.attacher.detach(peer, int(packet["handle"]), planned=bool(packet["planned"]))
         elif kind == "closed":
             peer.connections -= 1
+        elif kind == "report":
+            peer.report(packet)
         elif kind in ("resize", "end"):
-            session = self.registry.table.get(peer.handles.get(int(packet["handle"]), ""))
+            session = self._typed_by(peer, int(packet["handle"]))
             if session is not None and kind == "resize":
                 session.resize(int(packet["cols"]), int(packet["rows"]))
+                self.registry.screens.resized(session)
             elif session is not None:
                 session.kill()
+        elif kind == "snapshot":
+            self.attacher.repaint(peer, packet)
         else:
             raise ValueError(f"unknown packet type {kind!r}")
 
@@ -233,13 +283,22 @@ class Manager:
         if packet["role"] not in ("worker", "web"):
             raise ValueError(f"unknown role {packet['role']!r}")
         peer.role, peer.pid = packet["role"], int(packet["pid"])
-        peer.generation = str(packet["generation"])
+        peer.generation, peer.host = str(packet["generation"]), str(packet.get("host", ""))
+        peer.protocol = int(packet.get("protocol", 1))
+        peer.report(packet)
         generation = self.generations.get(peer.generation, str(packet["build"]))
         if generation.retired:
             peer.reply(packet, error=f"generation {generation.name} is retired")
             return
         self.peers.append(peer)
-        peer.reply(packet, version=CONTROL_VERSION, listeners=self.ports(), front=self.config.front)
+        peer.reply(
+            packet,
+            version=CONTROL_VERSION,
+            protocol=PROTOCOL_VERSIONS[0],
+            listeners=self.ports(),
+            front=self.config.front,
+            reports=True,
+        )
         log.info("%s %d of %s connected", peer.role, peer.pid, peer.generation)
         self.flush_backlog()
 
@@ -253,7 +312,10 @@ class Manager:
         generation = self.generations.table.get(session.generation)
         if generation is None or generation.retired or generation.weight == 0:
             return None
-        return generation.name if any(p.role == "worker" for p in self.peers_of(generation.name)) else None
+        workers = [p for p in self.peers_of(generation.name) if p.role == "worker"]
+        if packet.get("watch") and any(p.protocol < 2 for p in workers):
+            return None  # an older worker would take the session over
+        return generation.name if workers else None
 
     def _handoff(self, peer: Peer, packet: dict[str, Any], fd: int) -> None:
         try:
@@ -280,10 +342,13 @@ class Manager:
             await asyncio.sleep(TICK)
             now = time.time()
             for generation in list(self.generations.table.values()):
-                if generation.retire_at is not None and generation.retire_at <= now:
+                due = generation.retire_at is not None and generation.retire_at <= now
+                if due and not generation.retired and not generation.weight:
                     log.info("rollback window of %s is over: stopping it", generation.name)
                     self.retire(generation)
-            self.registry.enforce_limits(asyncio.get_running_loop().time())
+            loop_time = asyncio.get_running_loop().time()
+            self.registry.enforce_limits(loop_time)
+            self.registry.screens.check(loop_time)
             self.flush_backlog()
 
     def _only_one(self) -> int:

@@ -32,6 +32,12 @@ MAX_UNWRITTEN = 1 << 18
 REMEMBERED_CLIENTS = 32
 """Clients of a session whose input position is remembered, so that they may resume."""
 _LIVE_READ_LIMIT = 1 << 16
+BULK = 1 << 11
+"""A turn that read so much found a shell that prints faster than a person reads."""
+BELL_BYTES = 1 << 15
+BELL_SECONDS = 0.001
+"""Bulk output wakes the worker once in so many bytes, or after this time: not for each 4 KiB that
+the kernel gives at a time. What a person waits for, an echo or a prompt, is announced at once."""
 
 
 @dataclass(slots=True)
@@ -45,6 +51,8 @@ class Attachment:
     """An eventfd; the worker wakes up when it is written."""
     since: float
     """Monotonic seconds."""
+    watching: bool = False
+    """It sees output and can neither type nor resize, nor does it ever slow the shell."""
     address: str = ""
     created: bool = False
     """This attach has created the session."""
@@ -68,6 +76,8 @@ class Session:
     breaker: CircuitBreaker
     hold_seconds: float
     on_end: Callable[[Session], None]
+    on_output: Callable[[Session], None]
+    """Called when the keeper of screens should have a look: a part of the ring has been written."""
     born: float
     """Monotonic seconds: an age must not jump with the clock."""
     title: str = ""
@@ -83,14 +93,28 @@ class Session:
     """Its terminal was told that the maximum age is near."""
     served_by: str = ""
     """The generation that served its last attach."""
+    size: tuple[int, int] = (80, 24)
+    """Columns and rows of its terminal."""
     attachment: Attachment | None = None
+    """The client that types."""
+    watchers: dict[int, Attachment] = field(default_factory=dict)
+    """Those that only look on, by handle."""
     floor: int | None = None
+    kept: int | None = 0
+    """Output before it is on the kept screen; ``None`` where nobody keeps one."""
+    followed_at: float = 0.0
+    """When the keeper was last asked to look (loop time)."""
     status: int | None = None
     ended_at: float | None = None
     _inputs: collections.OrderedDict[str, Receiver] = field(default_factory=collections.OrderedDict)
     _unwritten: bytearray = field(default_factory=bytearray)
     _paused: bool = False
     _hold: asyncio.TimerHandle | None = None
+    _look_at: int = 0
+    """Output offset from which on the keeper is to look again; 0: half a ring."""
+    _bell: asyncio.TimerHandle | None = None
+    _announced: int = 0
+    """Output offset at the last ring of the bell."""
     _exit_status: int | None = None
 
     @property
@@ -108,9 +132,13 @@ class Session:
     # --- output -----------------------------------------------------------------
 
     def _room(self) -> int:
-        if self.floor is None:
+        floor = self.floor
+        if self.attachment is None and self.kept is not None:
+            # Nobody sees it: the kept screen must, before it is overwritten.
+            floor = self.kept if floor is None else min(floor, self.kept)
+        if floor is None:
             return _LIVE_READ_LIMIT
-        return self.ring.capacity - (self.ring.head - self.floor)
+        return self.ring.capacity - (self.ring.head - floor)
 
     def _readable(self) -> None:
         assert self.shell is not None
@@ -136,8 +164,16 @@ class Session:
             else:
                 asyncio.get_running_loop().remove_reader(self.shell.master)
                 self._paused = True
-        if self.ring.head != before:
+        head = self.ring.head
+        if head - before >= BULK and head - self._announced < BELL_BYTES:
+            self._ring_soon()
+        elif head != before:
             self.ring_bell()
+        # Held for the keeper, nothing more will come that could bring the next look about.
+        held = self._paused and self.attachment is None
+        # A turn may end with the room used up to the byte: then the next reads nothing, and only holds.
+        if held or (head != before and head >= (self._look_at or self.ring.capacity // 2)):
+            self._look()
 
     def _pause(self) -> None:
         if not self._paused and self.shell is not None:
@@ -149,10 +185,35 @@ class Session:
             asyncio.get_running_loop().add_reader(self.shell.master, self._readable)
             self._paused = False
 
+    def _look(self) -> None:
+        self._look_at = self.ring.head + self.ring.capacity // 4
+        self.on_output(self)
+
+    def keep(self, offset: int | None) -> None:
+        """The kept screen has come to ``offset``; ``None``: there is none any more."""
+        self.kept = offset
+        self._unpause()
+        if self._paused and self.attachment is None and offset is not None and offset < self.ring.head:
+            self._look()
+
     def ring_bell(self) -> None:
-        """Wake the worker that serves this session."""
+        """Wake the workers that serve this session."""
+        self._announced = self.ring.head
+        self._cancel_bell()
         if self.attachment is not None:
             os.eventfd_write(self.attachment.doorbell, 1)
+        for watcher in self.watchers.values():
+            os.eventfd_write(watcher.doorbell, 1)
+
+    def _ring_soon(self) -> None:
+        """Wake the workers for what can wait ``BELL_SECONDS`` for more to be said with it."""
+        if self._bell is None:
+            self._bell = asyncio.get_running_loop().call_later(BELL_SECONDS, self.ring_bell)
+
+    def _cancel_bell(self) -> None:
+        if self._bell is not None:
+            self._bell.cancel()
+            self._bell = None
 
     def acknowledge(self, seq: int) -> None:
         """The attached client has output up to ``seq``."""
@@ -210,7 +271,7 @@ class Session:
         if self.attachment is None:
             return
         self.ring.words[Word.INPUT_WRITTEN] = self.applied(self.attachment.client) - len(self._unwritten)
-        self.ring_bell()
+        self._ring_soon()  # the terminal's echo is a moment away, and takes this along
 
     # --- attachments ------------------------------------------------------------
 
@@ -228,6 +289,23 @@ class Session:
         self._publish_input()
         self._unpause()
 
+    @property
+    def attachments(self) -> list[Attachment]:
+        """Everybody who is attached, the one that types first."""
+        return [*([self.attachment] if self.attachment else []), *self.watchers.values()]
+
+    def watch(self, attachment: Attachment) -> None:
+        """Let ``attachment`` look on."""
+        self.watchers[attachment.handle] = attachment
+        os.eventfd_write(attachment.doorbell, 1)
+
+    def unwatch(self, handle: int) -> None:
+        """A watcher is gone."""
+        attachment = self.watchers.pop(handle)
+        with contextlib.suppress(OSError):
+            os.close(attachment.doorbell)
+        self.left_at = asyncio.get_running_loop().time()
+
     def detach(self) -> None:
         """The client is gone. Its place in the ring is kept for ``hold_seconds``.
 
@@ -242,11 +320,15 @@ class Session:
         self.left_at = asyncio.get_running_loop().time()
         self._cancel_hold()
         self._hold = asyncio.get_running_loop().call_later(self.hold_seconds, self._let_go)
+        if self.ring.head >= self.ring.capacity // 2:
+            self._look()
 
     def _let_go(self) -> None:
         self._hold = None
         self.floor = None
         self._unpause()
+        if self._paused:
+            self._look()
 
     def _cancel_hold(self) -> None:
         if self._hold is not None:
@@ -255,13 +337,14 @@ class Session:
 
     def resize(self, cols: int, rows: int) -> None:
         """Tell the shell the size of its terminal."""
+        self.size = (cols, rows)
         if self.shell is not None and self.live:
             with contextlib.suppress(OSError):
                 resize(self.shell.master, cols, rows)
 
     def idle(self, now: float) -> float:
         """Seconds since anybody was attached; 0 while somebody is."""
-        if self.attachment is not None:
+        if self.attachments:
             return 0.0
         return now - (self.born if self.left_at is None else self.left_at)
 
@@ -308,6 +391,7 @@ class Session:
         self.status = self._exit_status
         self.ended_at = loop.time()
         self.shell = None
+        self._paused = False  # for good: there is nothing to read any more
         self._unwritten.clear()
         self.ring.end(self.status)
         self.ring_bell()
@@ -316,9 +400,11 @@ class Session:
     def discard(self) -> None:
         """Forget the session and give its memory back. Its ring file is removed."""
         self._cancel_hold()
-        if self.attachment is not None:
-            os.close(self.attachment.doorbell)
-            self.attachment = None
+        self._cancel_bell()
+        for attachment in self.attachments:
+            os.close(attachment.doorbell)
+        self.attachment = None
+        self.watchers.clear()
         self.ring.close()
         self.ring.path.unlink(missing_ok=True)
 

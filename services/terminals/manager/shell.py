@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import pwd
 import struct
@@ -14,7 +15,14 @@ from typing import Any
 from terminals.manager.nursery import become
 
 # Variables of the manager's own life that must not leak into people's shells.
-_PRIVATE = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "SUPERVISOR_")
+_PRIVATE = (
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "PYTHONUNBUFFERED",
+    "PYTHONDONTWRITEBYTECODE",
+    "SUPERVISOR_",
+    "TERMINALS_",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,10 @@ class Profile:
     """Folder to start in; the user's home when it is not given."""
     user: str | None = None
     """Account to run as; needs a session manager that runs as root."""
+    ready: int = 0
+    """Sessions kept ready: with their shells at the prompt before anybody comes."""
+    ring_bytes: int | None = None
+    """Size of its sessions' output rings; the manager's ``ring_bytes`` when it is not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ def plan(name: str, profile: Profile, session: str) -> dict[str, Any]:
         account = pwd.getpwnam(profile.user) if profile.user else pwd.getpwuid(os.getuid())
     except KeyError:
         raise OSError(0, f"profiles.{name}.user: there is no user {profile.user or os.getuid()}") from None
-    environment = _environment(os.environ, account, name, session) | dict(profile.env)
+    environment = _environment(account, name, session) | dict(profile.env)
     drop = profile.user is not None and account.pw_uid != os.getuid()
     return {
         "command": list(profile.command),
@@ -81,13 +93,18 @@ def resize(master: int, cols: int, rows: int) -> None:
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
 
-def _environment(
-    inherited: Mapping[str, str], account: pwd.struct_passwd, profile: str, session: str
-) -> dict[str, str]:
-    kept = {name: value for name, value in inherited.items() if not name.startswith(_PRIVATE)}
+@functools.cache
+def _inherited() -> dict[str, str]:
+    """What shells get of this process's environment, which stays what it is."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
     # The first PATH entry of a process in a virtual environment is that environment's bin.
-    if venv := inherited.get("VIRTUAL_ENV"):
+    if venv := os.environ.get("VIRTUAL_ENV"):
         kept["PATH"] = ":".join(part for part in kept.get("PATH", "").split(":") if not part.startswith(venv))
+    return kept
+
+
+def _environment(account: pwd.struct_passwd, profile: str, session: str) -> dict[str, str]:
+    kept = _inherited()
     return {
         **kept,
         "HOME": account.pw_dir,

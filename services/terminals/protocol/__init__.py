@@ -4,11 +4,19 @@ Servers, clients, load tests and checks import the same session ids, frames, res
 rules, circuit breaker and backoff, so that they cannot drift apart.
 """
 
-PROTOCOL_VERSION = 1
-"""Version of the WebSocket protocol that this package speaks."""
+PROTOCOL_VERSIONS = (2, 1)
+"""Versions of the WebSocket protocol that this package speaks, the best first.
+
+Version 2 adds snapshots and watching (``docs/protocol.md``)."""
 
 STABLE_AFTER = 2.0
 """Seconds an attach has to live before its loss stops counting towards a reconnection loop."""
+
+HEARTBEAT = 15.0
+"""Seconds between the pings of a server, unless it is configured otherwise."""
+
+HEARTBEATS_MISSED = 3
+"""Heartbeats without a word after which either side takes the connection for lost."""
 
 LOOP_THRESHOLD = 3
 """Consecutive unstable attaches of one session that make a reconnection loop."""

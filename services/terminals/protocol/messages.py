@@ -1,24 +1,28 @@
-"""Frames of the WebSocket protocol, version 1.
+"""Frames of the WebSocket protocol.
 
 Text frames carry one JSON object with a ``type``. Binary frames carry terminal bytes:
 
 ====== ======= =====================================================
 bytes  field   meaning
 ====== ======= =====================================================
-0      type    1 = DATA, 2 = ACK
+0      type    1 = DATA, 2 = ACK, 3 = SNAPSHOT (since version 2)
 1-4    channel unsigned, big endian; which terminal of the connection
 5-12   seq     DATA: offset of the first payload byte in its direction
                ACK: count of bytes received so far
-13-    payload DATA only
+               SNAPSHOT: the output offset at which the screen looked so
+13-    payload DATA: the bytes; SNAPSHOT: escape sequences that paint it
 ====== ======= =====================================================
 """
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
+
+from terminals.protocol import PROTOCOL_VERSIONS
 
 HEADER: Final = struct.Struct("!BIQ")
 MAX_MESSAGE: Final = 1 << 17
@@ -26,6 +30,11 @@ MAX_MESSAGE: Final = 1 << 17
 MAX_INPUT: Final = 1 << 14
 """Most input bytes a client puts into one DATA frame."""
 MAX_CHANNEL: Final = 255
+MAX_SIDE: Final = 1000
+"""Most columns, and most rows, of a terminal."""
+
+MAX_RETRY_WINDOW: Final = 60.0
+_RETRY_AFTER: Final = re.compile(r"retry-after=([0-9]{1,7}(?:\.[0-9]{1,6})?)")
 
 
 class FrameType(IntEnum):
@@ -33,6 +42,7 @@ class FrameType(IntEnum):
 
     DATA = 1
     ACK = 2
+    SNAPSHOT = 3
 
 
 class CloseCode(IntEnum):
@@ -81,6 +91,11 @@ def encode_ack(channel: int, seq: int) -> bytes:
     return HEADER.pack(FrameType.ACK, channel, seq)
 
 
+def encode_snapshot(channel: int, seq: int, payload: bytes) -> bytes:
+    """A SNAPSHOT frame."""
+    return HEADER.pack(FrameType.SNAPSHOT, channel, seq) + payload
+
+
 def decode_binary(data: bytes) -> Binary:
     """Read a binary frame.
 
@@ -90,7 +105,7 @@ def decode_binary(data: bytes) -> Binary:
     if len(data) < HEADER.size:
         raise BadMessage(f"a binary frame has at least {HEADER.size} bytes, not {len(data)}")
     kind, channel, seq = HEADER.unpack_from(data)
-    if kind not in (FrameType.DATA, FrameType.ACK):
+    if kind not in (FrameType.DATA, FrameType.ACK, FrameType.SNAPSHOT):
         raise BadMessage(f"unknown binary frame type {kind}")
     if channel > MAX_CHANNEL:
         raise BadMessage(f"channel {channel} is above {MAX_CHANNEL}")
@@ -99,6 +114,30 @@ def decode_binary(data: bytes) -> Binary:
     if kind == FrameType.ACK and len(data) != HEADER.size:
         raise BadMessage("an ACK has no payload")
     return Binary(FrameType(kind), channel, seq, data[HEADER.size :])
+
+
+def negotiate(offered: object) -> int:
+    """The version to speak with a client that offers these: the best that both know.
+
+    Raises:
+        BadMessage: no list, or none in common.
+    """
+    if not isinstance(offered, list):
+        raise BadMessage("hello.versions must be a list")
+    for version in PROTOCOL_VERSIONS:
+        if any(type(entry) is int and entry == version for entry in offered):
+            return version
+    known = ", ".join(str(version) for version in PROTOCOL_VERSIONS)
+    raise BadMessage(f"hello.versions has none that this server speaks ({known})")
+
+
+def retry_window(reason: str) -> float | None:
+    """Seconds within which a server that closes with *service restart* wants its clients back.
+
+    ``None`` when the reason does not say; a minute at the most.
+    """
+    match = _RETRY_AFTER.search(reason)
+    return min(float(match[1]), MAX_RETRY_WINDOW) if match else None
 
 
 def encode_text(kind: str, /, **fields: Any) -> bytes:

@@ -43,6 +43,17 @@ class Receiver:
         self.received = seq + len(data)
         return data[known:] if known else data
 
+    def jump(self, seq: int) -> int:
+        """Go on from ``seq``, the offset of a snapshot. Returns how many bytes are skipped.
+
+        Raises:
+            SequenceGap: a snapshot of the past.
+        """
+        if seq < self.received:
+            raise SequenceGap(self.received, seq)
+        skipped, self.received = seq - self.received, seq
+        return skipped
+
 
 class Sender:
     """Sending end of a byte stream: holds every byte until the receiver has it.

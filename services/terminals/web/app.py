@@ -181,10 +181,14 @@ class _Site:
         return web.json_response({"sessions": await self._backend.sessions()})
 
     async def ticket(self, request: web.Request) -> web.Response:
-        """A ticket for a user: ``{"user": "ada", "session": null, "seconds": 60}``; only user is required."""
+        """A ticket for a user; only ``user`` is required.
+
+        ``{"user": "ada", "session": null, "seconds": 60, "read_only": false}``
+        """
         try:
             asked = await request.json()
-            ticket = Ticket(str(asked["user"]), asked.get("session"))
+            read_only = asked.get("read_only", False) is not False
+            ticket = Ticket(str(asked["user"]), asked.get("session"), read_only=read_only)
             text = issue(self._settings.token, ticket, seconds=int(asked.get("seconds", 60)))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return _error(400, f'the body is {{"user": ..., "session": ..., "seconds": ...}}: {error}')

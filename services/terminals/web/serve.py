@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -22,16 +22,33 @@ log = logging.getLogger("terminals.web")
 LEAVE_SECONDS = 3.0
 
 
-class Adopted(asyncio.Protocol):
-    """An adopted connection: aiohttp's protocol, and word when it has ended."""
+class _From:
+    """A transport whose peer is whom the manager saw: of a TLS connection we have only a unix socket."""
 
-    def __init__(self, handler: RequestHandler, ended: Callable[[], None]) -> None:
+    def __init__(self, transport: asyncio.BaseTransport, address: str) -> None:
+        self._transport = transport
+        self._address = address
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "peername":
+            return (self._address, 0)
+        return self._transport.get_extra_info(name, default)
+
+
+class Adopted(asyncio.Protocol):
+    """An adopted connection: aiohttp's protocol, whom it is from, and word when it has ended."""
+
+    def __init__(self, handler: RequestHandler, address: str, ended: Callable[[], None]) -> None:
         self._handler = handler
+        self._address = address
         self._ended = ended
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Pass on."""
-        self._handler.connection_made(transport)
+        self._handler.connection_made(cast(asyncio.Transport, _From(transport, self._address)))
 
     def data_received(self, data: bytes) -> None:
         """Pass on."""
@@ -56,9 +73,9 @@ class Adopted(asyncio.Protocol):
 
 
 async def adopt(
-    runner: web.BaseRunner, conn: socket.socket, ended: Callable[[], None] = lambda: None
+    runner: web.BaseRunner, conn: socket.socket, address: str, ended: Callable[[], None] = lambda: None
 ) -> None:
-    """Serve an already accepted connection with the server of ``runner``.
+    """Serve an already accepted connection from ``address`` with the server of ``runner``.
 
     ``conn`` belongs to the server from here on. ``ended`` is called once it is closed.
 
@@ -70,7 +87,9 @@ async def adopt(
         raise RuntimeError("the runner has not been set up")
     conn.setblocking(False)
     try:
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: Adopted(server(), ended), conn)
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: Adopted(server(), address, ended), conn
+        )
     except OSError as error:
         log.info("a passed connection was gone already: %s", error)
         conn.close()
@@ -87,20 +106,20 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     tasks: set[asyncio.Task[None]] = set()
-    waiting: list[socket.socket] = []
+    waiting: list[tuple[socket.socket, str]] = []
     runner: web.AppRunner | None = None
 
-    def serve(conn: socket.socket) -> None:
+    def serve(conn: socket.socket, address: str) -> None:
         if runner is None:
-            waiting.append(conn)
+            waiting.append((conn, address))
             return
-        task = asyncio.ensure_future(adopt(runner, conn, lambda: link.send({"type": "closed"})))
+        task = asyncio.ensure_future(adopt(runner, conn, address, lambda: link.send({"type": "closed"})))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
     def packet(message: dict[str, Any], fds: list[int]) -> None:
         if message["type"] == "conn" and len(fds) == 1:
-            serve(socket.socket(fileno=fds.pop()))
+            serve(socket.socket(fileno=fds.pop()), str(message["address"]))
         elif message["type"] == "quit":
             stop.set()
         for fd in fds:
@@ -116,8 +135,8 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
     )
     await ready.setup()
     runner = ready
-    for conn in waiting:
-        serve(conn)
+    for conn, address in waiting:
+        serve(conn, address)
     log.info("serving for generation %s, build %s", generation, build)
     waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(link.closed.wait())]
     await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)

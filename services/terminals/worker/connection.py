@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -22,15 +23,16 @@ from websockets.server import ServerProtocol
 from terminals.access import Access, Denied
 from terminals.control import packets
 from terminals.control.channel import ControlError, ManagerLink
-from terminals.protocol import PROTOCOL_VERSION, messages
+from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages
 from terminals.protocol.messages import BadMessage, CloseCode, ErrorCode, FrameType
 from terminals.worker.viewer import Viewer, attached_message
 
 log = logging.getLogger("terminals.worker")
 
 HELLO_SECONDS = 10.0
-HEARTBEAT_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
+RETURN_WINDOW = 0.5
+"""Seconds over which clients that are asked to come back spread their return."""
 WRITE_HIGH_WATER = 1 << 18
 MAX_MESSAGE = messages.MAX_MESSAGE
 
@@ -57,6 +59,8 @@ class Server:
     access: Access
     generation: str
     build: str
+    heartbeat: float = HEARTBEAT
+    """Seconds between pings."""
     connections: set[Connection] = field(default_factory=set)
     viewers: dict[int, Connection] = field(default_factory=dict)
     """Which connection serves which attachment."""
@@ -104,7 +108,7 @@ class Connection(asyncio.Protocol):
                 self.data_received(rest)
         else:
             self._timers.append(self._loop.call_later(HELLO_SECONDS, self._hello_missing))
-        self._timers.append(self._loop.call_later(HEARTBEAT_SECONDS, self._beat))
+        self._timers.append(self._loop.call_later(self._server.heartbeat, self._beat))
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -224,7 +228,9 @@ class Connection(asyncio.Protocol):
                 self._start_attach(message)
             case "resize":
                 viewer = self._channels.get(messages.integer(message, "channel", 0, messages.MAX_CHANNEL))
-                size = {name: messages.integer(message, name, 1, 1000) for name in ("cols", "rows")}
+                size = {
+                    name: messages.integer(message, name, 1, messages.MAX_SIDE) for name in ("cols", "rows")
+                }
                 if viewer is not None:
                     self._server.link.send({"type": "resize", "handle": viewer.handle, **size})
             case "detach":
@@ -240,9 +246,7 @@ class Connection(asyncio.Protocol):
                 self._error(ErrorCode.BAD_MESSAGE, f"unknown message type {kind[:40]!r}", None)
 
     def _greet(self, message: dict[str, Any]) -> None:
-        versions = message.get("versions")
-        if not isinstance(versions, list) or PROTOCOL_VERSION not in versions:
-            raise BadMessage(f"hello.versions must be a list with {PROTOCOL_VERSION}")
+        version = messages.negotiate(message.get("versions"))
         kind = "ticket" if "ticket" in message else "token"
         presented = {kind: messages.string(message, kind, 4096)}
         try:
@@ -256,14 +260,21 @@ class Connection(asyncio.Protocol):
         client = messages.string(message, "client", 64)
         if not client:
             raise BadMessage("hello.client must not be empty")
-        self._hello = {"type": "hello", "client": client, "user": identity.user, "only": identity.session}
+        self._hello = {
+            "type": "hello",
+            "client": client,
+            "user": identity.user,
+            "only": identity.session,
+            "read_only": identity.read_only,
+            "version": version,
+        }
         renewed = {"ticket": identity.renewed} if identity.renewed else {}
         self._send(
             "welcome",
-            version=PROTOCOL_VERSION,
+            version=version,
             build=self._server.build,
             generation=self._server.generation,
-            heartbeat=HEARTBEAT_SECONDS,
+            heartbeat=self._server.heartbeat,
             **renewed,
         )
 
@@ -287,22 +298,41 @@ class Connection(asyncio.Protocol):
                 "output": messages.integer(fields, "output", 0, 1 << 62),
                 "epoch": messages.string(fields, "epoch", 64),
             }
+        # A connection that was handed over by an older worker speaks version 1, as that one did.
+        current = self._hello.get("version", 1) >= 2
+        mode = message.get("mode", "write") if current else "write"
+        if mode not in ("read", "write"):
+            raise BadMessage('attach.mode must be "read" or "write"')
+        watch = mode == "read" or bool(self._hello.get("read_only"))
+        if watch and self._server.link.welcome.get("protocol", 1) < 2:
+            self._error(
+                ErrorCode.UNAVAILABLE,
+                "the session manager here is too old for watching",
+                channel,
+                retry_after=60.0,
+            )
+            return
         request = {
             "type": "attach",
+            "watch": watch,
+            "snapshots": current,
             "session": session,
             "profile": self._profile,
             "client": self._hello["client"],
             "user": self._hello["user"],
             "only": self._hello["only"],
             "address": self._address,
-            "cols": messages.integer(message, "cols", 1, 1000, 80),
-            "rows": messages.integer(message, "rows", 1, 1000, 24),
+            "cols": messages.integer(message, "cols", 1, messages.MAX_SIDE, 80),
+            "rows": messages.integer(message, "rows", 1, messages.MAX_SIDE, 24),
             "resume": resume,
             "routable": self._routable and not self._attaching,
             "since": self._conn.get("since", self._accepted),
         }
         self._attaching.add(channel)
-        task = self._loop.create_task(self._attach(channel, message, request))
+        self._spawn(self._attach(channel, message, request))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -321,7 +351,7 @@ class Connection(asyncio.Protocol):
             self._attaching.discard(channel)
         if reply.get("refused"):
             self._error(reply["code"], reply["message"], channel, retry_after=reply["retry_after"])
-            if reply["code"] == ErrorCode.BREAKER_OPEN:
+            if reply["code"] == ErrorCode.BREAKER_OPEN and not self._channels:
                 self._close(CloseCode.BREAKER_OPEN, "breaker open")
             return
         handle = int(reply["handle"])
@@ -331,17 +361,22 @@ class Connection(asyncio.Protocol):
                 os.close(fd)
             self._server.link.send({"type": "detach", "handle": handle, "planned": False})
             return
+        painted = reply.get("snapshot")
+        screen = _contents(fds.pop(), painted["length"]) if painted else b""
         viewer = Viewer(
             handle=handle,
             start=reply["output"],
             input_base=reply["input"],
             fds=fds,
             send_output=partial(self._output, channel),
-            send_input_ack=lambda seq: self._send_binary(messages.encode_ack(channel, seq)),
+            send_input_ack=partial(self._input_ack, channel),
             send_exit=lambda status: self._send("exit", channel=channel, status=status),
+            send_snapshot=lambda seq, data: self._send_binary(messages.encode_snapshot(channel, seq, data)),
             writable=lambda: self._writing and not self._transport.is_closing(),
-            overrun=lambda: self.restart(0.0),
+            overrun=lambda: self._spawn(self._repaint(viewer)),
         )
+        if painted:
+            viewer.paint(painted["offset"], screen)
         self._channels[channel] = viewer
         self._server.viewers[handle] = self
         server = self._server
@@ -352,6 +387,21 @@ class Connection(asyncio.Protocol):
             ),
         )
         viewer.pump()
+
+    async def _repaint(self, viewer: Viewer) -> None:
+        """A client that does not type came too slow for the shell: show it the screen as it is now."""
+        assert self._hello is not None
+        try:
+            if self._hello.get("version", 1) < 2:
+                raise ControlError("its client knows no screens")
+            reply, fds = await self._server.link.request({"type": "snapshot", "handle": viewer.handle})
+        except ControlError as error:
+            log.info("%s is sent back to attach again: %s", self._address, error)
+            self.restart(RETURN_WINDOW)
+            return
+        screen = _contents(fds.pop(), reply["length"])
+        if viewer in self._channels.values():
+            viewer.jump(reply["offset"], screen)
 
     def _hand_over(self, generation: str, attach: dict[str, Any]) -> bool:
         """Pass this connection on to the generation that its session belongs to."""
@@ -390,6 +440,12 @@ class Connection(asyncio.Protocol):
     def _output(self, channel: int, seq: int, data: bytes) -> None:
         self._send_binary(messages.encode_data(channel, seq, data))
 
+    def _input_ack(self, channel: int, seq: int) -> None:
+        if self._ws.state is State.OPEN:
+            self._ws.send_binary(messages.encode_ack(channel, seq))
+            # The output that follows, the echo of that input, takes it along in the same segment.
+            self._loop.call_soon(self._flush)
+
     def _send_binary(self, data: bytes) -> None:
         if self._ws.state is State.OPEN:
             self._ws.send_binary(data)
@@ -406,12 +462,12 @@ class Connection(asyncio.Protocol):
         self._send("error", code=code, message=message, channel=channel, retry_after=retry_after)
 
     def _flush(self) -> None:
-        for data in self._ws.data_to_send():
-            if data:
-                self._transport.write(data)
-            elif self._transport.can_write_eof():
-                with contextlib.suppress(OSError, RuntimeError):
-                    self._transport.write_eof()
+        chunks = self._ws.data_to_send()
+        if data := b"".join(chunks):
+            self._transport.write(data)  # at once: each write wakes the client
+        if chunks and not chunks[-1] and self._transport.can_write_eof():
+            with contextlib.suppress(OSError, RuntimeError):
+                self._transport.write_eof()
         if self._ws.close_expected():
             self._timers.append(self._loop.call_later(CLOSE_SECONDS, self._transport.abort))
         if self._ws.state is State.CLOSED:
@@ -431,12 +487,20 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _beat(self) -> None:
-        """Find half-open connections: nothing heard over two heartbeats, though we pinged."""
-        if self._loop.time() - self._heard > 2 * HEARTBEAT_SECONDS:
+        """Find half-open connections: nothing is heard, though we pinged."""
+        if self._loop.time() - self._heard >= HEARTBEATS_MISSED * self._server.heartbeat:
             self._transport.abort()
             return
         if self._ws.state is State.OPEN:
             self._ws.send_ping(b"")
             self._flush()
         self._timers = [timer for timer in self._timers if timer.when() > self._loop.time()]
-        self._timers.append(self._loop.call_later(HEARTBEAT_SECONDS, self._beat))
+        self._timers.append(self._loop.call_later(self._server.heartbeat, self._beat))
+
+
+def _contents(fd: int, length: int) -> bytes:
+    """What a memory file holds. Takes over ``fd``."""
+    try:
+        return os.pread(fd, length, 0)
+    finally:
+        os.close(fd)

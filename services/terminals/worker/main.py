@@ -11,14 +11,13 @@ from typing import Any
 
 from terminals.access import Access
 from terminals.control.channel import ManagerLink
+from terminals.protocol import HEARTBEAT
 from terminals.protocol.messages import CloseCode, ErrorCode
-from terminals.worker.connection import Connection, Server
+from terminals.worker.connection import RETURN_WINDOW, Connection, Server
 
 log = logging.getLogger("terminals.worker")
 
 LEAVE_SECONDS = 3.0
-RETURN_WINDOW = 0.5
-"""Seconds over which clients spread their return when this process stops."""
 
 
 class Retired(Exception):
@@ -54,7 +53,9 @@ async def run_worker(socket_path: str, *, generation: str, build: str, token: by
         loop.add_signal_handler(number, stop.set)
     await link.connect(socket_path, role="worker", generation=generation, build=build)
     # No connection is passed before we have said hello, and this runs before the first is adopted.
-    server.access = Access(token, link.welcome.get("front", {}))
+    front = link.welcome.get("front", {})
+    server.access = Access(token, front)
+    server.heartbeat = float(front.get("heartbeat", HEARTBEAT))
     log.info("serving for generation %s, build %s", generation, build)
     waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(link.closed.wait())]
     await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)

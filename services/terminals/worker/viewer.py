@@ -19,7 +19,8 @@ class Viewer:
 
     ``send_output(seq, data)``, ``send_input_ack(seq)`` and ``send_exit(status)`` put frames on
     the wire; ``writable()`` says whether the wire takes more; ``overrun()`` is called when the
-    ring has overtaken us, which the manager's hold prevents while a client is attached.
+    ring has overtaken us, which the manager's hold prevents for the client that types: what
+    comes next is then up to :meth:`jump`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Viewer:
         send_output: Callable[[int, bytes], None],
         send_input_ack: Callable[[int], None],
         send_exit: Callable[[int], None],
+        send_snapshot: Callable[[int, bytes], None],
         writable: Callable[[], bool],
         overrun: Callable[[], None],
     ) -> None:
@@ -43,6 +45,10 @@ class Viewer:
         self._send_output = send_output
         self._send_input_ack = send_input_ack
         self._send_exit = send_exit
+        self._send_snapshot = send_snapshot
+        self._screen: tuple[int, bytes] | None = None
+        """A screen to paint once everything before its offset is sent."""
+        self._overtaken = False
         self._writable = writable
         self._overrun = overrun
         self._exit_sent = False
@@ -57,7 +63,7 @@ class Viewer:
 
     def pump(self) -> None:
         """Send what is new, as far as the connection takes it."""
-        if self._closed:
+        if self._closed or self._overtaken:
             return
         words = self._ring.words
         if words[Word.INPUT_HANDLE] == self.handle and words[Word.INPUT_WRITTEN] > self._input_acked:
@@ -65,18 +71,38 @@ class Viewer:
             self._send_input_ack(self._input_acked)
         # ENDED is set after the last byte: read it first, or the last bytes could be missed.
         ended = words[Word.ENDED]
-        while self.sent < words[Word.HEAD] and self._writable():
-            data = self._ring.copy(self.sent, CHUNK)
+        while self._writable():
+            if self._screen is not None and self.sent == self._screen[0]:
+                (offset, screen), self._screen = self._screen, None
+                self._send_snapshot(offset, screen)
+            until = words[Word.HEAD] if self._screen is None else self._screen[0]
+            if self._closed or self.sent >= until:
+                break
+            data = self._ring.copy(self.sent, min(CHUNK, until - self.sent))
             if data is None:
+                self._overtaken = True
                 self._overrun()
                 return
             seq, self.sent = self.sent, self.sent + len(data)
             self._send_output(seq, data)
             if self._closed:
                 return
-        if ended and not self._exit_sent and self.sent == words[Word.HEAD]:
+        if self._closed:
+            return
+        if ended and not self._exit_sent and self._screen is None and self.sent == words[Word.HEAD]:
             self._exit_sent = True
             self._send_exit(words[Word.STATUS] - 1000)
+
+    def paint(self, offset: int, screen: bytes) -> None:
+        """Have ``screen`` sent when the output before ``offset`` has been."""
+        self._screen = (offset, screen)
+
+    def jump(self, offset: int, screen: bytes) -> None:
+        """Go on from a screen, past what the ring no longer holds."""
+        self._overtaken = False
+        self.sent = offset
+        self.paint(offset, screen)
+        self.pump()
 
     def close(self) -> None:
         """Stop following."""
@@ -90,4 +116,11 @@ class Viewer:
 def attached_message(channel: int, reply: dict[str, Any], **extra: Any) -> dict[str, Any]:
     """Fields of the ``attached`` message, from the manager's reply."""
     names = ("session", "status", "epoch", "output", "skipped", "input", "origin")
-    return {"channel": channel, **{name: reply[name] for name in names}, **extra}
+    return {
+        "channel": channel,
+        **{name: reply[name] for name in names},
+        # An older manager knows neither.
+        "mode": reply.get("mode", "write"),
+        "head": reply.get("head", reply["output"]),
+        **extra,
+    }

@@ -55,6 +55,13 @@ def test_the_base_of_these_tests_is_sound(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
+        ("checks: [validate]", "checks: [validate, infra]", "dev.checks.1: infra looks at containers; use engine: docker, or leave it out"),
+        ("checks: [validate]", "checks: [validate]\n    monitor: {profiles: []}", "dev.monitor.profiles: nothing would be checked"),
+        ("checks: [validate]", "checks: [validate]\n    profiles: {system: {command: [sh]}}\n    monitor: {profiles: [claude]}", "dev.monitor.profiles.0: claude is not among the profiles"),
+        ("checks: [validate]", "checks: [validate]\n    monitor: {alerts: [{name: a, severity: info, metric: loops, op: '>', threshold: 0, profile: system}]}", "alerts.0.profile: loops is counted by generation"),
+        ("checks: [validate]", "checks: [validate]\n    monitor: {alerts: [{name: a, severity: info, metric: up, op: ==, threshold: 0}, {name: a, severity: info, metric: up, op: ==, threshold: 0}]}", 'another alert is called "a" too'),
+        ("checks: [validate]", "checks: [validate]\n    notify: [ops]", 'dev.notify.0: nobody is called "ops"; add them to notify'),
+        ("checks: [validate]", "checks: [validate]\n    firewall: true", "dev.firewall: the engine process sets no host up; use engine: docker"),
         ("after: dev", "after: dve", 'rollout.yaml:13:12: environments.staging.after: no environment "dve"; did you mean "dev"?'),
         ("after: dev", "after: staging", "a circle: staging after staging"),
         ("system: 6001", "system: 5001", "staging.listen.system: port 5001 is taken by environments.dev.listen.system"),

@@ -100,7 +100,7 @@ def test_gates_get_the_defaults_of_their_metric(write: Write) -> None:
         ("version: 1", "version: 2", "rollout.yaml:1:10: version: expected one of 1, got 2"),
         ("project: terminals\n", "", "rollout.yaml:1:1: project: missing key; add it"),
         ("project: terminals", "project: Web Terminals", "2:10: project: \"Web Terminals\" is not a name"),
-        ("[validate]", "[validat]", "checks.0: expected one of validate, smoke, got \"validat\""),
+        ("[validate]", "[validat]", "checks.0: expected one of validate, smoke, infra, got \"validat\""),
         ("[validate]", "validate", 'checks: expected a list ([a, b]), got "validate"'),
         ("validate.pass_ratio", "validate.pas_ratio", 'no metric "validate.pas_ratio"; did you mean "validate.pass_ratio"?'),
         ("threshold: 0.95", "threshold: 95", "expected a share from 0 to 1, or a percentage such as 95%, got 95"),
@@ -172,3 +172,26 @@ def test_objects_never_change(write: Write) -> None:
     config = load(write(MINIMAL))
     with pytest.raises(Exception, match="frozen"):
         config.project = "other"  # type: ignore[misc]
+
+
+def test_addresses_are_of_tls_where_it_is_configured(write: Write) -> None:
+    listen = load(write(MINIMAL)).environment("dev").listen
+    assert listen.url(listen.web, "http") == "http://127.0.0.1:5110/"
+    tls = "tls: {certificate: tls/cert.pem, key: /etc/key.pem, name: terminals.example}}"
+    path = write(MINIMAL.replace("web: 5110}", f"web: 5110, {tls}"))
+    listen = load(path).environment("dev").listen
+    assert listen.url(listen.web, "http") == "https://terminals.example:5110/"
+    assert listen.url(listen.system, "ws") == "wss://terminals.example:5001/"
+    assert listen.tls is not None
+    assert listen.tls.certificate == path.parent / "tls" / "cert.pem"  # relative to the file
+    assert listen.tls.key == Path("/etc/key.pem")
+
+
+def test_addresses_of_ipv6_have_brackets(write: Write) -> None:
+    listen = load(write(MINIMAL.replace("listen: {", 'listen: {host: "::1", '))).environment("dev").listen
+    assert listen.url(listen.system, "ws") == "ws://[::1]:5001/"
+
+
+def test_a_certificate_without_its_key_is_refused(write: Write) -> None:
+    text = MINIMAL.replace("web: 5110}", "web: 5110, tls: {certificate: c.pem}}")
+    assert "listen.tls.key" in refusal(write(text))

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from rollout.config import METRICS, Config, Defaults, Environment, Gate, Load, Move
+from rollout.config import METRICS, Config, Defaults, Environment, Gate, Listen, Load, Move, Prometheus, Tls
+from rollout.config.model import Host, Image
 from rollout.errors import ExitCode
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
-FILLED_IN = {Config: {"path"}, Environment: {"name"}}
+FILLED_IN = {Config: {"path"}, Environment: {"name"}, Host: {"name"}}
 
 
-@pytest.mark.parametrize("section", [Config, Defaults, Environment, Move, Load, Gate])
+@pytest.mark.parametrize(
+    "section", [Config, Image, Defaults, Environment, Host, Listen, Tls, Move, Load, Gate, Prometheus]
+)
 def test_every_key_is_documented(section: type[BaseModel]) -> None:
     text = (REFERENCE / "configuration.md").read_text()
     for key in set(section.model_fields) - FILLED_IN.get(section, set()):

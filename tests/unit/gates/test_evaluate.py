@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -12,17 +11,7 @@ from hypothesis import strategies as st
 from rollout.gates import evaluate
 from rollout.gates.evaluate import rate_bounds
 from rollout.model import Evidence, Verdict, worst
-
-
-@dataclass(frozen=True)
-class Gate:
-    metric: str
-    op: str
-    threshold: float
-    name: str = "gate"
-    percentile: float = 95.0
-    min_samples: int = 1
-    confidence: float = 0.95
+from tests.support.gates import Gate
 
 
 def piece(metric: str, kind: str, n: int, **fields) -> Evidence:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 
 import pytest
 
@@ -11,24 +9,7 @@ from rollout.ledger import Lease, Ledger, State
 from rollout.ledger.records import TRANSITIONS
 from rollout.model import Evidence, GateResult, Verdict
 from tests.support.stack import until
-
-
-@pytest.fixture
-def url(tmp_path) -> str:
-    return f"sqlite:///{tmp_path / 'state' / 'ledger.db'}"
-
-
-def make(ledger: Ledger, env: str = "dev", **fields):
-    values = {
-        "kind": "deploy",
-        "build": "1-abc",
-        "digest": "abc",
-        "generation": None,
-        "previous": None,
-        "plan": {"steps": []},
-        "operator": "me",
-    }
-    return ledger.create(env=env, **{**values, **fields})
+from tests.unit.ledger.filled import make
 
 
 def test_rollouts_are_numbered_per_environment(url):
@@ -103,27 +84,6 @@ def test_lease_is_exclusive_and_tokens_grow(url):
                 pass
         with Lease(ledger, "dev") as second:
             assert second.token == first.token + 1
-
-
-def hold(url: str, ready) -> None:
-    with Ledger(url) as ledger, Lease(ledger, "dev"):
-        ready.set()
-        signal.pause()
-
-
-def test_lease_of_a_killed_process_is_taken_over_at_once(url):
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    holder = context.Process(target=hold, args=(url, ready))
-    holder.start()
-    assert ready.wait(30)
-    with Ledger(url) as ledger:
-        with pytest.raises(Locked), Lease(ledger, "dev"):
-            pass
-        holder.kill()
-        holder.join()
-        with Lease(ledger, "dev") as lease:
-            assert lease.token == 2
 
 
 def test_holder_that_was_overtaken_stops_before_its_next_step(url):

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 from pathlib import Path
 
 import pytest
 
-from rollout.config import load
+from rollout.checks.runner import CheckResult
+from rollout.config import Gate, Monitor, load
 from rollout.engine import HostFacts
 from rollout.errors import Refused
 from rollout.ledger import Ledger, State
 from rollout.model import BuildRef, GateResult, Verdict
-from rollout.pipeline.criteria import require_evidence
+from rollout.pipeline.criteria import assess, permission, refuse
 from rollout.pipeline.plan import Kind, Plan, make_plan
+from tests.unit.pipeline.records import Days
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def dev():
-    return load(ROOT / "rollout.yaml").environment("dev")
+    dev = load(ROOT / "rollout.yaml").environment("dev")
+    return dev.model_copy(update={"monitor": None, "criteria": ()})
 
 
 @pytest.fixture
@@ -47,12 +51,53 @@ def promoted(ledger, dev, verdict=Verdict.PASS, gates=None):
     return ledger.transition(record.id, State.PROMOTED)
 
 
+def require_evidence(ledger, predecessor, statuses, *, now):
+    """What a promotion asks for: the rollout whose build may go on, or a refusal."""
+    ready = assess(ledger, predecessor, statuses, {}, now=now)
+    refuse(ready.obstacles)
+    return ready.record
+
+
 def serving(generation="g1"):
     return {"local": {"generations": [{"name": generation, "weight": 100}]}}
 
 
 def tomorrow():
     return time.time() + 25 * 3600
+
+
+def test_a_warning_that_was_given_does_not_hold_the_build(ledger, dev):
+    record = promoted(ledger, dev)
+    ledger.record_verdicts(record.id, "gate", [GateResult("warns", Verdict.FAIL, 1.0, None, 9, "")], [])
+    warns = dev.gates[0].model_copy(update={"name": "warns", "severity": "warning"})
+    both = dev.model_copy(update={"gates": (*dev.gates, warns)})
+    assert require_evidence(ledger, both, serving(), now=tomorrow()).id == record.id
+    decides = dev.model_copy(
+        update={"gates": (*dev.gates, warns.model_copy(update={"severity": "critical"}))}
+    )
+    with pytest.raises(Refused, match="did not pass"):
+        require_evidence(ledger, decides, serving(), now=tomorrow())
+
+
+def test_where_gates_only_warn_nothing_goes_on(ledger, dev):
+    promoted(ledger, dev)
+    only = dev.model_copy(
+        update={"gates": tuple(g.model_copy(update={"severity": "warning"}) for g in dev.gates)}
+    )
+    with pytest.raises(Refused, match="no gate of dev decides anything"):
+        require_evidence(ledger, only, serving(), now=tomorrow())
+
+
+def test_the_first_build_needs_no_comparison(ledger, dev):
+    record = promoted(ledger, dev)
+    compare = dev.gates[0].model_copy(update={"name": "compared", "compare": "baseline"})
+    both = dev.model_copy(update={"gates": (*dev.gates, compare)})
+    assert require_evidence(ledger, both, serving(), now=tomorrow()).id == record.id
+    absolute = dev.gates[0].model_copy(update={"name": "absolute"})
+    with pytest.raises(Refused, match="never judged by absolute"):
+        require_evidence(
+            ledger, dev.model_copy(update={"gates": (*dev.gates, absolute)}), serving(), now=tomorrow()
+        )
 
 
 def test_with_all_evidence_the_build_may_go_on(ledger, dev):
@@ -129,6 +174,8 @@ def test_plan_survives_the_ledger_and_goes_back_in_order(ledger, dev):
         Kind.ROLLBACK_SHIFT,
         Kind.ROLLBACK_STOP,
         Kind.ROLLBACK_VERIFY,
+        Kind.ROLLBACK_TELL,
+        Kind.ROLLBACK_SHOW,
         Kind.ROLLBACK_RECORD,
     ]
 
@@ -139,3 +186,145 @@ def test_first_build_has_nothing_to_go_back_to_and_no_canary(dev):
     plan = make_plan(staging, build, "g1", [HostFacts("local", (), None)], None, kind="promote")
     assert [step.params["weight"] for step in plan.forward if step.kind is Kind.SHIFT] == [100]
     assert Kind.ROLLBACK_SHIFT not in [step.kind for step in plan.backward]
+
+
+@pytest.fixture
+def watched(dev):
+    """Dev with a monitor and the criteria of the shipped configuration's kind."""
+    gates = (
+        Gate(metric="monitor.success_rate", op=">", threshold=0.99),
+        Gate(metric="monitor.critical_alerts", op="==", threshold=0),
+        Gate(metric="validate.reuse_ratio", op="==", threshold=1),
+    )
+    return dev.model_copy(update={"monitor": Monitor(), "criteria": gates})
+
+
+def checked(ledger, record, *, reuse=True):
+    """The checks that were made when the build came."""
+    ledger.record_checks(
+        "dev", record.id, [CheckResult("validate", "Session Reuse", "Session reuse", reuse, 1.0, 0.1, "")]
+    )
+    return record
+
+
+def assessed(ledger, environment, days, statuses=None):
+    return assess(ledger, environment, statuses or serving(), {"local": days.log}, now=days.wall)
+
+
+def test_a_day_that_was_watched_lets_the_build_go_on(ledger, watched):
+    record = checked(ledger, promoted(ledger, watched))
+    ready = assessed(ledger, watched, Days(record.ended).minutes(1441))
+    assert ready.obstacles == ()
+    assert [result.verdict for result in ready.results] == [Verdict.PASS] * 3
+    assert {item.metric for item in ready.evidence} == {gate.metric for gate in watched.criteria}
+
+
+@pytest.fixture
+def shipped():
+    """Staging as `rollout init` has it, under the name that the ledger knows."""
+    staging = load(ROOT / "rollout.yaml").environment("staging")
+    assert {gate.metric for gate in staging.criteria} >= {"validate.breaker_ratio", "monitor.latency_drift"}
+    return staging.model_copy(update={"name": "dev"})
+
+
+def soaked(ledger, environment, *, breaker=True, slower=0.0):
+    record = promoted(ledger, environment)
+    checks = [
+        CheckResult("validate", "Session Reuse", "Session reuse", True, 1.0, 0.1, ""),
+        CheckResult("validate", "Circuit Breaker", "Circuit breaker", breaker, 1.0, 0.1, ""),
+    ]
+    ledger.record_checks("dev", record.id, checks)
+    days, noise = Days(record.ended), random.Random(1)
+    for minute in range(1441):
+        days.minutes(1, reconnect_ms=2.6 * (1 + slower * minute / 1440) + noise.gauss(0, 0.1))
+    return assessed(ledger, environment, days)
+
+
+def test_the_shipped_criteria_are_met_by_a_day_as_it_should_be(ledger, shipped):
+    ready = soaked(ledger, shipped)
+    assert ready.obstacles == ()
+    assert {result.verdict for result in ready.results} == {Verdict.PASS}
+    assert len(ready.results) == len(shipped.criteria)
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [({"breaker": False}, "validate.breaker_ratio"), ({"slower": 1.0}, "monitor.latency_drift")],
+)
+def test_and_not_by_one_that_is_not(ledger, shipped, bad, named):
+    (obstacle,) = soaked(ledger, shipped, **bad).obstacles
+    assert named in obstacle.text
+
+
+def test_time_that_was_not_watched_does_not_count(ledger, watched):
+    record = checked(ledger, promoted(ledger, watched))
+    days = Days(record.ended).minutes(700).pass_time(3600).restart().minutes(700)
+    (obstacle,) = assessed(ledger, watched, days).obstacles
+    assert "observed in dev for 23.3 h of the required 1.0 d; try again in 41.0 min" in obstacle.text
+    assert obstacle.retry_after == 41 * 60
+    assert obstacle.overridable
+
+
+def test_a_criterion_that_fails_is_not_waited_for(ledger, watched):
+    record = checked(ledger, promoted(ledger, watched))
+    days = Days(record.ended).minutes(1300).minutes(141, ok=False)
+    (obstacle,) = assessed(ledger, watched, days).obstacles
+    assert "does not meet a criterion of dev: monitor.success_rate" in obstacle.text
+    assert obstacle.retry_after is None
+
+
+def test_a_failed_check_of_reuse_holds_the_build(ledger, watched):
+    record = checked(ledger, promoted(ledger, watched), reuse=False)
+    (obstacle,) = assessed(ledger, watched, Days(record.ended).minutes(1441)).obstacles
+    assert "validate.reuse_ratio" in obstacle.text
+
+
+def test_a_monitor_that_is_silent_is_named(ledger, watched):
+    promoted(ledger, watched)
+    ready = assess(ledger, watched, serving(), {"local": None}, now=tomorrow())
+    assert any("no records come from local" in obstacle.text for obstacle in ready.obstacles)
+    assert all(result.verdict is not Verdict.PASS for result in ready.results)
+
+
+def test_old_records_are_no_evidence_of_now(ledger, watched):
+    record = checked(ledger, promoted(ledger, watched))
+    days = Days(record.ended).minutes(1441).pass_time(3 * 3600)
+    ready = assessed(ledger, watched, days)
+    assert ready.results[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_approvals_are_of_this_build_and_of_different_people(ledger, dev):
+    wanted = dev.model_copy(update={"name": "production", "approvals": 2})
+
+    def left():
+        return permission(ledger, wanted, "abc", now=time.time())
+
+    assert "rollout approve production" in left()[0].text
+    ledger.add_event("production", "approval", by="ada@a", build="1-abc", digest="abc", note="")
+    ledger.add_event("production", "approval", by="ada@a", build="1-abc", digest="abc", note="again")
+    ledger.add_event("production", "approval", by="bob@a", build="1-xyz", digest="xyz", note="")
+    assert "so far: ada@a" in left()[0].text
+    assert not left()[0].overridable
+    ledger.add_event("production", "approval", by="bob@a", build="1-abc", digest="abc", note="")
+    assert left() == []
+
+
+def test_a_rehearsal_has_to_be_new_enough(ledger, dev):
+    wanted = dev.model_copy(update={"rehearsal": 3600.0})
+    assert permission(ledger, wanted, "abc", now=time.time()) == []  # nothing there to go back to
+    promoted(ledger, dev)
+    assert "there has been none" in permission(ledger, wanted, "abc", now=time.time())[0].text
+    record = ledger.create(
+        env="dev",
+        kind="rehearsal",
+        build="1-abc",
+        digest="abc",
+        generation=None,
+        previous=None,
+        plan={},
+        operator="me",
+    )
+    ledger.transition(record.id, State.ROLLING_BACK)
+    ledger.transition(record.id, State.REHEARSED)
+    assert permission(ledger, wanted, "abc", now=time.time()) == []
+    assert "2.0 h ago" in permission(ledger, wanted, "abc", now=time.time() + 7200)[0].text

@@ -11,7 +11,7 @@ import collections
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from terminals.protocol.resume import Receiver, Sender, resume_from
+from terminals.protocol.resume import Receiver, Resume, Sender, resume_from
 
 RING = 64
 """Bytes of output a server keeps: small, so that clients often come too late."""
@@ -34,7 +34,7 @@ class Delivery(RuleBasedStateMachine):
         self.input = Receiver()  # in the session manager: it outlives every worker
         self.connected = False
         self.server_sent = 0
-        self.down: collections.deque[tuple[int, bytes]] = collections.deque()
+        self.down: collections.deque[tuple[int, bytes | None]] = collections.deque()
         self.up: collections.deque[tuple[int, bytes]] = collections.deque()
         self.acks: collections.deque[int] = collections.deque()
 
@@ -53,10 +53,13 @@ class Delivery(RuleBasedStateMachine):
             self.typed += data
 
     @precondition(lambda self: not self.connected)
-    @rule()
-    def connect(self) -> None:
+    @rule(version=st.sampled_from([1, 2]))
+    def connect(self, version: int = 2) -> None:
         """Any worker of any generation: none of them remembers anything."""
         where = resume_from(self.reader.received, tail=self.tail, head=len(self.printed))
+        if where.skipped and version == 2:
+            # Past the ring: a screen as of now, and what follows it.
+            where = Resume(len(self.printed), len(self.printed) - self.reader.received)
         if where.skipped:
             self.skips.append((self.reader.received, where.skipped))
         self.reader.received = self.server_sent = where.start
@@ -90,10 +93,23 @@ class Delivery(RuleBasedStateMachine):
             self.up.append((self.keys_sent, data))
             self.keys_sent += len(data)
 
+    @precondition(lambda self: self.connected)
+    @rule()
+    def server_shows_the_screen(self) -> None:
+        """A watcher that the ring has overtaken is not cut: it goes on from a screen."""
+        self.down.append((len(self.printed), None))
+        self.server_sent = len(self.printed)
+
     @precondition(lambda self: self.down)
     @rule()
     def output_arrives(self) -> None:
-        self.screen += self.reader.accept(*self.down.popleft())
+        seq, data = self.down.popleft()
+        if data is not None:
+            self.screen += self.reader.accept(seq, data)
+            return
+        had = self.reader.received
+        if skipped := self.reader.jump(seq):
+            self.skips.append((had, skipped))
 
     @precondition(lambda self: self.up)
     @rule(twice=st.booleans())

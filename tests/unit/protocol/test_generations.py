@@ -51,3 +51,12 @@ def test_unknown_generation_changes_nothing(generations):
     with pytest.raises(KeyError, match="g9"):
         generations.set_weights({"g9": 100})
     assert generations.table["g1"].weight == 100
+
+
+def test_the_first_generation_is_given_everything_only_on_a_new_host(generations, tmp_path):
+    fresh = Generations(tmp_path / "fresh.json")
+    fresh.begin_with("g1")
+    assert fresh.choose(lambda g: True).name == "g1"
+    generations.begin_with("g9")
+    assert "g9" not in generations.table
+    assert generations.choose(lambda g: True) is None

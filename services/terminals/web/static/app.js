@@ -3,9 +3,13 @@
 import { FitAddon } from "./vendor/addon-fit.mjs";
 import { Terminal } from "./vendor/xterm.mjs";
 import { Connection } from "./connection.js";
+import { Sender } from "./rules.js";
 
 const TOKEN = "terminals.token";
 const TABS = "terminals.tabs";
+const TYPED = "terminals.typed"; // only between two pages of one browser tab
+// What a terminal answers when a program asks it: in output of the past, nobody waits for that any more.
+const REPORT = /^(\x1b\[[?>=]?[\d;]*[cnRy]|\x1b\[\?[\d;]*\$y|\x1b[P\]].*)$/s;
 const REFRESH_MS = 3000;
 const NAMES = { system: "shell", claude: "assistant" };
 
@@ -30,13 +34,15 @@ async function api(path, options = {}) {
 
 /** One tab: a terminal on the screen and the connection that feeds it. */
 class Tab {
-  constructor({ profile, session = null, epoch = null, client = crypto.randomUUID().slice(0, 18) }) {
-    Object.assign(this, { profile, session, epoch, client, state: { kind: "connecting" } });
+  constructor({ profile, session = null, epoch = null, watch = false, typed = null }) {
+    const client = typed?.client ?? crypto.randomUUID().slice(0, 18);
+    Object.assign(this, { profile, session, epoch, watch, client, state: { kind: "connecting" }, past: 0, shown: 0 });
     this.term = new Terminal({
       fontFamily: "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
       fontSize: 14,
       scrollback: 10000,
-      cursorBlink: true,
+      cursorBlink: !watch,
+      disableStdin: watch,
       theme: { background: "#0e1116", foreground: "#d7dde5", cursor: "#6cc7a1", selectionBackground: "#2d4a63" },
     });
     this.fit = new FitAddon();
@@ -56,16 +62,21 @@ class Tab {
       client,
       session,
       resume: epoch === null ? null : { epoch },
+      sender: typed ? new Sender({ acked: typed.acked, pending: Uint8Array.from(typed.pending) }) : undefined,
+      watch,
       size: { cols: this.term.cols, rows: this.term.rows },
       handlers: {
         onAttached: (fields, fresh) => this.#attached(fields, fresh),
-        onOutput: (data, end) => this.term.write(data, () => this.connection.consumed(end)),
+        onOutput: (data, end) => this.term.write(data, () => this.#seen(end)),
+        onScreen: (screen, end, skipped) => this.#paint(screen, end, skipped),
         onState: (state) => this.#become(state),
         onPong: () => this === chosen && facts(),
       },
     });
     const encoder = new TextEncoder();
-    this.term.onData((text) => this.#type(encoder.encode(text)));
+    this.term.onData((text) => {
+      if (this.shown >= this.past || !REPORT.test(text)) this.#type(encoder.encode(text));
+    });
     this.term.onBinary((text) => this.#type(Uint8Array.from(text, (c) => c.charCodeAt(0))));
     this.term.onResize(({ cols, rows }) => this.connection.resize(cols, rows));
     this.connection.open();
@@ -81,7 +92,31 @@ class Tab {
     if (this === chosen) tabs.length ? choose(tabs.at(-1)) : add({ profile: "system" });
   }
 
+  /** What the next page of this browser tab needs to type on where this one stops. */
+  typed() {
+    const { acked, pending } = this.connection.sender;
+    return { session: this.session, client: this.client, acked, pending: [...pending] };
+  }
+
+  #seen(end) {
+    this.shown = end;
+    this.connection.consumed(end);
+  }
+
+  /** The server shows the screen: output before it was skipped, or set it up long ago. */
+  #paint(screen, end, skipped) {
+    if (skipped) this.#missed(skipped);
+    this.term.write(screen, () => this.#seen(end));
+  }
+
+  #missed(count) {
+    // The old screen moves up, so that it can be scrolled back to.
+    const note = `\r\n\x1b[0;7m[${count.toLocaleString("en")} bytes were printed meanwhile]\x1b[0m`;
+    this.term.write(note + "\r\n".repeat(this.term.rows));
+  }
+
   #type(data) {
+    if (this.watch) return;
     try {
       this.connection.send(data);
     } catch (error) {
@@ -93,16 +128,18 @@ class Tab {
   #attached(fields, fresh) {
     this.session = fields.session;
     this.epoch = fields.epoch;
-    if (fields.skipped && !fresh) {
-      this.term.write(`\r\n\x1b[7m[${fields.skipped} bytes were printed while nobody was here]\x1b[0m\r\n`);
-    }
+    this.past = fields.head ?? 0;
+    this.shown = fields.output;
+    this.watch = fields.mode === "read";
+    if (fields.skipped && !fresh) this.#missed(fields.skipped);
     remember();
   }
 
   #become(state) {
     this.state = state;
     this.handle.dataset.kind = state.kind;
-    this.button.textContent = `${NAMES[this.profile]} ${tabs.indexOf(this) + 1 || tabs.length + 1}`;
+    const number = tabs.indexOf(this) + 1 || tabs.length + 1;
+    this.button.textContent = `${NAMES[this.profile]} ${number}${this.watch ? " (watching)" : ""}`;
     if (state.kind === "unauthorized") return signIn("The token was not accepted.");
     if (state.kind === "refused" && state.code === "unknown-session") {
       this.epoch = null;
@@ -116,7 +153,7 @@ class Tab {
 function describe(state) {
   const seconds = Math.max(0, (state.retryAt ?? 0) - performance.now()) / 1000;
   switch (state.kind) {
-    case "connected": return "Connected";
+    case "connected": return chosen.watch ? "Watching: what you type goes nowhere" : "Connected";
     case "connecting": return state.again ? "Reconnecting…" : "Connecting…";
     case "waiting": return `${state.reason} Reconnecting in ${seconds.toFixed(1)} s`;
     case "breaker": return `${state.reason} It failed several times; the next try is in ${seconds.toFixed(0)} s`;
@@ -177,7 +214,7 @@ function add(options) {
 
 /** What a reload of this browser tab needs to find its sessions again. */
 function remember() {
-  const kept = tabs.map(({ profile, session, epoch }) => ({ profile, session, epoch }));
+  const kept = tabs.map(({ profile, session, epoch, watch }) => ({ profile, session, epoch, watch }));
   sessionStorage.setItem(TABS, JSON.stringify(kept));
 }
 
@@ -192,23 +229,45 @@ async function listSessions() {
     else panel.replaceChildren(element("p", { textContent: `The list is not available: ${error.message}` }));
     return;
   }
-  const head = ["Session", "Kind", "Age", "Viewer", "Generation", ""].map((text, at) =>
+  const head = ["Session", "Kind", "Age", "Viewers", "Generation", ""].map((text, at) =>
     element("th", { textContent: text, className: at === 4 ? "wide" : "" }));
   const rows = sessions.filter((entry) => entry.live).map((entry) => {
     const minutes = (Date.now() / 1000 - entry.created) / 60;
-    const open = element("button", { textContent: "Open" });
-    open.onclick = () => {
-      panel.hidden = true;
-      const known = tabs.find((tab) => tab.session === entry.id);
-      known ? choose(known) : add({ profile: entry.profile, session: entry.id });
+    const opener = (text, title, watch) => {
+      const button = element("button", { textContent: text, title });
+      button.onclick = () => {
+        panel.hidden = true;
+        const known = tabs.find((tab) => tab.session === entry.id && tab.watch === watch);
+        known ? choose(known) : add({ profile: entry.profile, session: entry.id, watch });
+      };
+      return button;
     };
+    const open = opener("Open", "Work in it; whoever does so now is put out", false);
+    const watch = opener("Watch", "Look on, without disturbing whoever works in it", true);
+    const act = (text, title, request) => element("button", {
+      textContent: text,
+      title,
+      onclick: async () => {
+        const options = request();
+        if (options) await api(`sessions/${entry.id}`, options).catch((error) => alert(error.message));
+        listSessions();
+      },
+    });
+    const name = act("Name", "Give it a title", () => {
+      const title = prompt("Title of this session (empty: none)", entry.title);
+      return title === null ? null : { method: "PATCH", body: JSON.stringify({ title }) };
+    });
+    const end = act("End", "Hang its shell up", () =>
+      confirm(`End ${entry.title || entry.id}? What runs in it is hung up.`) ? { method: "DELETE" } : null);
     return element("tr", {},
-      element("td", { className: "id", textContent: entry.id }),
+      entry.title
+        ? element("td", { textContent: entry.title, title: entry.id })
+        : element("td", { className: "id", textContent: entry.id }),
       element("td", { textContent: NAMES[entry.profile] ?? entry.profile }),
       element("td", { textContent: minutes < 60 ? `${minutes.toFixed(0)} min` : `${(minutes / 60).toFixed(1)} h` }),
-      element("td", { textContent: entry.attached ? "yes" : "no" }),
+      element("td", { textContent: (entry.attached ? "1" : "0") + (entry.watchers ? ` + ${entry.watchers}` : "") }),
       element("td", { className: "wide", textContent: entry.generation }),
-      element("td", {}, open));
+      element("td", { className: "actions" }, open, watch, name, end));
   });
   panel.replaceChildren(rows.length
     ? element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows))
@@ -233,7 +292,11 @@ async function enter() {
   $("sign-in").hidden = true;
   $("app").hidden = false;
   const kept = JSON.parse(sessionStorage.getItem(TABS) ?? "[]");
-  for (const tab of kept.length ? kept : [{ profile: "system" }]) add(tab);
+  const typed = JSON.parse(sessionStorage.getItem(TYPED) ?? "[]");
+  sessionStorage.removeItem(TYPED); // or a duplicate of this browser tab would type in our name
+  for (const tab of kept.length ? kept : [{ profile: "system" }]) {
+    add({ ...tab, typed: typed.find((entry) => entry.session === tab.session) });
+  }
 }
 
 export async function start() {
@@ -252,6 +315,10 @@ export async function start() {
     enter();
   };
   addEventListener("resize", () => chosen?.fit.fit());
+  addEventListener("pagehide", () => {
+    const typed = tabs.filter((tab) => tab.session && !tab.watch).map((tab) => tab.typed());
+    sessionStorage.setItem(TYPED, JSON.stringify(typed));
+  });
   addEventListener("online", () => tabs.forEach((tab) => tab.connection.probe()));
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) tabs.forEach((tab) => tab.connection.probe());

@@ -10,6 +10,7 @@ const ACK_MS = 100;
 const INPUT_WINDOW = 1 << 16;
 const CONNECT_MS = 10000;
 const PROBE_MS = 5000;
+const MISSED = 3; // heartbeats without a word after which the connection is taken for lost
 const REFUSALS = new Set(["unknown-session", "bad-session-id", "too-many-sessions", "bad-message"]);
 
 /**
@@ -40,10 +41,11 @@ export class Connection {
 
   /**
    * `resume` is null or {epoch}: output is then asked for from 0, what a page without a screen needs.
+   * `watch`: look on, while somebody else types.
    * `sender` carries input of an earlier page of the same `client` that was not acknowledged.
    */
-  constructor({ url, token, client, session, resume, sender, size, handlers }) {
-    Object.assign(this, { url, token, client, session, size, handlers });
+  constructor({ url, token, client, session, resume, sender, watch = false, size, handlers }) {
+    Object.assign(this, { url, token, client, session, watch, size, handlers });
     this.sender = sender ?? new Sender();
     this.epoch = resume?.epoch ?? null;
     this.latency = null;
@@ -134,9 +136,23 @@ export class Connection {
   }
 
   #greet() {
-    this.#text("hello", { versions: [protocol.VERSION], token: this.token, client: this.client });
+    this.#text("hello", { versions: protocol.VERSIONS, token: this.token, client: this.client });
+    if (!this.watch) this.#attach();
+  }
+
+  #welcome({ version, heartbeat }) {
+    this.#heartbeat = (Number(heartbeat) || 15) * 1000;
+    if (!this.watch) return;
+    // An older server would take "read" for nothing and the session from whoever types there.
+    if (version >= 2) return this.#attach();
+    this.#drop(1000);
+    this.#become({ kind: "refused", code: "unavailable", reason: "This server is too old for watching a session." });
+  }
+
+  #attach() {
     const resume = this.epoch === null ? null : { output: this.#receiver.received, epoch: this.epoch };
-    this.#text("attach", { channel: CHANNEL, session: this.session, ...this.size, resume });
+    const mode = this.watch ? "read" : "write";
+    this.#text("attach", { channel: CHANNEL, session: this.session, ...this.size, resume, mode });
   }
 
   #acknowledged(fields) {
@@ -153,10 +169,10 @@ export class Connection {
     this.#reason = "";
     clearTimeout(this.#timers.connect);
     this.#timers.stable = setTimeout(() => this.#checkStable(), STABLE_AFTER);
-    this.#timers.beat = setInterval(() => this.#ping(2 * this.#heartbeat + 10000), this.#heartbeat);
+    this.#timers.beat = setInterval(() => this.#ping(MISSED * this.#heartbeat), this.#heartbeat);
     this.handlers.onAttached(fields, fresh);
     this.#become({ kind: "connected" });
-    this.#ping(2 * this.#heartbeat + 10000);
+    this.#ping(MISSED * this.#heartbeat);
     this.#flush();
   }
 
@@ -178,9 +194,11 @@ export class Connection {
     const now = performance.now();
     if (wasLive) this.#checkStable();
     this.#drop(4000);
-    if (code === protocol.CLOSE.takenOver) return this.#become({ kind: "taken-over" });
-    if (code === protocol.CLOSE.unauthorized) return this.#become({ kind: "unauthorized" });
-    if (wasLive && code === protocol.CLOSE.restart) {
+    const action = protocol.closeAction(code);
+    if (action === "stop") {
+      return this.#become({ kind: code === protocol.CLOSE.takenOver ? "taken-over" : "unauthorized" });
+    }
+    if (wasLive && action === "return") {
       this.#attempt = 0;
       // The trial did not fail, and nobody else may try.
       if (this.#breaker.state === "half-open") this.#breaker.success();
@@ -249,6 +267,10 @@ export class Connection {
       this.#flush();
       return;
     }
+    if (type === protocol.SNAPSHOT) {
+      this.handlers.onScreen(payload, seq, this.#receiver.jump(seq));
+      return;
+    }
     const fresh = this.#receiver.accept(seq, payload);
     if (fresh.length) this.handlers.onOutput(fresh, this.#receiver.received);
   }
@@ -256,7 +278,7 @@ export class Connection {
   #control(fields) {
     switch (fields.type) {
       case "welcome":
-        this.#heartbeat = (Number(fields.heartbeat) || 15) * 1000;
+        this.#welcome(fields);
         break;
       case "attached":
         this.#acknowledged(fields);

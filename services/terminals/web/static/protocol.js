@@ -1,12 +1,20 @@
-// Frames of the WebSocket protocol, version 1: JSON text frames with a `type`, and binary frames
+// Frames of the WebSocket protocol: JSON text frames with a `type`, and binary frames
 // of u8 type, u32 channel, u64 sequence number (big endian) and payload.
 
-export const VERSION = 1;
+export const VERSIONS = [2, 1]; // the best first
 export const DATA = 1;
 export const ACK = 2;
+export const SNAPSHOT = 3; // since version 2
 export const HEADER = 13;
 export const MAX_INPUT = 1 << 14; // bytes in one DATA frame of ours
-export const CLOSE = { restart: 1012, unauthorized: 4401, takenOver: 4409, breakerOpen: 4429 };
+export const CLOSE = { restart: 1012, unauthorized: 4401, takenOver: 4409 };
+const MAX_CHANNEL = 255;
+
+/** What a client does when a connection has ended with `code`: see docs/protocol.md. */
+export function closeAction(code) {
+  if (code === CLOSE.restart) return "return";
+  return code === CLOSE.unauthorized || code === CLOSE.takenOver ? "stop" : "back-off";
+}
 
 export class BadFrame extends Error {}
 
@@ -26,7 +34,8 @@ export function decodeBinary(buffer) {
   const view = new DataView(buffer);
   const type = view.getUint8(0);
   const seq = Number(view.getBigUint64(5));
-  if (type !== DATA && type !== ACK) throw new BadFrame(`unknown binary frame type ${type}`);
+  if (type !== DATA && type !== ACK && type !== SNAPSHOT) throw new BadFrame(`unknown binary frame type ${type}`);
+  if (view.getUint32(1) > MAX_CHANNEL) throw new BadFrame("channel out of range");
   if (!Number.isSafeInteger(seq)) throw new BadFrame("sequence number out of range");
   if (type === ACK && buffer.byteLength !== HEADER) throw new BadFrame("an ACK has no payload");
   return { type, channel: view.getUint32(1), seq, payload: new Uint8Array(buffer, HEADER) };
@@ -51,7 +60,6 @@ export function decodeText(text) {
 
 /** The ms within which a server that closes with *service restart* wants us back. */
 export function retryWindow(reason, otherwise) {
-  const match = /retry-after=([0-9.]{1,8})/.exec(reason);
-  const seconds = match ? Number(match[1]) : NaN;
-  return Number.isFinite(seconds) ? Math.min(seconds, 60) * 1000 : otherwise;
+  const match = /retry-after=([0-9]{1,7}(?:\.[0-9]{1,6})?)/.exec(reason);
+  return match ? Math.min(Number(match[1]), 60) * 1000 : otherwise;
 }

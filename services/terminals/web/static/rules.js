@@ -94,6 +94,14 @@ export class Receiver {
     this.received = seq + data.length;
     return data.subarray(known);
   }
+
+  /** Go on from `seq`, the offset of a snapshot. Returns how many bytes are skipped. */
+  jump(seq) {
+    if (seq < this.received) throw new SequenceGap(this.received, seq);
+    const skipped = seq - this.received;
+    this.received = seq;
+    return skipped;
+  }
 }
 
 /** Sending end of a byte stream: holds every byte until the receiver has it. */

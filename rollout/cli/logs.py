@@ -1,0 +1,36 @@
+"""``rollout logs``."""
+
+from __future__ import annotations
+
+import click
+
+from rollout.cli.common import read_config
+
+
+@click.command("logs")
+@click.argument("environment")
+@click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
+@click.option("--generation", default="", help="Only this generation's workers and web, e.g. g7.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes; Ctrl-C ends it.")
+@click.option("--since", metavar="DURATION", help="How long ago to begin, e.g. 10m.")
+@click.pass_context
+def command(
+    context: click.Context,
+    environment: str,
+    hosts: tuple[str, ...],
+    generation: str,
+    follow: bool,
+    since: str | None,
+) -> None:
+    """Print what the services say, each line with its host and process before it.
+
+    \b
+    Example:
+      rollout logs staging --since 10m
+      rollout logs production --host production-2 --generation g7 --follow
+    """
+    from rollout.cli.everywhere import at_sites
+    from rollout.direct.logs import follow_logs
+
+    with at_sites(read_config(context), environment, hosts) as (sites, say):
+        follow_logs(sites, say, generation=generation, follow=follow, since=since)

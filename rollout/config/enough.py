@@ -1,0 +1,135 @@
+"""Whether a gate can ever have enough evidence: what it needs, beside what will be measured in its time.
+
+A gate that cannot is inconclusive for ever, which looks like a bad build. Docker Swarm calls an update done
+when its monitor period is shorter than a health check takes to fail; the relations here are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from terminals.protocol import STABLE_AFTER
+
+from rollout.config.document import Place
+from rollout.config.model import Environment, Gate
+from rollout.config.units import format_duration
+from rollout.gates import checkpoints, needs
+from rollout.gates.trend import COVERED, LEAST
+
+Found = Iterator[tuple[Place, str]]
+_BY_RECONNECTING = ("load.reconnect_rate", "load.reconnect_ms", "load.connect_ms")
+_EVERYBODYS = ("load.bytes_lost", "load.bytes_doubled", "load.commands_twice")
+_COMPARED = ("rate", "samples", "count")
+
+
+def enough(environment: Environment) -> Found:
+    """Places of gates and criteria that could never have enough evidence, and the way out."""
+    if not any(gate.severity == "critical" for gate in environment.gates):
+        yield ("gates",), "all of them only warn, so nothing could ever pass; make one critical"
+    for index, gate in enumerate(environment.gates):
+        place: Place = ("gates", index)
+        if gate.compare == "baseline":
+            yield from _comparison(environment, gate, place)
+        elif gate.window is not None and gate.about.source in ("checks", "generation"):
+            yield (*place, "window"), f"{gate.metric} has no window: it is of the whole rollout; leave it out"
+        if gate.about.source == "monitor":
+            yield (*place, "metric"), f"{gate.metric} is known when a build leaves; move it to criteria:"
+        yield from _load(environment, gate, place)
+    for index, gate in enumerate(environment.criteria):
+        yield from _criterion(environment, gate, ("criteria", index))
+
+
+def _comparison(environment: Environment, gate: Gate, place: Place) -> Found:
+    metric = gate.about
+    if metric.source in ("prometheus", "junit", "docker"):
+        return  # rollout.config.sources knows of them
+    if metric.source != "load" or metric.kind not in _COMPARED or metric.name.startswith(_EVERYBODYS):
+        yield (*place, "compare"), f"nobody measures {gate.metric} on the generation before; leave it out"
+    if gate.op not in ("<", "<="):
+        yield (*place, "op"), 'with compare: baseline the threshold is how many times worse; use "<"'
+    if gate.window is not None:
+        yield (*place, "window"), "a comparison is of the time while both serve; leave window out"
+    if gate.on == "checks":
+        yield (*place, "on"), "a comparison is made while both serve; use on: shift"
+    if len(environment.canary) == 1:
+        yield (*place, "compare"), "both never serve at the same time; add a canary step below 100"
+
+
+def _load(environment: Environment, gate: Gate, place: Place) -> Found:
+    """What reconnections have to show, against the reconnections that the users can make."""
+    load = environment.load
+    if gate.metric not in _BY_RECONNECTING or load is None or gate.compare == "baseline":
+        return
+    hold = 0.0 if gate.on == "checks" else environment.canary[-1].hold
+    wanted = _wanted(gate, looks=len(checkpoints(hold, environment.max_hold)))
+    seconds = min(max(environment.max_hold, hold), gate.window or math.inf)
+    likely = load.users * seconds / _between_cuts(load.cut_every)
+    if wanted is not None and likely < wanted[0]:
+        during = "max_hold" if gate.window is None else f"a window of {format_duration(gate.window)}"
+        yield (
+            (*place, "threshold"),
+            f"{wanted[1]} takes {wanted[0]} reconnections without a failure, and {load.users} users make "
+            f"about {likely:.0f} in {during}; raise load.users or max_hold",
+        )
+
+
+def _criterion(environment: Environment, gate: Gate, place: Place) -> Found:
+    """What a criterion needs, against the checks that the monitors make in its window."""
+    monitor = environment.monitor
+    if gate.about.source != "monitor":
+        return
+    if monitor is None:
+        yield (*place, "metric"), f"{gate.metric} needs the monitor; add monitor: to this environment"
+        return
+    if gate.window is not None and gate.window > environment.soak:
+        yield (
+            (*place, "window"),
+            f"{format_duration(gate.window)} is longer than the soak of "
+            f"{format_duration(environment.soak)}; lower it, or raise soak",
+        )
+    if gate.max_age < monitor.every:
+        yield (
+            (*place, "max_age"),
+            f"{format_duration(gate.max_age)} is shorter than a check every "
+            f"{format_duration(monitor.every)}, so all evidence would be stale; raise it",
+        )
+    seconds = environment.soak if gate.window is None else gate.window
+    profiles = len(environment.profiles if monitor.profiles is None else monitor.profiles)
+    each = math.floor(seconds / monitor.every)
+    over = f"{format_duration(seconds)} at every {format_duration(monitor.every)}"
+    if gate.about.kind == "series":
+        least = math.ceil(max(LEAST, gate.min_samples) / COVERED)
+        if each < least:
+            yield place, f"{over} gives {each} readings, a trend needs {least}; raise the window or soak"
+        return
+    wanted = _wanted(gate)
+    checks = each * profiles * len(environment.hosts)
+    if wanted is not None and checks < wanted[0]:
+        who = f"{profiles} profiles" if profiles > 1 else "1 profile"
+        who += f" on {len(environment.hosts)} hosts" if len(environment.hosts) > 1 else ""
+        yield (
+            (*place, "threshold"),
+            f"{over} and {who} give {checks} checks; {wanted[1]} needs {wanted[0]} without a failure: raise "
+            "the window or soak, or lower the threshold",
+        )
+
+
+def _wanted(gate: Gate, looks: int = 1) -> tuple[int, str] | None:
+    """Observations that a gate takes if none of them is bad, and what asks for them."""
+    kind = gate.about.kind
+    if kind not in ("rate", "samples"):
+        return None
+    share = gate.threshold if kind == "rate" else gate.percentile / 100
+    needed = needs.without_failure(share, (1 - gate.confidence) / looks) or 0
+    if gate.min_samples >= needed:
+        return gate.min_samples, "min_samples"
+    name = f"{share:g}" if kind == "rate" else f"p{gate.percentile:g}"
+    among = f" over {looks} looks" if looks > 1 else ""
+    return needed, f"{name} at {100 * gate.confidence:g} % confidence{among}"
+
+
+def _between_cuts(cut_every: float) -> float:
+    """Mean seconds between the cuts of one user, who is never cut before a connection counts as stable."""
+    settle = STABLE_AFTER * 1.25
+    return settle + cut_every * math.exp(-settle / cut_every) if cut_every else math.inf

@@ -1,0 +1,111 @@
+"""The machine that ``rollout`` runs on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rollout.config import Config, Environment
+from rollout.doctor.finding import Finding
+from rollout.errors import RolloutError
+
+LITTLE_BYTES = 1_000_000_000
+"""A build with its image, and the records of some rollouts."""
+
+
+def examine_control(config: Config, environments: list[Environment]) -> list[Finding]:
+    """Look at this machine, for what these environments need of it. Changes nothing."""
+    docker = any(environment.engine == "docker" for environment in environments)
+    findings = [_python(), _uv(), _disk(config), _ledger(config)]
+    if docker:
+        findings += [_ssh(), _compose(), *_engine(config)]
+    return findings
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("ok", "", "Python", version)
+
+
+def _uv() -> Finding:
+    import uv
+
+    try:
+        return Finding("ok", "", "uv", uv.find_uv_bin())
+    except FileNotFoundError as error:
+        return Finding("wrong", "", "uv", str(error), "install what the lock file names: make setup")
+
+
+def _disk(config: Config) -> Finding:
+    folder = next(path for path in (config.state, *config.state.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if free < LITTLE_BYTES:
+        remedy = f"make room; old builds are in {config.builds_dir}"
+        return Finding("warning", "", "disk", f"{free / 1e9:.1f} GB free at {folder}", remedy)
+    return Finding("ok", "", "disk", f"{free / 1e9:.1f} GB free at {folder}")
+
+
+def _ledger(config: Config) -> Finding:
+    from rollout.ledger import Ledger
+    from rollout.ledger.schema import leases
+
+    try:
+        with Ledger(config.ledger_url) as ledger:
+            count = len(ledger.rollouts())
+            with ledger.database.writing() as connection:  # needs leave to write, and changes no row
+                connection.execute(leases.update().where(leases.c.env == "").values(token=0))
+    except Exception as error:  # whatever its driver raises for a damaged one
+        text = " ".join(str(error).split())[:200]
+        remedy = (
+            "see that its server or file can be reached and written, or put back a copy;"
+            " meanwhile, hosts are led back by: rollout rollback ENV --break-glass"
+        )
+        return Finding("wrong", "", "ledger", text, remedy)
+    return Finding("ok", "", "ledger", f"can be read and written; {count} rollouts")
+
+
+def _ssh() -> Finding:
+    if shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
+        return Finding("wrong", "", "SSH client", "there is no ssh", "apt-get install openssh-client")
+    done = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False)
+    return Finding("ok", "", "SSH client", done.stderr.strip())
+
+
+def _compose() -> Finding:
+    from rollout.engine.playbooks import packaged
+
+    try:
+        folder = packaged("compose")
+    except RolloutError as error:
+        return Finding("wrong", "", "Compose files", str(error), "install rollout again")
+    missing = [name for name in ("manager.yaml", "generation.yaml") if not Path(folder, name).is_file()]
+    if missing:
+        return Finding("wrong", "", "Compose files", f"{folder} lacks {missing[0]}", "install rollout again")
+    return Finding("ok", "", "Compose files", str(folder))
+
+
+def _engine(config: Config) -> Iterator[Finding]:
+    import docker
+    from docker.errors import DockerException, ImageNotFound
+
+    # Nothing but `rollout build` needs an engine here: hosts have their own.
+    try:
+        client = docker.from_env(timeout=5)
+        version = client.version()["Version"]
+    except DockerException as error:
+        text = " ".join(str(error).split())[:150]
+        remedy = "start one (as root on Debian: scripts/docker-engine.sh), or build elsewhere"
+        yield Finding("warning", "", "Docker engine", f"cannot be reached: {text}", remedy)
+        return
+    yield Finding("ok", "", "Docker engine", version)
+    base = config.image.base
+    try:
+        client.images.get(base)
+    except ImageNotFound:
+        remedy = "make base-image" if base.startswith("terminals-base") else f"docker pull {base}"
+        yield Finding("warning", "", "base image", f"{base} is not there", remedy)
+    else:
+        yield Finding("ok", "", "base image", base)

@@ -1,0 +1,355 @@
+"""The docker engine: containers on one or many hosts, reached over SSH."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rollout.build.hosts import Answer, SshHost
+from rollout.build.store import read_image
+from rollout.build.transport import pull_image, push_image, send_image
+from rollout.checks.runner import Target
+from rollout.config import Config, Environment
+from rollout.direct.mark import (
+    MONITOR,
+    NAME,
+    Mark,
+    ask_for_mark,
+    monitor_container,
+    read_mark,
+    take_mark_away,
+)
+from rollout.engine.base import HostFacts
+from rollout.engine.manager import ManagerCommands, manager_config
+from rollout.engine.monitor import age_since, as_log, monitor_config
+from rollout.engine.playbooks import packaged, run_playbook
+from rollout.engine.ssh import ssh_options
+from rollout.engine.stats import HostStats, host_stats
+from rollout.errors import ConfigError, EngineError, RolloutError
+from rollout.model import BuildRef, EngineEvent, ImageRef, MonitorLog
+
+PROGRESS_SECONDS = 0.5
+UNREACHABLE = 255
+"""Exit status of ssh itself."""
+RUN = "/run/terminals"
+STATE = "/var/lib/terminals"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - in the container; its engine publishes it where it is configured
+T = TypeVar("T")
+
+
+class DockerEngine(ManagerCommands):
+    """Implements :class:`rollout.engine.Engine` for hosts with a Docker engine of their own."""
+
+    def __init__(
+        self,
+        config: Config,
+        environment: Environment,
+        *,
+        on_event: Callable[[EngineEvent], None] = lambda event: None,
+    ) -> None:
+        super().__init__(environment)
+        self._config = config
+        self._defaults = config.defaults
+        self._registry = config.image.registry
+        self._project = f"{config.project}-{environment.name}"
+        self._image_name = config.project
+        self._artifacts = config.state / "ansible" / environment.name
+        self._ssh = ssh_options(environment.ssh_config)
+        self._tokens: dict[str, str] = {}
+        self.on_event = on_event
+
+    @property
+    def project(self) -> str:
+        """Compose project of the session manager; a generation's is this, a dash and its name."""
+        return self._project
+
+    @property
+    def ssh_options(self) -> tuple[str, ...]:
+        """What ``ssh`` is told besides the host's name."""
+        return self._ssh
+
+    # --- asking -----------------------------------------------------------------------------
+
+    def facts(self) -> list[HostFacts]:
+        """See :meth:`rollout.engine.Engine.facts`. Nothing is begun while a host is unreachable."""
+        names = list(self._environment.hosts)
+        builds = self._on_each(names, self._builds)
+        status = self.status()
+        return [HostFacts(host=name, builds=builds[name], status=status[name]) for name in names]
+
+    def status(self) -> dict[str, dict[str, Any] | None]:
+        """See :meth:`rollout.engine.Engine.status`. By the front door, which is quick; else over SSH."""
+        return self._on_each(list(self._environment.hosts), self._status)
+
+    def monitor(self, since: float) -> dict[str, MonitorLog | None]:
+        """See :meth:`rollout.engine.Engine.monitor`. Asks over SSH, all hosts at the same time."""
+        age = age_since(since)
+        return self._on_each(list(self._environment.hosts), lambda name: self._monitor(name, age))
+
+    def targets(self) -> list[Target]:
+        """See :meth:`rollout.engine.Engine.targets`."""
+        return [self._target(name) for name in self._environment.hosts]
+
+    def host(self, name: str) -> SshHost:
+        """A host by its name in the configuration."""
+        return SshHost(self._environment.hosts[name].ssh or name, options=self._ssh)
+
+    def stats(self, generation: str, *, back: float) -> dict[str, HostStats | None]:
+        """What the engine of each host tells of a generation's containers; ``None`` where none answers.
+
+        Of this engine only. ``back``: so many seconds of events.
+        """
+        project = f"{self._project}-{generation}"
+        return self._on_each(
+            list(self._environment.hosts), lambda name: host_stats(self.host(name), project, back=back)
+        )
+
+    # --- acting -----------------------------------------------------------------------------
+
+    def install(self, build: BuildRef, *, hosts: Sequence[str]) -> None:
+        """See :meth:`rollout.engine.Engine.install`. Only the layers that a host lacks travel."""
+        image, folder = self._image(build), Path(build.path)
+        if self._registry is not None:
+            pushed = push_image(folder, image, self._registry)
+            self._on_each(hosts, lambda name: pull_image(self.host(name), image, pushed))
+        else:
+            self._on_each(hosts, lambda name: self._send(name, folder, image))
+        self._run(
+            "install",
+            hosts,
+            terminals_docker_compose_source=str(packaged("compose")),
+            terminals_docker_image=image.tag,
+            terminals_docker_image_id=image.id,
+        )
+
+    def start(self, build: BuildRef, generation: str, *, hosts: Sequence[str]) -> None:
+        """See :meth:`rollout.engine.Engine.start`."""
+        self._run(
+            "start",
+            hosts,
+            terminals_docker_image=self._image(build).tag,
+            terminals_docker_build=build.id,
+            terminals_docker_generation=generation,
+            terminals_docker_workers=self._environment.workers,
+        )
+
+    def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
+        """See :meth:`rollout.engine.Engine.stop`."""
+        self._run(
+            "stop",
+            hosts,
+            terminals_docker_generation=generation,
+            terminals_manager_generation=generation,
+            terminals_manager_fence=fence,
+        )
+
+    def marks(self) -> dict[str, Mark]:
+        """See :meth:`rollout.engine.Engine.marks`. A host that does not answer is told of by others."""
+        said = self._on_each(list(self._environment.hosts), self._mark)
+        return {name: mark for name, mark in said.items() if mark is not None}
+
+    def unmark(self) -> None:
+        """See :meth:`rollout.engine.Engine.unmark`."""
+        hosts = self._environment.hosts
+        self._on_each(
+            list(hosts), lambda name: self._ask(name, *take_mark_away(hosts[name].root, self._project))
+        )
+
+    def teardown(self) -> None:
+        """See :meth:`rollout.engine.Engine.teardown`."""
+        self._run("teardown", list(self._environment.hosts))
+
+    def provision(self, *, check: bool) -> None:
+        """Bring every host to where builds can be deployed to it; with ``check``, only say what would change.
+
+        Raises:
+            EngineError: a host failed, or root's rights are not to be had there.
+        """
+        self._run(
+            "provision",
+            list(self._environment.hosts),
+            check=check,
+            terminals_host_compose_source=str(Path(sys.executable).with_name("docker-compose")),
+            terminals_host_firewall=self._environment.firewall,
+        )
+
+    # --- one host ---------------------------------------------------------------------------
+
+    def _send(self, name: str, folder: Path, image: ImageRef) -> None:
+        started = told = time.time()
+
+        def progress(sent: int, total: int) -> None:
+            nonlocal told
+            if (now := time.time()) - told >= PROGRESS_SECONDS:
+                told = now
+                text = f"Send the image: {sent / 1e6:.0f} of {total / 1e6:.0f} MB"
+                self.on_event(EngineEvent(name, text, "ok", "", now))
+
+        sent = send_image(self.host(name), folder, image, on_progress=progress)
+        detail = f"{sent.bytes / 1e6:.1f} MB in {time.time() - started:.1f} s"
+        self.on_event(
+            EngineEvent(name, "Send the image", "changed" if sent.bytes else "ok", detail, time.time())
+        )
+
+    def _builds(self, name: str) -> tuple[str, ...]:
+        answer = self._ask(name, "docker", "image", "ls", "--format", "{{.Tag}}", self._image_name)
+        return tuple(sorted(answer.output.split()))
+
+    def _status(self, name: str) -> dict[str, Any] | None:
+        if (token := self._tokens.get(name)) is not None:
+            try:
+                code, body = self._door(name, token).http("/api/status", token=token)
+                if code == 200 and isinstance(body, dict):
+                    return body
+            except RolloutError:
+                pass
+            except Exception:  # noqa: S110 - whatever is wrong with the door, the other way tells more
+                pass
+        answer = self.host(name).run(["docker", "exec", self._manager(), "terminals", "ctl", "status"])
+        try:
+            found: dict[str, Any] = json.loads(answer.output)
+        except ValueError:
+            return None
+        self._token(name)
+        return found
+
+    def _mark(self, name: str) -> Mark | None:
+        """What was left by whoever broke the glass, or by the monitor."""
+        # Whether the monitor may do so now says nothing of when it did.
+        words = ask_for_mark(self._environment.hosts[name].root, self._project)
+        return read_mark(self.host(name).run(list(words)).output)
+
+    def _monitor(self, name: str, age: float) -> MonitorLog | None:
+        command = ("terminals", "monitor-records", "--directory", MONITOR, "--age", f"{age:.3f}")
+        answer = self.host(name).run(["docker", "exec", monitor_container(self._project), *command])
+        try:
+            return as_log(json.loads(answer.output))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _target(self, name: str) -> Target:
+        return self._door(name, self._token(name))
+
+    def _door(self, name: str, token: str) -> Target:
+        listen = self._environment.listens(name)
+        address = self._environment.hosts[name].address
+        return Target(
+            environment=self._environment.name,
+            host=name,
+            terminals={
+                "system": listen.url(listen.system, "ws", at=address),
+                "claude": listen.url(listen.claude, "ws", at=address),
+            },
+            web=listen.url(listen.web, "http", at=address),
+            token=token,
+            ca=str(listen.tls.ca) if listen.tls and listen.tls.ca else None,
+        )
+
+    def _token(self, name: str) -> str:
+        if name not in self._tokens:
+            answer = self._ask(name, "docker", "exec", self._manager(), "cat", f"{RUN}/token")
+            self._tokens[name] = answer.output.strip()
+        return self._tokens[name]
+
+    def _manager(self) -> str:
+        return f"{self._project}-manager-1"
+
+    def _ask(self, name: str, *command: str) -> Answer:
+        answer = self.host(name).run(command)
+        if answer.status == 0:
+            return answer
+        words = " ".join((answer.errors or answer.output).split())[-300:] or "it said nothing"
+        if answer.status == UNREACHABLE:
+            raise EngineError(f"{name}: not reachable over SSH: {words}; look at: rollout doctor")
+        raise EngineError(f"{name}: {shlex.join(command[:3])}: {words}")
+
+    # --- all of them ------------------------------------------------------------------------
+
+    def _on_each(self, hosts: Sequence[str], act: Callable[[str], T]) -> dict[str, T]:
+        """Do the same on hosts at the same time; every failure is told, not only the first."""
+        with ThreadPoolExecutor(max(1, len(hosts))) as pool:
+            running = {name: pool.submit(act, name) for name in hosts}
+        failures = [str(error) for future in running.values() if (error := future.exception())]
+        errors = [future.exception() for future in running.values()]
+        unexpected = next((error for error in errors if error and not isinstance(error, RolloutError)), None)
+        if unexpected is not None:
+            raise unexpected
+        if failures:
+            raise EngineError("; ".join(failures))
+        return {name: future.result() for name, future in running.items()}
+
+    def _image(self, build: BuildRef) -> ImageRef:
+        image = read_image(Path(build.path))
+        if image is None:
+            raise ConfigError(f"build {build.id} has no image; make it with: rollout build --image")
+        return image
+
+    def _secrets(self) -> dict[str, str]:
+        """The URLs, secrets, of those whom the monitors tell."""
+        found = {}
+        for name in self._environment.notify if self._environment.monitor else ():
+            if (path := self._config.notify[name].url_file) is not None:
+                try:
+                    found[name] = path.read_text().strip()
+                except OSError as error:
+                    raise ConfigError(f"notify.{name}.url_file: {path}: {error.strerror}") from None
+        return found
+
+    def _run(
+        self, playbook: str, hosts: Sequence[str], *, check: bool = False, **variables: Any
+    ) -> dict[str, dict[str, Any]]:
+        environment = self._environment
+        inventory: dict[str, dict[str, Any]] = {}
+        for name in hosts:
+            host, listen = environment.hosts[name], environment.listens(name)
+            inventory[name] = {
+                "ansible_host": host.ssh or name,
+                "ansible_python_interpreter": "/usr/bin/python3",
+                "ansible_ssh_common_args": shlex.join(self._ssh),
+                "terminals_engine": "docker",
+                "terminals_docker_root": str(host.root),
+                "terminals_docker_project": self._project,
+                "terminals_docker_listen": listen.model_dump(include={"host", "system", "claude", "web"}),
+                "terminals_manager_ctl": ["docker", "exec", self._manager(), "terminals", "ctl"],
+            }
+            if playbook == "provision":
+                inventory[name]["terminals_host_directory"] = str(host.root.parent)
+                inventory[name]["terminals_host_ports"] = [listen.system, listen.claude, listen.web]
+            if playbook == "start":
+                inventory[name]["terminals_docker_manager_config"] = manager_config(
+                    environment,
+                    listen,
+                    self._defaults,
+                    socket=f"{RUN}/manager.sock",
+                    state=STATE,
+                    host=EVERYWHERE,
+                )
+                inventory[name]["terminals_docker_monitor_config"] = monitor_config(
+                    self._config,
+                    environment,
+                    listen,
+                    name,
+                    # Within the project's network, by the ports that users reach on the host.
+                    urls={port: f"ws://manager:{getattr(listen, port)}/" for port in ("system", "claude")},
+                    directory=MONITOR,
+                    socket=f"{RUN}/manager.sock",
+                    token=f"{RUN}/token",
+                    mark=f"{MONITOR}/{NAME}",
+                    secrets=f"{MONITOR}/secrets",
+                )
+                inventory[name]["terminals_docker_monitor_secrets"] = self._secrets()
+        return run_playbook(
+            playbook,
+            hosts=inventory,
+            variables=variables,
+            artifacts=self._artifacts,
+            on_event=self.on_event,
+            check=check,
+            vault=environment.vault,
+        )

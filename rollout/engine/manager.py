@@ -1,0 +1,101 @@
+"""What all engines say to session managers, and how they configure them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rollout.config import Defaults, Environment, Listen
+from rollout.engine.base import ShiftResult
+from rollout.errors import EngineError
+
+
+def manager_config(
+    environment: Environment, listen: Listen, defaults: Defaults, *, socket: str, state: str, host: str
+) -> dict[str, Any]:
+    """The session manager's configuration; ``host`` is what its listeners bind to."""
+    ports = {"system": listen.system, "claude": listen.claude, "web": listen.web}
+    return {
+        "socket": socket,
+        "state_dir": state,
+        "listeners": {name: {"host": host, "port": port} for name, port in ports.items()},
+        # Only what was changed: a session manager of an earlier build knows no key that came later.
+        "profiles": {
+            name: profile.model_dump(mode="json", exclude_defaults=True)
+            for name, profile in environment.profiles.items()
+        },
+        **defaults.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+class ManagerCommands(ABC):
+    """The part of :class:`rollout.engine.Engine` that is the same for all: what session managers are told."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    @abstractmethod
+    def _run(self, playbook: str, hosts: Sequence[str], **variables: Any) -> dict[str, dict[str, Any]]:
+        """Run a playbook on hosts; gives their results."""
+
+    def shift(
+        self, weights: dict[str, int], *, to: str, share: int, fence: int, hosts: Sequence[str]
+    ) -> ShiftResult:
+        """See :meth:`rollout.engine.Engine.shift`."""
+        move = self._environment.move
+        results = self._run(
+            "shift",
+            hosts,
+            terminals_manager_fence=fence,
+            terminals_manager_weights=weights,
+            terminals_manager_to=to,
+            terminals_manager_share=share,
+            terminals_manager_move_batch=move.batch,
+            terminals_manager_move_interval=move.interval,
+            terminals_manager_move_deadline=move.deadline,
+        )
+        return sum_of_moves(results)
+
+    def retire(
+        self,
+        generation: str,
+        *,
+        after: float,
+        way_back_from: str | None,
+        fence: int,
+        hosts: Sequence[str],
+    ) -> None:
+        """See :meth:`rollout.engine.Engine.retire`."""
+        self._run(
+            "retire",
+            hosts,
+            terminals_manager_generation=generation,
+            terminals_manager_after=after,
+            terminals_manager_way_back_from=way_back_from or "",
+            terminals_manager_fence=fence,
+        )
+
+    def keep(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
+        """See :meth:`rollout.engine.Engine.keep`."""
+        self._run(
+            "retire",
+            hosts,
+            terminals_manager_generation=generation,
+            terminals_manager_cancel=True,
+            terminals_manager_fence=fence,
+        )
+
+
+def sum_of_moves(results: Mapping[str, Mapping[str, Any]]) -> ShiftResult:
+    """What became of the sessions, over all hosts of a ``shift``.
+
+    Raises:
+        EngineError: a host said nothing of it.
+    """
+    total = ShiftResult()
+    for host, values in results.items():
+        if "move" not in values:
+            raise EngineError(f"{host}: the move gave no result")
+        total += ShiftResult(**values["move"])
+    return total

@@ -1,0 +1,181 @@
+"""What each gate of an environment asks, what it measured last, and what a pass takes: from the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rollout.config import Config, Environment, Gate
+from rollout.config.units import format_duration, format_size
+from rollout.gates import checkpoints, describe, evaluate
+from rollout.gates.criterion import meets, percent
+from rollout.ledger import Ledger, RolloutRecord
+from rollout.model import Evidence, EvidenceKind, GateResult, Verdict
+
+OF_CRITERIA = ("criteria", "soak")
+"""Steps at which criteria are judged; all others judge gates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict as it stands in the ledger: of which rollout, at which step, by what evidence."""
+
+    record: RolloutRecord
+    step: str
+    result: GateResult
+    evidence: tuple[Evidence, ...]
+
+
+def collect(config: Config, env: str) -> dict[str, Any]:
+    """All gates and criteria of ``env`` as JSON, each with its newest verdict, if there is one.
+
+    Raises:
+        ConfigError: no such environment.
+    """
+    environment = config.environment(env)
+    with Ledger(config.ledger_url) as ledger:
+        own = next(iter(ledger.rollouts(env)), None)
+        gates = _newest(ledger, [own] if own else [], criteria=False)
+        after = [record for other in config.successors(env) for record in ledger.rollouts(other.name)[:1]]
+        criteria = _newest(ledger, [*after, *([own] if own else [])], criteria=True)
+    return {
+        "environment": env,
+        "rollout": own and {"number": own.number, "build": own.build, "state": own.state.value},
+        "gates": [_told(gate, gates.get(gate.name), environment) for gate in environment.gates],
+        "criteria": [_told(gate, criteria.get(gate.name), environment) for gate in environment.criteria],
+    }
+
+
+def _newest(ledger: Ledger, records: Iterable[RolloutRecord], *, criteria: bool) -> dict[str, Judged]:
+    """The last verdict by the name of its gate; later steps and later records take the place of earlier."""
+    found: dict[str, Judged] = {}
+    for record in sorted(records, key=lambda record: record.started):
+        pieces = {piece.id: piece for piece in ledger.evidence(record.id)}
+        for step, result in ledger.verdicts(record.id):
+            if (step in OF_CRITERIA) == criteria:
+                judged = tuple(pieces[name] for name in result.evidence if name in pieces)
+                found[result.gate] = Judged(record, step, result, judged)
+    return found
+
+
+def _told(gate: Gate, judged: Judged | None, environment: Environment) -> dict[str, Any]:
+    kind = gate.about.kind
+    last = judged and _last(gate, judged)
+    return {
+        "name": gate.name,
+        "metric": gate.metric,
+        "help": gate.about.help,
+        "kind": kind,
+        "severity": gate.severity,
+        "asks": _asks(gate),
+        "test": describe.method(gate, kind),
+        "needs": describe.takes(gate, kind, last["n"] if last else 0, _looks(gate, environment)),
+        "verdict": last["verdict"] if last else None,
+        "last": last,
+    }
+
+
+def _looks(gate: Gate, environment: Environment) -> int:
+    """At how many times a pass can be given at the step that decides."""
+    if gate.about.source != "load":
+        return 1
+    hold = 0.0 if gate.on == "checks" else environment.canary[-1].hold
+    return len(checkpoints(hold, environment.max_hold))
+
+
+def _asks(gate: Gate) -> str:
+    if gate.compare == "baseline":
+        text = f"{gate.op} {gate.threshold:g} times the generation before, at the same time"
+    else:
+        share = gate.about.unit == "share"
+        text = f"{gate.op} {100 * gate.threshold:g}%" if share else f"{gate.op} {shown(gate, gate.threshold)}"
+    if gate.window is not None:
+        text += f", over the last {format_duration(gate.window)}"
+    return text
+
+
+def _last(gate: Gate, judged: Judged) -> dict[str, Any]:
+    """The verdict with its figures. What the ledger does not hold is had again from the evidence."""
+    result = judged.result
+    again = evaluate(gate, judged.evidence) if judged.evidence else result
+    same = again.n == result.n and again.measured == result.measured
+    low, high = (again.low, again.high) if same else (None, None)
+    failed = _failed(gate, judged.evidence)
+    passed = result.verdict is Verdict.PASS
+    return {
+        "verdict": result.verdict.value,
+        "rollout": judged.record.number,
+        "environment": judged.record.env,
+        "step": judged.step,
+        "at": max((piece.ended for piece in judged.evidence), default=None),
+        "measured": result.measured,
+        "bound": result.bound,
+        "low": low,
+        "high": high,
+        "n": result.n,
+        "needed": again.needed if same and not passed else None,
+        "spare": describe.spare(gate, gate.about.kind, result.n, failed) if passed and same else None,
+        "reason": result.reason,
+        "evidence": list(result.evidence),
+    }
+
+
+def _failed(gate: Gate, evidence: Iterable[Evidence]) -> int:
+    """Observations that were not good, of rates and samples."""
+    total = 0
+    for piece in evidence:
+        if piece.kind == "samples":
+            total += sum(not meets(gate, sample) for sample in piece.samples)
+        elif piece.kind == "rate":
+            total += piece.n - (piece.successes or 0)
+    return total
+
+
+def shown(gate: Gate, value: float | None) -> str:
+    """A figure of a gate in its unit, for people."""
+    if value is None:
+        return "?"
+    if gate.compare == "baseline":
+        return f"{value:.2f}x"
+    match gate.about.unit:
+        case "share":
+            return percent(value)
+        case "ms":
+            return f"{value:.4g} ms"
+        case "bytes":
+            return format_size(value)
+        case "s":
+            return format_duration(value)
+    return f"{value:g}"
+
+
+def lines(data: dict[str, Any], environment: Environment) -> Iterator[tuple[str, str]]:
+    """The same for people: pairs of a label and a text; a label of ``#`` is a gate's headline."""
+    for part in ("gates", "criteria"):
+        for gate, told in zip(getattr(environment, part), data[part], strict=True):
+            only = " (warns only)" if told["severity"] == "warning" else ""
+            yield "#", f"{told['verdict'] or 'not judged yet'}: {told['name']}{only}"
+            yield "what", told["help"]
+            yield "asks", told["asks"]
+            yield "test", told["test"]
+            if told["last"]:
+                yield from _figures(gate, told["last"])
+            yield "pass takes", told["needs"]
+
+
+def _figures(gate: Gate, last: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    kind: EvidenceKind = gate.about.kind
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(last["at"])) if last["at"] else "no evidence"
+    measured = shown(gate, last["measured"]) if last["measured"] is not None else "nothing"
+    what = {"samples": "samples", "series": "readings"}.get(kind, "observations")
+    where = f"{last['environment']} #{last['rollout']}, {last['step']}"
+    yield "measured", f"{measured} from {last['n']} {what}, {when} ({where})"
+    if last["low"] is not None or last["high"] is not None:
+        yield "interval", f"{shown(gate, last['low'])} to {shown(gate, last['high'])}"
+    yield "said", last["reason"]
+    if last["needed"] is not None and last["needed"] > last["n"]:
+        yield "missing", f"{last['needed'] - last['n']} more {what}, if they go on as they did"
+    if last["spare"] is not None:
+        yield "to spare", f"{last['spare']} more could have failed"

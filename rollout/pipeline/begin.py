@@ -1,0 +1,162 @@
+"""How every rollout begins: with its engine, its lease, its plan and its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pwd
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rollout.config import Config, Environment
+from rollout.engine import Engine
+from rollout.engine.docker import DockerEngine
+from rollout.engine.process import ProcessEngine
+from rollout.errors import Refused
+from rollout.ledger import Lease, Ledger, RolloutRecord
+from rollout.model import BuildRef
+from rollout.observer import Observer
+from rollout.pipeline.adopt import nothing_broken
+from rollout.pipeline.criteria import Readiness
+from rollout.pipeline.plan import Plan, make_plan
+from rollout.pipeline.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Somebody goes on in spite of the criteria: who, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """With what a build leaves the environment before: the evidence, and the override where there was one."""
+
+    ready: Readiness
+    override: Override | None
+
+
+def engine_of(config: Config, environment: Environment, observer: Observer | None = None) -> Engine:
+    """The engine of an environment; its events go to the observer."""
+    kind = DockerEngine if environment.engine == "docker" else ProcessEngine
+    if observer is None:
+        return kind(config, environment)
+    return kind(config, environment, on_event=observer.engine_event)
+
+
+def operator() -> str:
+    """Who runs this: by the kernel's word, which no variable of the environment changes."""
+    return f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+
+
+def begin(
+    config: Config,
+    environment: Environment,
+    build: BuildRef,
+    ledger: Ledger,
+    kind: str,
+    observer: Observer,
+    plan_only: bool,
+    leave: Leave | None = None,
+) -> RolloutRecord | Plan:
+    """Plan and, unless only that is wanted, carry out. ``leave``: with what it left where it was before.
+
+    Raises:
+        Locked, Refused: somebody else is at work, or something is unfinished or broken there.
+        Everything that :meth:`Runner.run` raises.
+    """
+    engine = engine_of(config, environment, observer)
+    if plan_only:
+        return plan_of(ledger, environment, build, engine, kind)
+    with Lease(ledger, environment.name) as lease:
+        nothing_unfinished(ledger, environment.name)
+        nothing_broken(environment.name, engine)
+        plan = plan_of(ledger, environment, build, engine, kind)
+        record = ledger.create(
+            env=environment.name,
+            kind=kind,
+            build=build.id,
+            digest=build.digest,
+            generation=plan.generation,
+            previous=ledger.current(environment.name) if plan.previous_generation else None,
+            plan=plan.as_dict(),
+            operator=operator(),
+        )
+        if leave is not None:
+            _record_leave(ledger, environment, record, leave)
+        return run(config, environment, engine, ledger, lease, observer, record)
+
+
+def _record_leave(ledger: Ledger, environment: Environment, record: RolloutRecord, leave: Leave) -> None:
+    """Why the build was let out of where it was: what the criteria said, or who went past them, and why."""
+    labels = {"environment": environment.after or ""}
+    evidence = [dataclasses.replace(item, labels={**item.labels, **labels}) for item in leave.ready.evidence]
+    ledger.record_verdicts(record.id, "criteria", leave.ready.results, evidence)
+    if leave.override is not None:
+        ledger.add_event(
+            environment.name,
+            "override",
+            by=leave.override.name,
+            rollout=record.id,
+            reason=leave.override.reason,
+            operator=operator(),
+            refused=[obstacle.text for obstacle in leave.ready.obstacles],
+        )
+
+
+def plan_of(ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str) -> Plan:
+    """The plan of bringing a build there, by what is on the hosts now."""
+    number = next((record.number for record in ledger.rollouts(environment.name)), 0) + 1
+    facts = engine.facts()
+    current = ledger.current(environment.name)
+    if current is not None and not any(host.status for host in facts):
+        current = None  # torn down, or the machine was started anew: nothing lives that could be moved
+    return make_plan(environment, build, f"g{number}", facts, current, kind=kind)
+
+
+def run(
+    config: Config,
+    environment: Environment,
+    engine: Engine,
+    ledger: Ledger,
+    lease: Lease,
+    observer: Observer,
+    record: RolloutRecord,
+) -> RolloutRecord:
+    """Carry out a rollout that was recorded, and end it cleanly when asked to end (SIGTERM)."""
+    with _terminations_interrupt():
+        return Runner(config, environment, engine, ledger, lease, observer, record).run()
+
+
+@contextmanager
+def _terminations_interrupt() -> Iterator[None]:
+    """Being asked to end is like Ctrl-C: roll back cleanly, then end."""
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def nothing_unfinished(ledger: Ledger, env: str) -> None:
+    """Refuse to begin beside what was left half done.
+
+    Raises:
+        Refused: names it, and the way out.
+    """
+    unfinished = ledger.unfinished(env)
+    if unfinished is not None:
+        raise Refused(
+            f"{env} has an unfinished rollout (#{unfinished.number}, {unfinished.state});"
+            f" finish it with: rollout resume {env}"
+        )

@@ -1,0 +1,163 @@
+"""Promoting: what a build must have shown where it is, who must have said yes, and who goes past that."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from rollout.build import BuildStore
+from rollout.config import Config, Environment
+from rollout.errors import ConfigError, EngineError, Refused
+from rollout.ledger import Event, Ledger, RolloutRecord
+from rollout.model import Evidence, MonitorLog
+from rollout.observer import Observer
+from rollout.pipeline.begin import Leave, Override, begin, engine_of, operator
+from rollout.pipeline.criteria import Readiness, approvals, assess, permission, refuse, since
+from rollout.pipeline.plan import Plan
+from rollout.pipeline.sources import Sources
+
+WAIT_POLL = 30.0
+"""Seconds between two looks at what is waited for, at most."""
+
+
+def live(config: Config, env: str, number: int | None = None) -> dict[str, Any]:
+    """What the hosts say now of a rollout (the newest without ``number``), if it is its build that serves.
+
+    The keywords ``criteria``, ``evidence`` and ``monitor`` of :func:`rollout.report.collect`. Empty for other
+    rollouts, where no monitor is, or where a host cannot be asked: the report has what the ledger has.
+    """
+    environment = config.environment(env)
+    if environment.monitor is None:
+        return {}
+    with Ledger(config.ledger_url) as ledger:
+        current, newest = ledger.current(env), next(iter(ledger.rollouts(env)), None)
+        if current is None or newest is None or current.number != (number or newest.number):
+            return {}
+        try:
+            ready, logs = judged(config, environment, ledger)
+        except EngineError:
+            return {}
+    return {"criteria": ready.results, "evidence": ready.evidence, "monitor": logs}
+
+
+def promote(
+    config: Config,
+    env: str,
+    *,
+    observer: Observer,
+    plan_only: bool = False,
+    wait: bool = False,
+    override: Override | None = None,
+) -> RolloutRecord | Plan:
+    """Promote the predecessor's build to ``env``, the very same by digest.
+
+    With ``wait``, what time can cure is waited for: a soak, evidence that is still too little, an
+    approval. An ``override`` goes on in spite of what may be overridden, and is recorded for ever.
+
+    Raises:
+        Refused: the predecessor's evidence is missing or not enough; nothing was touched.
+        Locked, ConfigError and everything that :meth:`Runner.run` raises.
+    """
+    environment = config.environment(env)
+    if environment.after is None:
+        raise ConfigError(f"{env} has no predecessor; builds get there by: rollout deploy {env}")
+    with Ledger(config.ledger_url) as ledger:
+        ready = _ready(config, environment, ledger, observer, wait, override)
+        assert ready.record is not None
+        build = BuildStore(config.builds_dir).find(ready.record.build)
+        if build.digest != ready.record.digest:
+            raise Refused(
+                f"{build.path} has digest {build.digest[:12]},"
+                f" but {environment.after} ran {ready.record.digest[:12]}"
+            )
+        leave = Leave(ready, override if ready.obstacles else None)
+        return begin(config, environment, build, ledger, "promote", observer, plan_only, leave)
+
+
+def judged(
+    config: Config, environment: Environment, ledger: Ledger
+) -> tuple[Readiness, dict[str, MonitorLog | None]]:
+    """What is to be said now of the build that an environment serves, and the monitors' records of it.
+
+    Raises:
+        EngineError: a host cannot be asked.
+    """
+    engine = engine_of(config, environment)
+    current = ledger.current(environment.name)
+    logs: dict[str, MonitorLog | None] = {}
+    asked: list[Evidence] = []
+    if current is not None:
+        if environment.monitor is not None:
+            logs = engine.monitor(since(current))
+        sources = Sources(
+            config,
+            environment,
+            engine,
+            generation=current.generation,
+            previous=current.previous_generation,
+            gates=environment.criteria,
+        )
+        asked = sources.evidence(since(current))
+    return assess(ledger, environment, engine.status(), logs, asked, now=time.time()), logs
+
+
+def readiness(config: Config, environment: Environment, ledger: Ledger) -> Readiness:
+    """Whether the predecessor's build may come to ``environment`` now, with everything in the way of it."""
+    assert environment.after is not None
+    ready, _ = judged(config, config.environment(environment.after), ledger)
+    if ready.record is None:
+        return ready
+    found = permission(ledger, environment, ready.record.digest, now=time.time())
+    return dataclasses.replace(ready, obstacles=(*ready.obstacles, *found))
+
+
+def _ready(
+    config: Config,
+    environment: Environment,
+    ledger: Ledger,
+    observer: Observer,
+    wait: bool,
+    override: Override | None,
+) -> Readiness:
+    """Have everything in order, waiting for it if that is asked for.
+
+    Raises:
+        Refused: something is in the way that may not be overridden, or nobody does.
+    """
+    said = ""
+    while True:
+        ready = readiness(config, environment, ledger)
+        left = [o for o in ready.obstacles if override is None or not o.overridable]
+        if not left:
+            return ready
+        if not wait or any(o.retry_after is None for o in left):
+            refuse([o for o in left if o.retry_after is None] or left)
+        if left[0].text != said:
+            said = left[0].text
+            observer.message(f"waiting: {said}")
+        time.sleep(min(WAIT_POLL, max(1.0, min(o.retry_after or WAIT_POLL for o in left))))
+
+
+def approve(config: Config, env: str, *, note: str = "") -> tuple[Event, list[Event]]:
+    """Say yes to the predecessor's present build coming to ``env``; gives this approval, and all there are.
+
+    Raises:
+        Refused: there is no build to say it of, or this person has said so already.
+    """
+    environment = config.environment(env)
+    if environment.after is None:
+        raise ConfigError(f"{env} has no predecessor; builds get there by: rollout deploy {env}")
+    with Ledger(config.ledger_url) as ledger:
+        current = ledger.current(environment.after)
+        if current is None:
+            raise Refused(
+                f"nothing has been promoted in {environment.after} yet, so there is nothing to approve"
+            )
+        me = operator()
+        if any(event.by == me for event in approvals(ledger, environment, current.digest)):
+            raise Refused(f"{me} has approved {current.build} for {env} already")
+        event = ledger.add_event(
+            env, "approval", by=me, build=current.build, digest=current.digest, note=note
+        )
+        return event, approvals(ledger, environment, current.digest)

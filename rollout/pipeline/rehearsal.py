@@ -1,0 +1,54 @@
+"""Rehearsing the way back."""
+
+from __future__ import annotations
+
+from rollout.config import Config, Environment
+from rollout.engine import Engine
+from rollout.errors import Refused
+from rollout.ledger import Lease, Ledger, RolloutRecord
+from rollout.observer import Observer
+from rollout.pipeline.adopt import nothing_broken
+from rollout.pipeline.begin import engine_of, nothing_unfinished, operator, run
+from rollout.pipeline.plan import Plan, make_rehearsal_plan
+
+
+def rehearse(
+    config: Config, env: str, *, observer: Observer, plan_only: bool = False
+) -> RolloutRecord | Plan:
+    """Prove the way back before a promotion needs it, with the build that serves.
+
+    All sessions move to a second generation of it and return; what was measured is recorded.
+
+    Raises:
+        Refused: nothing is deployed there.
+        GateFailed: a session was cut, or something was lost or doubled.
+        Locked and everything that :meth:`Runner.run` raises.
+    """
+    environment = config.environment(env)
+    with Ledger(config.ledger_url) as ledger:
+        engine = engine_of(config, environment, observer)
+        if plan_only:
+            return _rehearsal(ledger, environment, engine)[1]
+        with Lease(ledger, env) as lease:
+            nothing_unfinished(ledger, env)
+            nothing_broken(env, engine)
+            current, plan = _rehearsal(ledger, environment, engine)
+            record = ledger.create(
+                env=env,
+                kind="rehearsal",
+                build=current.build,
+                digest=current.digest,
+                generation=plan.generation,
+                previous=current,
+                plan=plan.as_dict(),
+                operator=operator(),
+            )
+            return run(config, environment, engine, ledger, lease, observer, record)
+
+
+def _rehearsal(ledger: Ledger, environment: Environment, engine: Engine) -> tuple[RolloutRecord, Plan]:
+    current = ledger.current(environment.name)
+    if current is None:
+        raise Refused(f"{environment.name} has no build to rehearse with; look at: rollout status")
+    number = next((record.number for record in ledger.rollouts(environment.name)), 0) + 1
+    return current, make_rehearsal_plan(environment, current, engine.facts(), f"g{number}")

@@ -1,0 +1,107 @@
+"""The watch over a build that was promoted: hours later, too, it is taken back when a criterion fails."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from rollout.config import Config, Environment
+from rollout.errors import EngineError, GateFailed, Refused
+from rollout.ledger import Ledger, RolloutRecord
+from rollout.model import GateResult, Verdict
+from rollout.observer import Observer
+from rollout.pipeline.commands import rollback
+from rollout.pipeline.criteria import Readiness, refuse
+from rollout.pipeline.promotion import judged
+
+STEP = "soak"
+"""What the ledger calls the verdicts of a watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """How the soak of a build stands: seconds that were observed of those that are required."""
+
+    record: RolloutRecord
+    observed: float
+    required: float
+    results: tuple[GateResult, ...]
+
+    @property
+    def failed(self) -> list[GateResult]:
+        """The criteria that the evidence shows not to be met."""
+        return [result for result in self.results if result.verdict is Verdict.FAIL]
+
+    @property
+    def done(self) -> bool:
+        """Whether it was watched for long enough, and everything passed."""
+        passed = all(result.verdict is Verdict.PASS for result in self.results)
+        return bool(self.results) and passed and self.observed >= self.required
+
+
+def watch(config: Config, env: str, *, observer: Observer, once: bool = False) -> Soak:
+    """Judge the criteria of an environment while its build soaks, and take it back when one fails.
+
+    Evidence that is too little, or a monitor that cannot be asked, takes nothing back: that only keeps
+    the build from going on. Ends when the soak is done; with ``once``, after one look.
+
+    Raises:
+        Refused: there is nothing to watch, or nothing to judge it by.
+        GateFailed: a criterion failed; the environment is back on its previous build.
+        EngineError: ``once``, and a host cannot be asked.
+        Locked and everything else that a rollback raises.
+    """
+    environment = config.environment(env)
+    if environment.monitor is None or not environment.criteria:
+        raise Refused(f"{env} has no monitor or no criteria to be watched by; add monitor: and criteria:")
+    deciding = {gate.name for gate in environment.criteria if gate.severity == "critical"}
+    said = ""
+    while True:
+        try:
+            with Ledger(config.ledger_url) as ledger:
+                soak, ready = _look(config, environment, ledger)
+                failed = [result for result in soak.failed if result.gate in deciding]
+                if (failed or soak.done) and not _recorded(ledger, soak.record):
+                    ledger.record_verdicts(soak.record.id, STEP, ready.results, ready.evidence)
+        except EngineError as error:
+            if once:
+                raise
+            observer.message(f"cannot look: {error.message}", "warning")
+            time.sleep(environment.monitor.every)
+            continue
+        if failed:
+            _take_back(config, env, soak.record, failed[0].reason, observer)
+        if soak.done or once:
+            return soak
+        waiting = next((r.reason for r in soak.results if r.verdict is not Verdict.PASS), "")
+        text = f"observed {soak.observed / 3600:.2f} h of {soak.required / 3600:.2f} h" + (
+            f"; {waiting}" if waiting else "; all criteria pass"
+        )
+        if text != said:
+            said = text
+            observer.message(text)
+        time.sleep(environment.monitor.every)
+
+
+def _look(config: Config, environment: Environment, ledger: Ledger) -> tuple[Soak, Readiness]:
+    current = ledger.current(environment.name)
+    if current is None:
+        raise Refused(f"nothing has been promoted in {environment.name} yet")
+    ready, _ = judged(config, environment, ledger)
+    if ready.record is None:
+        refuse(ready.obstacles)
+    return Soak(current, ready.observed, environment.soak, ready.results), ready
+
+
+def _recorded(ledger: Ledger, record: RolloutRecord) -> bool:
+    return bool(ledger.verdicts(record.id, STEP))
+
+
+def _take_back(config: Config, env: str, record: RolloutRecord, reason: str, observer: Observer) -> None:
+    if record.previous_build is None:
+        raise GateFailed(
+            f"{env}: {record.build} fails, and there is no earlier build to go back to: {reason}"
+        )
+    observer.message(f"{record.build} fails its soak: {reason}", "error")
+    rollback(config, env, observer=observer, reason=reason, of=record.id)
+    raise GateFailed(f"{env} is back on {record.previous_build}: {reason}")

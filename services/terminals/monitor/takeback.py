@@ -1,0 +1,162 @@
+"""Taking a bad build back from the host itself, when the control machine may be off.
+
+Only where the environment allows it (``watch: true``), only to the generation that is kept warm for that,
+and only once: what was done is left as a mark, which every ``rollout`` command asks to be adopted, and
+which keeps the monitor from doing it again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from terminals.control.channel import admin
+from terminals.monitor.files import write_json
+
+log = logging.getLogger("terminals.monitor")
+
+MOVE_SECONDS = 60.0
+BATCH = 5
+INTERVAL = 0.2
+DEADLINE = 30.0
+OPERATOR = "monitor@"
+LEFT_SECONDS = 86400.0
+"""How long the bad one is left to be looked at, where it is not known how long the good one was to stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """From which generation to which, each with its build. ``fence``: what the manager has seen last."""
+
+    from_generation: str
+    from_build: str
+    to_generation: str
+    to_build: str
+    fence: int
+    retire_at: float
+
+
+def way_back(status: Mapping[str, Any], now: float) -> WayBack | None:
+    """Where to go back to, by a manager's status; ``None`` while a shift goes on, or when it is not warm.
+
+    Others may be warm, too: the one before it, or a bad one that is left to be looked at.
+    """
+    serving = [entry for entry in status["generations"] if entry["weight"]]
+    if len(serving) != 1 or serving[0]["weight"] != 100:
+        return None
+    bad = serving[0]
+    for good in status["generations"]:
+        warm = not good["weight"] and good["workers"] and (good["retire_at"] or 0) > now
+        if warm and good.get("way_back_from") == bad["name"]:
+            break
+    else:
+        return None
+    return WayBack(
+        bad["name"], bad["build"], good["name"], good["build"], int(status["fence"]), float(good["retire_at"])
+    )
+
+
+def called_for(alerts: Sequence[Mapping[str, Any]], way: WayBack) -> Mapping[str, Any] | None:
+    """The alert, of those that are active, for which the build that serves has to go."""
+    for alert in alerts:
+        # Whoever could not even attach was served by nobody: that is the build's, too.
+        if alert["severity"] == "critical" and alert["generation"] in (None, way.from_generation):
+            return alert
+    return None
+
+
+def consider(
+    manager: str, mark: Path, alerts: Sequence[Mapping[str, Any]], now: float
+) -> tuple[WayBack, str] | None:
+    """Take the build back when an active alert calls for it; gives from where to where, and why.
+
+    Not when it was done before: a second time it would go to the very build that was taken back.
+
+    Raises:
+        ControlError, OSError: see :func:`take_back`.
+    """
+    if mark.exists():
+        return _finish(manager, mark, now)
+    if not any(alert["severity"] == "critical" for alert in alerts):
+        return None
+    way = way_back(admin(manager, "status"), now)
+    if way is None:
+        log.warning("no way back for now: a shift goes on, or nothing is kept warm for what serves")
+        return None
+    alert = called_for(alerts, way)
+    if alert is None:
+        return None
+    reason = f"{alert['rule']}: {alert['text']}"
+    take_back(manager, way, mark, reason=reason, now=now)
+    return way, reason
+
+
+def take_back(manager: str, way: WayBack, mark: Path, *, reason: str, now: float) -> dict[str, Any]:
+    """Lead everybody back; gives what became of the live sessions.
+
+    The mark is left first: killed in between, the host says that it is not as the ledger believes. The
+    fence is raised by one, so that a rollout that was going on elsewhere cannot act here any more.
+
+    Raises:
+        ControlError: the manager refused or is not there.
+        OSError: the mark could not be left; nothing was done.
+    """
+    fence = way.fence + 1
+    _leave(mark, way, fence, reason, now)
+    return _lead(manager, way, fence, now)
+
+
+def _finish(manager: str, path: Path, now: float) -> tuple[WayBack, str] | None:
+    """Go on with what was interrupted after its mark: by a kill, or by a manager that did not answer."""
+    mark = _own(path)
+    if mark is None:
+        return None
+    status = admin(manager, "status")
+    known = {entry["name"]: entry for entry in status["generations"]}
+    bad, good = known.get(mark["from_generation"]), known.get(mark["to_generation"])
+    if bad is None or good is None or bad["weight"] != 100 or not good["workers"]:
+        return None  # it is done, or cannot be
+    if status["fence"] > mark["fence"]:
+        return None  # somebody else is in charge by now
+    retire_at = float(good["retire_at"] or now + LEFT_SECONDS)
+    way = WayBack(bad["name"], bad["build"], good["name"], good["build"], int(status["fence"]), retire_at)
+    _lead(manager, way, int(mark["fence"]), now)
+    return way, str(mark["reason"])
+
+
+def _own(path: Path) -> dict[str, Any] | None:
+    """The mark, if a monitor left it."""
+    try:
+        mark = json.loads(path.read_text())
+        return dict(mark) if str(mark["operator"]).startswith(OPERATOR) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _lead(manager: str, way: WayBack, fence: int, now: float) -> dict[str, Any]:
+    admin(manager, "cancel-retire", generation=way.to_generation, fence=fence)
+    admin(manager, "weights", weights={way.to_generation: 100}, fence=fence)
+    pace = {"batch": BATCH, "interval": INTERVAL, "deadline": DEADLINE}
+    moved = admin(manager, "move", to=way.to_generation, share=100, fence=fence, timeout=MOVE_SECONDS, **pace)
+    # Left warm, to be looked at, for as long as the other one was to be.
+    admin(manager, "retire", generation=way.from_generation, after=max(0.0, way.retire_at - now), fence=fence)
+    return moved
+
+
+def _leave(path: Path, way: WayBack, fence: int, reason: str, now: float) -> None:
+    mark = {
+        "when": now,
+        "operator": f"{OPERATOR}{socket.gethostname()}",
+        "from_generation": way.from_generation,
+        "from_build": way.from_build,
+        "to_generation": way.to_generation,
+        "to_build": way.to_build,
+        "fence": fence,
+        "reason": reason,
+    }
+    write_json(path, mark)

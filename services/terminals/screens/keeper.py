@@ -1,0 +1,175 @@
+"""The process that keeps screens: reads rings, feeds emulators, answers with snapshots.
+
+Started by the session manager (see :mod:`terminals.manager.screens`) when the first session is
+about to overwrite output that somebody may still come back for. What shells print is fed to
+a parser here, so it runs with as few rights as it can: read-only rings, and nobody's account
+where the manager is root.
+
+Packets from the manager, JSON, ``key`` naming a session:
+
+=========== ============================= ==============================================
+type        fields                        meaning
+=========== ============================= ==============================================
+follow      key, cols, rows, start; a     a ring to follow, from offset ``start``
+            descriptor of the ring
+resize      key, at, cols, rows           from offset ``at`` on its terminal has this size
+advance     key                           take what is in the ring; answered by ``kept``
+snapshot    key, request                  the same, answered by ``snapshot``
+forget      key                           the session is gone
+=========== ============================= ==============================================
+
+Ours: ``kept`` (key, offset) and ``snapshot`` (request, offset, length; a descriptor of a
+memory file with the bytes).
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+from typing import Any, Final
+
+from terminals.control import packets
+from terminals.manager.ring import RingReader, Word
+from terminals.screens.emulator import Emulator
+
+CHUNK: Final = 1 << 16
+NOBODY: Final = 65534
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+class Screen:
+    """One session: its ring, its emulator, and how far that has come."""
+
+    def __init__(self, fd: int, cols: int, rows: int, start: int) -> None:
+        self._ring = RingReader(fd)
+        self._emulator = Emulator(cols, rows)
+        self._sizes: collections.deque[tuple[int, int, int]] = collections.deque()
+        self.offset = start
+
+    def resize(self, at: int, cols: int, rows: int) -> None:
+        """The terminal has this size from output offset ``at`` on."""
+        self._sizes.append((at, cols, rows))
+
+    def advance(self) -> None:
+        """Take everything that is in the ring now."""
+        head = self._ring.words[Word.HEAD]
+        while self.offset < head:
+            self._apply_sizes()
+            until = self._sizes[0][0] if self._sizes else head
+            data = self._ring.copy(self.offset, min(CHUNK, until - self.offset, head - self.offset))
+            if data is None:
+                # Somebody is attached and the shell is quick: between here and there only the
+                # client has seen it. A screen is made of what comes last, so go on from there.
+                self._emulator.interrupted()
+                self.offset = self._ring.words[Word.TAIL]
+                head = self._ring.words[Word.HEAD]
+                continue
+            self._emulator.feed(data)
+            self.offset += len(data)
+        self._apply_sizes()
+
+    def snapshot(self) -> bytes:
+        """See :meth:`Emulator.snapshot`; the state at :attr:`offset`."""
+        return self._emulator.snapshot()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._ring.close()
+        self._emulator.close()
+
+    def _apply_sizes(self) -> None:
+        while self._sizes and self._sizes[0][0] <= self.offset:
+            _, cols, rows = self._sizes.popleft()
+            self._emulator.resize(cols, rows)
+
+
+class Keeper:
+    """Answers one session manager."""
+
+    def __init__(self, manager: socket.socket) -> None:
+        self._manager = manager
+        self._screens: dict[str, Screen] = {}
+
+    def run(self) -> None:
+        """Serve until the manager closes its end."""
+        while True:
+            data, fds = packets.receive(self._manager)
+            if not data:
+                return
+            try:
+                message = packets.decode(data)
+                assert isinstance(message, dict)
+                self._handle(message, fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    def _handle(self, message: dict[str, Any], fds: list[int]) -> None:
+        kind, key = message["type"], str(message["key"])
+        if kind == "follow":
+            self._forget(key)
+            self._screens[key] = Screen(
+                fds.pop(), int(message["cols"]), int(message["rows"]), int(message["start"])
+            )
+            return
+        screen = self._screens.get(key)
+        match kind:
+            case "forget":
+                self._forget(key)
+            case "resize" if screen:
+                screen.resize(int(message["at"]), int(message["cols"]), int(message["rows"]))
+            case "advance" if screen:
+                screen.advance()
+                packets.send(
+                    self._manager, packets.encode({"type": "kept", "key": key, "offset": screen.offset})
+                )
+            case "snapshot" if screen:
+                screen.advance()
+                self._answer(message, screen)
+
+    def _answer(self, message: dict[str, Any], screen: Screen) -> None:
+        data = screen.snapshot()
+        fd = os.memfd_create("snapshot", os.MFD_CLOEXEC)
+        try:
+            with open(fd, "wb", closefd=False) as file:
+                file.write(data)
+            answer = {
+                "type": "snapshot",
+                "key": message["key"],
+                "request": message["request"],
+                "offset": screen.offset,
+                "length": len(data),
+            }
+            packets.send(self._manager, packets.encode(answer), (fd,))
+        finally:
+            os.close(fd)
+
+    def _forget(self, key: str) -> None:
+        if screen := self._screens.pop(key, None):
+            screen.close()
+
+
+def give_up_rights() -> None:
+    """Keep only what reading rings takes."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+def main(fd: int) -> None:
+    """Serve the manager on the other end of socket ``fd``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the manager's terminal is the manager's affair
+    give_up_rights()
+    with contextlib.suppress(ConnectionError):
+        Keeper(socket.socket(fileno=fd)).run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,194 @@
+"""What happens to hosts, made to happen in the middle of a promotion over SSH: each ends in a stated,
+consistent state with a clear line, and nobody who was in a shell loses it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import faults
+from rollout.errors import ExitCode
+from tests.support.lab import TOKEN, LabProject
+from tests.support.resident import Resident
+
+pytestmark = pytest.mark.docker
+
+HOSTS = ("staging-1", "staging-2")
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[LabProject]:
+    project = LabProject("rollout-faults", "10.218.0.0/24", dev=1, staging=2)
+    try:
+        assert project.run("build") == 0, project.said
+        assert project.run("deploy", "dev") == 0, project.said
+        assert project.run("promote", "staging") == 0, project.said
+        project.build("0.2.0")
+        assert project.run("deploy", "dev") == 0, project.said
+        yield project
+    finally:
+        project.close()
+
+
+@pytest.fixture
+def residents(project: LabProject) -> Iterator[list[Resident]]:
+    """Somebody on each host, who must still be there when it is over."""
+    people = [Resident(project.target(host).terminal()) for host in HOSTS]
+    yield people
+    for person in people:
+        person.leave()
+
+
+def newest(project: LabProject) -> dict:
+    return project.json("history", "staging")[0]
+
+
+def test_a_host_that_is_gone_before_its_turn_stops_everything_before_it_begins(project, residents):
+    before = newest(project)["number"]
+    faults.cut(project.lab, project.host("staging-2"))
+    try:
+        assert project.run("promote", "staging") == ExitCode.ENGINE
+    finally:
+        faults.mend(project.lab, project.host("staging-2"))
+    assert "staging-2: not reachable over SSH" in project.said
+    assert newest(project)["number"] == before
+    assert len(project.serving("staging")) == 1
+
+
+def test_a_host_that_is_lost_in_its_turn_is_returned_when_it_is_back(project, residents):
+    before = project.serving("staging")
+    process = project.start("promote", "staging")
+    project.reached("staging", "watch-50-b1", process)
+    faults.cut(project.lab, project.host("staging-1"))
+    try:
+        code = project.finish(process)
+    finally:
+        faults.mend(project.lab, project.host("staging-1"))
+    assert code == ExitCode.ROLLBACK_FAILED, project.said
+    assert "staging-1" in project.said
+    assert "rollout resume staging" in project.said
+    assert newest(project)["state"] == "rollback-failed"
+    assert project.run("resume", "staging") == ExitCode.ENGINE, project.said
+    assert newest(project)["state"] == "rolled-back"
+    assert project.serving("staging") == before
+
+
+def test_a_host_that_is_lost_after_its_turn_returns_with_the_others(project, residents):
+    before = project.serving("staging")
+    process = project.start("promote", "staging")
+    project.reached("staging", "shift-50-b2", process)
+    faults.cut(project.lab, project.host("staging-1"))
+    try:
+        code = project.finish(process)
+    finally:
+        faults.mend(project.lab, project.host("staging-1"))
+    assert code == ExitCode.ROLLBACK_FAILED, project.said
+    # The one that could be reached is back already.
+    assert {name for name, entry in project.generations("staging-2").items() if entry["weight"]} == set(
+        *before
+    )
+    # What stopped it: the playbook that could not reach the host, or the gate that saw its checks fail.
+    assert project.run("resume", "staging") in (ExitCode.ENGINE, ExitCode.GATE_FAILED), project.said
+    assert newest(project)["state"] == "rolled-back"
+    assert project.serving("staging") == before
+
+
+def test_an_engine_that_is_killed_in_the_middle_of_a_shift(project, residents):
+    before = project.serving("staging")
+    process = project.start("promote", "staging")
+    project.reached("staging", "shift-50-b1", process)
+    faults.kill_engine(project.lab, project.host("staging-1"))
+    faults.start_engine(project.lab, project.host("staging-1"))
+    code = project.finish(process)
+    if code == ExitCode.ROLLBACK_FAILED:
+        code = project.run("resume", "staging")
+    assert code in (ExitCode.DONE, ExitCode.ENGINE, ExitCode.GATE_INCONCLUSIVE), project.said
+    record = newest(project)
+    assert record["state"] == ("promoted" if code == ExitCode.DONE else "rolled-back")
+    assert project.serving("staging") == ({(record["generation"],)} if code == ExitCode.DONE else before)
+
+
+def test_a_full_disk_while_the_image_travels(project, residents):
+    project.build("0.3.0")
+    assert project.run("deploy", "dev") == 0, project.said
+    before = project.serving("staging")
+    faults.fill_disk(project.lab, project.host("staging-1"))
+    try:
+        assert project.run("promote", "staging") == ExitCode.ENGINE, project.said
+    finally:
+        faults.free_disk(project.lab, project.host("staging-1"))
+    assert "disk of its engine is full" in project.said
+    assert newest(project)["state"] == "rolled-back"
+    assert project.serving("staging") == before
+    assert not any(step.startswith("start") for step in steps(project))
+
+
+def test_an_image_that_is_not_the_one_that_was_built(project, residents):
+    before = project.serving("staging")
+    build = project.json("status", "dev")[0]["current"]["build"]
+    manifest = project.folder / "state" / "builds" / build / "manifest.json"
+    kept = manifest.read_text()
+    data = json.loads(kept)
+    data["image"]["id"] = "sha256:" + "0" * 64
+    manifest.write_text(json.dumps(data))
+    try:
+        code = project.run("promote", "staging")
+    finally:
+        manifest.write_text(kept)
+    assert code in (ExitCode.USAGE, ExitCode.ENGINE), project.said
+    assert newest(project)["state"] == "rolled-back"
+    assert project.serving("staging") == before
+    assert not any(step.startswith("start") for step in steps(project))
+
+
+def test_two_operators_at_once(project, residents):
+    process = project.start("promote", "staging")
+    project.reached("staging", "install-b1", process)
+    assert project.run("promote", "staging") == ExitCode.LOCKED, project.said
+    assert project.finish(process) == 0, project.said
+    record = newest(project)
+    assert record["state"] == "promoted"
+    assert project.serving("staging") == {(record["generation"],)}
+    assert record["figures"]["bytes_lost"] == record["figures"]["sessions_severed"] == 0
+
+
+def test_the_token_comes_from_the_vault_and_stands_nowhere_else(project):
+    assert project.target("dev-1").token == TOKEN
+    written = [path for path in (project.folder / "state").rglob("*") if path.is_file()]
+    assert written
+    assert [path for path in written if TOKEN.encode() in path.read_bytes()] == []
+    said = project.engine("dev").host("dev-1").run(["docker", "inspect", "terminals-dev-manager-1"]).output
+    assert TOKEN not in said
+
+
+def test_the_same_build_and_content_everywhere(project):
+    records = [project.json("status", env)[0]["current"] for env in ("dev", "staging")]
+    assert len({(record["build"], record["digest"]) for record in records}) == 1
+    manifest = json.loads(
+        (Path(project.folder) / "state" / "builds" / records[0]["build"] / "manifest.json").read_text()
+    )
+    for env in ("dev", "staging"):
+        engine = project.engine(env)
+        for host in project.lab.hosts:
+            if host.environment != env:
+                continue
+            asked = [
+                "docker",
+                "ps",
+                "--no-trunc",
+                "--quiet",
+                "--filter",
+                "label=com.docker.compose.service=worker",
+            ]
+            containers = engine.host(host.name).run(asked).output.split()
+            form = '{{.Image}} {{index .Config.Labels "rollout.digest"}}'
+            found = engine.host(host.name).run(["docker", "inspect", "--format", form, *containers]).output
+            assert f"{manifest['image']['id']} sha256:{records[0]['digest']}" in found
+
+
+def steps(project: LabProject) -> list[str]:
+    report = project.json("report", "staging")
+    return [entry["step"] for entry in report["timeline"] if entry["phase"] == "begin"]

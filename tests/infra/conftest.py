@@ -1,0 +1,166 @@
+"""The infra tests ask one host, over SSH, whether it is as declared; `rollout verify` runs them for each.
+
+`--expected` names the JSON that rollout writes from configuration and ledger (rollout/checks/infra.py says
+what is in it). Without it there is nothing to compare with, and nothing here is collected.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SETTLE_SECONDS = 40.0
+"""A container that has just started is known to be healthy by then; one that was told to end has ended."""
+PROJECT = "com.docker.compose.project"
+SERVICE = "com.docker.compose.service"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--expected", help="What the host is to be like: JSON that rollout writes.")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return None if config.getoption("expected", None) else True
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the host's engine says of a container. ``declared`` is what is expected of it, if anything is."""
+
+    name: str
+    facts: dict[str, Any]
+    declared: dict[str, Any] | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.facts["Config"]
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        return self.facts["HostConfig"]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.facts["State"]
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does anything: one that the engine is about to start again does not."""
+        return bool(self.state["Status"] == "running")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.config["Labels"] or {}
+
+    @property
+    def is_manager(self) -> bool:
+        return self.labels.get(SERVICE) == "manager"
+
+    @property
+    def is_monitor(self) -> bool:
+        return self.labels.get(SERVICE) == "monitor"
+
+    @property
+    def published(self) -> set[str]:
+        """Its ports on the host, as ``address:port``."""
+        ports = self.facts["NetworkSettings"]["Ports"] or {}
+        return {f"{one['HostIp']}:{one['HostPort']}" for bound in ports.values() for one in bound or ()}
+
+
+class Asking:
+    """Asks the host; a command that fails fails the test, with what the host said."""
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+        self._gone: str | None = None
+
+    def __call__(self, *words: str) -> str:
+        if self._gone:
+            pytest.fail(self._gone, pytrace=False)  # once is enough to know
+        try:
+            answer = self._host.run(shlex.join(words))
+        except RuntimeError as error:
+            said = getattr(error.args[0], "stderr", error) if error.args else error
+            self._gone = f"not reachable over SSH: {' '.join(str(said).split())[-300:]}"
+            pytest.fail(self._gone, pytrace=False)
+        if answer.rc:
+            said = " ".join((answer.stderr or answer.stdout).split())[-300:]
+            pytest.fail(f"{shlex.join(words[:3])}: {said or answer.rc}", pytrace=False)
+        return answer.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def expected(pytestconfig: pytest.Config) -> dict[str, Any]:
+    return json.loads(Path(pytestconfig.getoption("expected")).read_text())
+
+
+@pytest.fixture
+def saw(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Leaves a line of what was seen in the report."""
+    return lambda text: record_property("saw", text)
+
+
+@pytest.fixture(scope="module")
+def ask(host: Any) -> Asking:
+    return Asking(host)
+
+
+@pytest.fixture(scope="module")
+def containers(ask: Asking, expected: dict[str, Any]) -> list[Container]:
+    """Every container that has to do with the environment, once none is only just starting or ending."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        ids = ask("docker", "ps", "--all", "--quiet", "--no-trunc").split()
+        found = json.loads(ask("docker", "inspect", "--type", "container", *ids)) if ids else []
+        ours = [container for facts in found if (container := _ours(facts, expected)) is not None]
+        ours = [one for one in ours if not (_ending(one, expected) and one.runs and _lingers(one, ask))]
+        waiting = [one for one in ours if one.runs and (_starting(one) or _ending(one, expected))]
+        if not waiting or time.monotonic() > end:
+            return sorted(ours, key=lambda container: container.name)
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def running(containers: list[Container]) -> list[Container]:
+    """The declared containers that run: what is asked of each of them, is asked of these."""
+    found = [one for one in containers if one.declared is not None and one.runs]
+    if not found:
+        pytest.fail("no declared container runs here", pytrace=False)
+    return found
+
+
+def _starting(container: Container) -> bool:
+    return bool(container.declared) and container.state.get("Health", {}).get("Status") == "starting"
+
+
+def _ending(container: Container, expected: dict[str, Any]) -> bool:
+    return not container.declared and any(fnmatchcase(container.name, name) for name in expected["ended"])
+
+
+def _lingers(container: Container, ask: Asking) -> bool:
+    """Whether it is one of a retired generation, which only waits to be taken away by the next start."""
+    listing = ask("docker", "top", container.name, "-o", "pid,comm").splitlines()[1:]
+    return {line.split()[-1] for line in listing} <= {"tini", "sleep"}
+
+
+def _ours(facts: dict[str, Any], expected: dict[str, Any]) -> Container | None:
+    """A container of the environment: by its project, by its name, or because it has the shells' volumes."""
+    project = expected["project"]
+    called = facts["Name"].lstrip("/")
+    declared = (what for pattern, what in expected["containers"].items() if fnmatchcase(called, pattern))
+    container = Container(called, facts, next(declared, None))
+    own = re.compile(rf"{re.escape(project)}(-g\d+[a-z0-9]*)?")
+    volumes = {mount.get("Name", "").rpartition("_")[0] for mount in facts["Mounts"]}
+    name = re.match(rf"{re.escape(project)}-(manager|monitor|g\d)", container.name)
+    if container.declared or name or own.fullmatch(container.labels.get(PROJECT, "")) or project in volumes:
+        return container
+    return None

@@ -1,0 +1,169 @@
+"""The image of a build: what it is, what it is not, and that the same source gives the same one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from docker.errors import ContainerError
+
+from rollout.build import BuildStore
+from rollout.build.image import IMAGE, SBOM, archive_of, build_image
+from rollout.errors import ConfigError
+from tests.support.docker import PROJECT, SERVICES, base, client, make_image, remove
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("image")
+
+
+@pytest.fixture
+def made(built):
+    return built
+
+
+def run(image, *command: str, entrypoint: str = "bash", **options) -> str:
+    """Run a command in a container as hardened as those of the Compose files."""
+    hardened = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+    output = client().containers.run(
+        image.id,
+        list(command),
+        entrypoint=entrypoint,
+        remove=True,
+        network_mode="none",
+        **hardened,
+        **options,
+    )
+    return output.decode()
+
+
+def test_not_root_on_a_read_only_root(made):
+    _, image = made
+    assert run(image, "-c", "id -u; id -g; echo $HOME").split() == ["10001", "10001", "/home/terminals"]
+    with pytest.raises(ContainerError, match="Read-only file system"):
+        run(image, "-c", "touch /opt/terminals/x")
+    assert run(image, "-c", "grep ^Cap /proc/self/status").split()[1::2] == ["0" * 16] * 5
+
+
+def test_the_program_and_a_usable_shell_are_there(made):
+    _, image = made
+    assert run(image, "--version", entrypoint="terminals").startswith("terminals, version")
+    assert "less" in run(
+        image, "-lc", "ps >/dev/null && command -v less && infocmp xterm-256color >/dev/null"
+    )
+
+
+def test_labels_say_what_it_is(made):
+    build, image = made
+    attributes = client().images.get(image.tag).attrs
+    labels = attributes["Config"]["Labels"]
+    assert attributes["Id"] == image.id
+    assert labels["org.opencontainers.image.title"] == "terminal-services"
+    assert labels["org.opencontainers.image.version"] == build.version
+    assert labels["org.opencontainers.image.revision"] == build.revision
+    assert labels["rollout.digest"] == f"sha256:{build.digest}"
+
+
+def test_installed_are_the_wheels_of_the_build(made):
+    build, image = made
+    code = "from importlib.metadata import distributions as d\nfor x in d(): print(x.name.lower(), x.version)"
+    found = run(image, "-c", code, entrypoint="/opt/terminals/bin/python")
+    wheels = [path.name.split("-")[:2] for path in (Path(build.path) / "wheels").iterdir()]
+    assert sorted(line.replace("-", "_").split() for line in found.splitlines()) == sorted(
+        [name.lower(), version] for name, version in wheels
+    )
+
+
+def test_same_source_and_base_give_the_same_image(made, folder):
+    build, image = made
+    copy = folder / "copy"
+    shutil.copytree(SERVICES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in copy.rglob("*"):
+        path.touch()
+    # The revision is part of what an image says of itself, and a copy has none.
+    remove(image)
+    again, first = make_image(folder / "one", copy)
+    remove(first)
+    assert again.id == build.id
+    _, second = make_image(folder / "two", copy)
+    try:
+        assert second == first
+        assert second.layers == image.layers
+    finally:
+        remove(second)
+        # As recorded: it comes back from its parts.
+        assert build_image(build, SERVICES, project=PROJECT, base=base()) == image
+        assert client().images.get(image.tag).id == image.id
+
+
+def test_nothing_of_the_making_is_left_in_the_engine(made):
+    left = client().images.list(all=True, filters={"label": "rollout.stage"})
+    assert not left
+    assert not [tag for image in client().images.list() for tag in image.tags if "-building" in tag]
+
+
+def test_a_build_has_one_image(made, folder):
+    build, image = made
+    assert BuildStore(Path(build.path).parent).image(build) == image
+    other = folder / "other"
+    other.mkdir()
+    (other / "Dockerfile").write_text((SERVICES / "Dockerfile").read_text() + "LABEL other=1\n")
+    with pytest.raises(ConfigError, match="another base or Dockerfile"):
+        build_image(build, other, project=PROJECT, base=base())
+
+
+def test_unreachable_base_names_the_way_out(made, folder):
+    build, _ = made
+    with pytest.raises(ConfigError, match="make base-image"):
+        build_image(build, SERVICES, project=PROJECT, base="127.0.0.1:1/no-such:base")
+
+
+def test_changed_part_is_noticed(made, folder):
+    build, image = made
+    copy = folder / "changed"
+    shutil.copytree(build.path, copy)
+    (copy / IMAGE / "config.json").write_bytes(b"{}")
+    with pytest.raises(ConfigError, match="was changed"):
+        archive_of(copy, image)
+
+
+def test_components_are_listed(made):
+    build, image = made
+    text = (Path(build.path) / SBOM).read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    data = json.loads(text)
+    assert data["metadata"]["component"]["hashes"][0]["content"] == image.id.removeprefix("sha256:")
+    hashes = {
+        component["purl"].partition("@")[0].removeprefix("pkg:pypi/"): component["hashes"][0]["content"]
+        for component in data["components"]
+        if component["purl"].startswith("pkg:pypi/")
+    }
+    manifest = json.loads((Path(build.path) / "manifest.json").read_text())
+    assert sorted(hashes.values()) == sorted(manifest["files"].values())
+    installed = run(image, "-c", r"dpkg-query -W -f '${Package}@${Version}\n'").split()
+    listed = {
+        f"{component['name']}@{component['version']}"
+        for component in data["components"]
+        if component["purl"].startswith("pkg:deb/debian/")
+    }
+    assert listed == set(installed)
+
+
+def test_layers_that_a_release_changes_are_small(made):
+    build, image = made
+    sizes = [
+        (Path(build.path) / IMAGE / f"{layer.replace(':', '-')}.tar.gz").stat().st_size
+        for layer in image.layers
+    ]
+    assert sizes[-1] < sum(sizes) / 50
+    with tarfile.open(Path(build.path) / IMAGE / f"{image.layers[-1].replace(':', '-')}.tar.gz") as layer:
+        files = [name for name in layer.getnames() if "site-packages/" in name]
+    assert all("site-packages/terminal" in name for name in files)

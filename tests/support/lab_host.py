@@ -1,0 +1,91 @@
+"""One host of a lab of its own, and a project that deploys to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import hosts, image
+from lab.model import Lab
+from rollout.model import BuildRef
+from tests.support import docker
+
+ROOT = Path(__file__).parents[2]
+
+
+class LabHost:
+    """A fresh host, ``dev-1``, and a ``rollout.yaml`` with the environment ``dev`` on it.
+
+    ``build`` is one that is made already; ``place`` keeps the addresses of several labs apart.
+    """
+
+    def __init__(self, folder: Path, build: BuildRef, *, place: int, **environment: Any) -> None:
+        docker.client()
+        if not all(map(shutil.which, ["mmdebstrap", "ssh"])):
+            pytest.skip("needs mmdebstrap and ssh: scripts/test-requirements.sh installs them")
+        if not image.present():
+            image.make()
+        self.folder = folder
+        self.build = build
+        name = f"rollout-host-{place}-{os.getpid()}"
+        subnet = IPv4Network(f"10.{216 + place}.{os.getpid() % 256}.0/24")
+        (folder / "lab").mkdir()
+        self.lab = Lab(name, folder / "lab", subnet, (("dev", 1),), "3G")
+        hosts.up(self.lab)
+        self.host = self.lab.hosts[0]
+        shell = {"command": ["/bin/bash", "--norc", "--noprofile"]}
+        self.environment: dict[str, Any] = {
+            "engine": "docker",
+            "hosts": {self.host.name: {"root": "/srv/terminals/dev", "address": self.host.address}},
+            "ssh_config": str(self.lab.ssh_config),
+            "listen": {"host": "0.0.0.0", "system": 4001, "claude": 4002, "web": 4110},
+            "profiles": {"system": shell, "claude": shell},
+            "canary": [{"weight": 100, "hold": "1s"}],
+            "gates": [{"metric": "generation.memory_bytes", "op": "<", "threshold": "500MB"}],
+            "soak": "1s",
+            "rollback_window": "1h",
+            **environment,
+        }
+        self.configure()
+
+    def configure(self, **environment: Any) -> Path:
+        """Write rollout.yaml, with other values for some of the environment's keys."""
+        config = {
+            "version": 1,
+            "project": docker.PROJECT,
+            "source": str(docker.SERVICES),
+            "state": str(Path(self.build.path).parent.parent),
+            "ledger": f"sqlite:///{self.folder}/ledger.db",
+            "image": {"base": "terminals-base:bookworm"},
+            "environments": {"dev": {**self.environment, **environment}},
+        }
+        path = self.folder / "rollout.yaml"
+        path.write_text(json.dumps(config))
+        return path
+
+    def run(self, *arguments: str) -> int:
+        """A `rollout` command; what it printed is in ``said``."""
+        done = subprocess.run(
+            [sys.executable, "-m", "rollout", *arguments],
+            cwd=self.folder, capture_output=True, text=True, timeout=280,
+        )  # fmt: skip
+        self.said = done.stdout + done.stderr
+        self.printed = done.stdout
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode
+
+    def ssh(self, command: str) -> str:
+        """What a command prints on the host."""
+        return hosts.ssh(self.lab, self.host, command, timeout=60)
+
+    def down(self) -> None:
+        """Take the host away."""
+        hosts.down(self.lab)

@@ -1,0 +1,120 @@
+"""A project with environments of processes on this machine, driven by the command as its users do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from terminals.client import Terminal
+from terminals.control.channel import admin
+
+from tests.support.ports import free_ports
+from tests.support.resident import Resident
+
+ROOT = Path(__file__).parents[2]
+SHELL = {"command": ["/bin/bash", "--norc", "--noprofile"]}
+PROFILES = {"system": SHELL, "claude": SHELL}
+"""Without a person's start-up files, which take longer than everything that is measured."""
+
+
+class Project:
+    """A configured project in a short folder, with the rollout command. ``said`` is what it said last."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said = ""
+        self.listens: dict[str, dict[str, int]] = {}
+        self._ports = iter(free_ports(15))
+
+    def listen(self, name: str) -> dict[str, int]:
+        """Ports of a host or an environment: always the same."""
+        if name not in self.listens:
+            self.listens[name] = dict(zip(("system", "claude", "web"), self._ports, strict=False))
+        return self.listens[name]
+
+    def write(self, environments: dict[str, Any], **config: Any) -> None:
+        """Write ``rollout.yaml``."""
+        whole = {
+            "version": 1,
+            "project": "terminals",
+            "source": str(ROOT / "services"),
+            "state": "state",
+            **config,
+            "environments": environments,
+        }
+        (self.folder / "rollout.yaml").write_text(json.dumps(whole))
+
+    def run(self, *arguments: str, program: tuple[str, ...] = ("-m", "rollout")) -> int:
+        """Run rollout; gives its exit code."""
+        done = subprocess.run(
+            [sys.executable, *program, *arguments],
+            cwd=self.folder, capture_output=True, text=True, timeout=280,
+        )  # fmt: skip
+        self.said = done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode
+
+    def json(self, *arguments: str) -> Any:
+        """What rollout prints for programs."""
+        command = [sys.executable, "-m", "rollout", *arguments, "--output", "json"]
+        return json.loads(subprocess.check_output(command, cwd=self.folder, text=True))
+
+    def manager(self, root: str) -> dict[str, Any]:
+        """The status of the session manager in a host's directory."""
+        return admin(str(self.folder / root / "run" / "manager.sock"), "status")
+
+    def generations(self, root: str) -> dict[str, dict[str, Any]]:
+        """Its generations, by name."""
+        return {entry["name"]: entry for entry in self.manager(root)["generations"]}
+
+    def weights(self, root: str) -> dict[str, int]:
+        """Those that get traffic."""
+        return {name: entry["weight"] for name, entry in self.generations(root).items() if entry["weight"]}
+
+    def resident(self, root: str) -> Resident:
+        """Somebody in a live shell all the while."""
+        token = (self.folder / root / "run" / "token").read_text().strip()
+        return Resident(Terminal(f"ws://127.0.0.1:{self.listen(root)['system']}/", token=token))
+
+
+class TwoStages(Project):
+    """Dev and, with a load test, staging after it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.configure()
+
+    def configure(self, *, memory: str = "500MB") -> None:
+        """``memory``: what staging's build may take."""
+        common = {
+            "profiles": {"system": SHELL, "claude": {"command": ["claude"]}},
+            "canary": [{"weight": 50, "hold": "1s"}, {"weight": 100, "hold": "1s"}],
+            "checks": ["smoke"],
+            "rollback_window": "1h",
+            "max_hold": "30s",
+        }
+        smoke = {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}
+        dev = {
+            **common,
+            "hosts": {"local": {"root": "dev"}},
+            "listen": self.listen("dev"),
+            "gates": [smoke, {"metric": "generation.memory_bytes", "op": "<", "threshold": "500MB"}],
+            "soak": "1s",
+        }
+        staging = {
+            **common,
+            "after": "dev",
+            "hosts": {"local": {"root": "staging"}},
+            "listen": self.listen("staging"),
+            "load": {"users": 4, "spawn_rate": 4, "cut_every": "3s"},
+            "gates": [
+                smoke,
+                {"metric": "load.bytes_lost", "op": "==", "threshold": 0},
+                {"metric": "load.commands_twice", "op": "==", "threshold": 0},
+                {"metric": "generation.memory_bytes", "op": "<", "threshold": memory},
+            ],
+        }
+        self.write({"dev": dev, "staging": staging})

@@ -1,0 +1,150 @@
+"""What a rollout observes for its gates: in their windows, and beside the generation before."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout.checks.load import LoadRun
+from rollout.config import Config, load
+from rollout.engine import HostFacts
+from rollout.engine.process import ProcessEngine
+from rollout.gates import evaluate
+from rollout.ledger import Lease, Ledger
+from rollout.model import BuildRef, Evidence, Verdict
+from rollout.observer import NullObserver
+from rollout.pipeline.plan import make_plan
+from rollout.pipeline.runner import NotPassed, Runner
+
+CONFIG = """\
+version: 1
+project: terminals
+source: services
+state: state
+environments:
+  dev:
+    hosts: {local: {root: dev}}
+    listen: {system: 5001, claude: 5002, web: 5110}
+    canary: [{weight: 50, hold: 5s}, {weight: 100, hold: 5s}]
+    load: {users: 60, cut_every: 3s}
+    max_hold: 2m
+    gates:
+      - {metric: load.loops, op: "==", threshold: 0}
+      - {metric: load.command_ms, op: "<", threshold: 50}
+      - {metric: load.command_ms, op: "<", threshold: 50, window: 60s, name: lately}
+      - {metric: load.command_ms, op: "<", threshold: 1.25, compare: baseline}
+"""
+START = 1_000.0
+
+
+class Bench:
+    """A runner in the middle of its rollout, with the samples that load users have left."""
+
+    def __init__(self, folder: Path, ledger: Ledger, config: Config, *, first: bool = False) -> None:
+        environment = config.environment("dev")
+        before = _record(ledger, None, {}) if not first else None
+        build = BuildRef("2-def", "2", "def", "", 0.0, "/nowhere")
+        plan = make_plan(environment, build, "new", [HostFacts("local", (), None)], before, kind="deploy")
+        record = _record(ledger, before, plan.as_dict())
+        self.environment = environment
+        self.runner = Runner(
+            config, environment, ProcessEngine(config, environment), ledger, Lease(ledger, "dev"),
+            NullObserver(), record,
+        )  # fmt: skip
+        self.load = LoadRun([], users=1, spawn_rate=1, cut_every=0, directory=folder)
+
+    def sampled(self, *samples: dict[str, Any]) -> None:
+        with self.load.samples_path.open("a") as file:
+            file.writelines(
+                json.dumps({"user": 1, "kind": "command", "ok": True, **one}) + "\n" for one in samples
+            )
+
+    def observed(self, until: float) -> list[Evidence]:
+        return self.runner._of_load(self.load, (START, until))
+
+
+def _record(ledger: Ledger, previous: Any, plan: dict[str, Any]) -> Any:
+    name = "old" if previous is None else "new"
+    return ledger.create(
+        env="dev", kind="deploy", build="1-abc", digest="abc", generation=name, previous=previous, plan=plan,
+        operator="me",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "rollout.yaml").write_text(CONFIG)
+    return load(tmp_path / "rollout.yaml")
+
+
+@pytest.fixture
+def ledger(config: Config) -> Iterator[Ledger]:
+    with Ledger(config.ledger_url) as ledger:
+        yield ledger
+
+
+def commands(generation: str, ms: float, since: float, n: int = 200) -> list[dict[str, Any]]:
+    return [{"t": since + index / 10, "generation": generation, "ms": ms} for index in range(n)]
+
+
+def test_a_window_is_judged_by_its_own_samples_and_the_whole_by_all(
+    tmp_path: Path, config: Config, ledger: Ledger
+) -> None:
+    bench = Bench(tmp_path, ledger, config)
+    bench.sampled(*commands("new", 80.0, START), *commands("new", 5.0, START + 200))
+    evidence = bench.observed(START + 220)
+    _, whole, lately, _ = (evaluate(gate, evidence, START + 220) for gate in bench.environment.gates)
+    assert (whole.verdict, whole.n) == (Verdict.FAIL, 400)
+    assert (lately.verdict, lately.n) == (Verdict.PASS, 200)
+
+
+def test_both_generations_are_compared_over_the_time_in_which_both_serve(
+    tmp_path: Path, config: Config, ledger: Ledger
+) -> None:
+    bench = Bench(tmp_path, ledger, config)
+    bench.sampled(*commands("new", 10.0, START), *commands("old", 10.0, START))
+    compare = bench.environment.gates[-1]
+    result = evaluate(compare, bench.observed(START + 30), START + 30)
+    assert (result.verdict, result.n) == (Verdict.PASS, 200)
+    # From here on the old one serves nobody: what the new one does alone is compared with nothing.
+    bench.runner._full_at = START + 30
+    bench.sampled(*commands("new", 99.0, START + 40))
+    evidence = bench.observed(START + 900)
+    result = evaluate(compare, evidence, START + 900)
+    assert (result.verdict, result.n) == (Verdict.PASS, 200)
+    assert len(result.evidence) == 2
+
+
+def test_a_slower_generation_is_told_by_the_one_beside_it(
+    tmp_path: Path, config: Config, ledger: Ledger
+) -> None:
+    bench = Bench(tmp_path, ledger, config)
+    bench.sampled(*commands("new", 14.0, START), *commands("old", 10.0, START))
+    evidence = bench.observed(START + 30)
+    _, whole, _, compared = (evaluate(gate, evidence, START + 30) for gate in bench.environment.gates)
+    assert (whole.verdict, compared.verdict) == (Verdict.PASS, Verdict.FAIL)
+
+
+def test_the_first_build_is_compared_with_nothing_and_judged_by_all_else(
+    tmp_path: Path, config: Config, ledger: Ledger
+) -> None:
+    bench = Bench(tmp_path, ledger, config, first=True)
+    assert [gate.name for gate in bench.runner._gates("shift")] == [
+        "load.loops", "load.command_ms p95", "lately",
+    ]  # fmt: skip
+    assert not any("role" in item.labels for item in bench.observed(time.time()))
+
+
+def test_a_warning_neither_stops_a_rollout_nor_passes_one(config: Config) -> None:
+    gate = config.environment("dev").gates[0]
+    bad = [Evidence("e", "load.loops", "count", "load", 0.0, 1.0, 9, value=3.0)]
+    warning = evaluate(gate.model_copy(update={"severity": "warning"}), bad)
+    serious = evaluate(gate, bad)
+    assert NotPassed([warning, serious]).verdict is Verdict.FAIL
+    assert NotPassed([warning]).verdict is Verdict.INCONCLUSIVE
+    assert str(NotPassed([warning])) == "no gate gave a verdict"

@@ -1,0 +1,164 @@
+"""A soak counts what was seen: not what a clock, a sleep or a dead monitor would make of it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from rollout.evidence import from_monitor
+from tests.unit.pipeline.records import Days
+
+DAY = 1440
+START = 1_700_000_000.0
+
+
+def figure(days, name, *, since=START, generation="g1", **options):
+    found = [
+        item
+        for item in from_monitor({"local": days.log}, since, generation, **options)
+        if item.metric == name
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_day_of_checks_is_a_day():
+    days = Days(START).minutes(DAY)
+    assert figure(days, "monitor.observed_seconds").value == DAY * 60
+    rate = figure(days, "monitor.success_rate")
+    assert (rate.successes, rate.n) == (2 * DAY, 2 * DAY)
+    assert figure(days, "monitor.longest_gap").value == 0
+    assert figure(days, "monitor.critical_alerts").value == 0
+
+
+def test_ten_blind_minutes_are_a_gap_and_no_uptime():
+    days = Days(START).minutes(100).pass_time(600).restart().minutes(100)
+    seen = figure(days, "monitor.observed_seconds").value
+    assert seen == 199 * 60
+    assert figure(days, "monitor.longest_gap").value == 660
+
+
+def test_short_gaps_that_the_monitor_tells_of_were_not_seen_either():
+    days = Days(START)
+    for _ in range(100):
+        days.minutes(1).blind(25.0)
+    assert figure(days, "monitor.observed_seconds").value == 100 * 60 + 60
+    assert figure(days, "monitor.longest_gap").value == 25
+    killed = Days(START)
+    for _ in range(100):
+        killed.minutes(1).restart().blind(25.0, "down")
+    assert figure(killed, "monitor.observed_seconds").value == 100 * 60 + 60
+
+
+def test_a_monitor_that_hangs_in_between_was_blind_too():
+    days = Days(START).minutes(10).pass_time(600).minutes(10)
+    assert figure(days, "monitor.observed_seconds").value == 19 * 60
+    assert figure(days, "monitor.longest_gap").value == 660
+
+
+@pytest.mark.parametrize("jump", [86400, -86400])
+def test_a_clock_that_jumps_a_day_adds_and_takes_nothing(jump):
+    days = Days(START).minutes(30).set_clock(jump).minutes(31)
+    assert figure(days, "monitor.observed_seconds").value == 61 * 60
+    assert figure(days, "monitor.longest_gap").value == 0
+    assert figure(days, "monitor.success_rate").n == 122
+
+
+def test_a_machine_that_sleeps_is_not_up():
+    days = Days(START).minutes(30).sleep(8 * 3600).minutes(31)
+    assert figure(days, "monitor.observed_seconds").value == 60 * 60
+    assert figure(days, "monitor.longest_gap").value == 8 * 3600 + 60
+
+
+def test_a_reboot_is_a_gap_of_what_the_wall_clock_says():
+    days = Days(START).minutes(30).pass_time(240).reboot().minutes(31)
+    assert figure(days, "monitor.observed_seconds").value == 60 * 60
+    assert figure(days, "monitor.longest_gap").value == 300
+
+
+def test_another_generations_time_counts_for_nothing():
+    days = Days(START, generation="g0").minutes(600)
+    days.generation = "g1"
+    promoted = days.wall
+    days.minutes(11)
+    assert figure(days, "monitor.observed_seconds", since=promoted).value == 11 * 60
+    # A clock that is a day ahead makes the old generation's records look as if they came after.
+    assert figure(days, "monitor.observed_seconds", since=START - 86400).value == 11 * 60
+
+
+def test_the_host_that_was_seen_least_counts():
+    logs = {"a": Days(START).minutes(61).log, "b": Days(START).minutes(11).log}
+    found = {item.metric: item for item in from_monitor(logs, START, "g1") if not item.labels}
+    assert found["monitor.observed_seconds"].value == 660
+    found = {item.metric: item for item in from_monitor({**logs, "c": None}, START, "g1") if not item.labels}
+    assert found["monitor.observed_seconds"].value == 0
+    assert found["monitor.longest_gap"].n == 0
+    assert found["monitor.critical_alerts"].n == 0
+
+
+def test_only_the_window_counts():
+    days = Days(START).minutes(100, ok=False, resumed=False).minutes(61)
+    rate = figure(days, "monitor.success_rate", window=3600.0)
+    assert rate.successes == rate.n == 120
+    assert figure(days, "monitor.success_rate").successes == 122
+
+
+def test_alerts_that_ended_before_do_not_count_and_lasting_ones_do():
+    days = Days(START).minutes(5)
+    days.alerts = [
+        {"severity": "critical", "since": START - 900, "until": START - 300},
+        {"severity": "critical", "since": START - 60, "until": START + 60},
+        {"severity": "critical", "since": START + 120, "until": None},
+        {"severity": "warning", "since": START + 120, "until": None},
+    ]
+    assert figure(days, "monitor.critical_alerts").value == 2
+
+
+def test_an_alert_that_the_build_has_cured_is_not_its_own():
+    days = Days(START).minutes(5)
+    # The first check of the new build ends it; it began under the one before.
+    days.alerts = [{"severity": "critical", "since": START - 900, "until": START + 4}]
+    assert figure(days, "monitor.critical_alerts").value == 0
+    days.alerts = [{"severity": "critical", "since": START + 1, "until": START + 4}]
+    assert figure(days, "monitor.critical_alerts").value == 1
+
+
+def test_what_was_seen_while_another_one_was_on_trial_counts_for_nothing():
+    days = Days(START).minutes(61)
+    days.minutes(30, ok=False, resumed=False)
+    for record in days.records[-90:]:
+        if record["kind"] == "services":
+            record["generations"] = [
+                {**record["generations"][0], "weight": 50},
+                {**record["generations"][0], "name": "g2", "weight": 50},
+            ]
+    days.minutes(61)
+    rate = figure(days, "monitor.success_rate")
+    assert rate.successes == rate.n == 2 * 122
+    assert figure(days, "monitor.observed_seconds").value == 2 * 60 * 60 + 60
+    assert figure(days, "monitor.longest_gap").value == 0
+
+
+def test_a_counter_that_begins_anew_is_still_counted():
+    days = Days(START)
+    for loops in (0, 2, 1, 1):
+        days.minutes(1)
+        days.records[-1]["generations"][0]["loops"] = loops
+    assert figure(days, "monitor.loops").value == 3
+
+
+def test_a_day_is_judged_in_far_less_than_its_minute():
+    days = Days(START).minutes(DAY)
+    started = time.process_time()
+    figure(days, "monitor.observed_seconds")
+    ours = time.process_time() - started
+    started = time.process_time()
+    Days(START).minutes(DAY)
+    assert ours < 20 * (time.process_time() - started)
+
+
+def test_a_nap_between_two_checks_is_no_gap_and_was_not_seen_either():
+    days = Days(START).minutes(10).sleep(30).minutes(10)
+    assert figure(days, "monitor.observed_seconds").value == 20 * 60
+    assert figure(days, "monitor.longest_gap").value == 0
