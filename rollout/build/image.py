@@ -161,6 +161,18 @@ def restore(client: docker.DockerClient, folder: Path, image: ImageRef) -> None:
     load(client, archive_of(folder, image))
 
 
+def call_latest(image: ImageRef, project: str) -> None:
+    """Let ``<project>:latest`` be this image in the local engine, for whoever starts it by hand.
+
+    No environment is ever given an image by that name.
+
+    Raises:
+        EngineError: the engine is not there, or failed.
+    """
+    with _engine_errors("naming the image"):
+        engine().images.get(image.tag).tag(project, "latest")
+
+
 def load(client: docker.DockerClient, archive: Archive) -> None:
     """Load an image and check that it is the one.
 

@@ -32,11 +32,13 @@ class Declared:
     """A container, or those of a name pattern, that may run on a host.
 
     ``images`` are the ids of the images it may run, each with the digest of its build's content;
-    ``runs``: it has to run.
+    ``runs``: it has to run. ``memory``: bytes that it may take; 0 where any limit will do, or none was
+    declared.
     """
 
     images: dict[str, str]
     runs: bool
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

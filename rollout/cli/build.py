@@ -21,7 +21,8 @@ def command(context: click.Context, source: str | None, image: bool | None, outp
     """Build the services once: their wheel and the locked wheels they need, and an image of them.
 
     The same source gives the same build, by digest, and on the same base the same image. Every
-    environment gets these very files.
+    environment gets these very files. In the local engine the last image of the configured source is
+    "latest", for "docker-compose up" in compose/.
 
     \b
     Example:
@@ -38,11 +39,13 @@ def command(context: click.Context, source: str | None, image: bool | None, outp
         made = build(folder, config.builds_dir, lock_root=config.path.parent, on_progress=status.update)
         ref = None
         if config.needs_image if image is None else image:
-            from rollout.build.image import build_image
+            from rollout.build.image import build_image, call_latest
 
             ref = build_image(
                 made, folder, project=config.project, base=config.image.base, on_progress=status.update
             )
+            if source is None:  # other folders hold trials
+                call_latest(ref, config.project)
     lines = [made.id, *([f"image {ref.tag} {ref.id}, {ref.size / 1e6:.0f} MB"] if ref else [])]
     lines.append("next: rollout deploy <environment>")
     show(output, {**asdict(made), "image": ref and asdict(ref)}, lambda: "\n".join(lines))

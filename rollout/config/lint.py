@@ -137,6 +137,8 @@ def _engine(environment: Environment) -> Iterator[Problem]:
                 "containers have no certificate; end TLS in a proxy there and name it in trusted_proxies",
             )
         return
+    if "limits" in environment.model_fields_set:
+        yield Problem(("limits",), "the engine process has no containers to limit; use engine: docker")
     if environment.firewall:
         yield Problem(("firewall",), "the engine process sets no host up; use engine: docker")
     if "infra" in environment.checks:

@@ -283,6 +283,18 @@ class Vault(Section):
     password_file: FilePath
 
 
+class Limits(Section):
+    """What the containers of an environment may take, in bytes and processors; ``None``: all there is.
+
+    ``manager_memory`` counts everybody's shells and what they run, beside the session manager itself.
+    ``process_*`` are of each worker and of the web process.
+    """
+
+    manager_memory: Annotated[Size, Field(ge=64 << 20)] | None = None
+    process_memory: Annotated[Size, Field(ge=64 << 20)] = 256 << 20
+    process_cpus: Annotated[float, Field(gt=0)] | None = None
+
+
 class Environment(Section):
     """A place where one build at a time serves users, and the criteria for a build to get and stay there."""
 
@@ -301,6 +313,7 @@ class Environment(Section):
     ssh_config: FilePath | None = None
     vault: Vault | None = None
     firewall: StrictBool = False
+    limits: Limits = Limits()
     batches: Annotated[tuple[BatchSize, ...], Field(min_length=1)] = ("100%",)
     canary: Annotated[tuple[CanaryStep, ...], Field(min_length=1)] = (CanaryStep(weight=100),)
     move: Move = Move()

@@ -137,6 +137,9 @@ class DockerEngine(ManagerCommands):
             terminals_docker_build=build.id,
             terminals_docker_generation=generation,
             terminals_docker_workers=self._environment.workers,
+            terminals_docker_manager_memory=self._environment.limits.manager_memory or 0,
+            terminals_docker_process_memory=self._environment.limits.process_memory,
+            terminals_docker_process_cpus=self._environment.limits.process_cpus or 0,
         )
 
     def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -100,9 +101,11 @@ def declared_containers(
     if newest is None:
         raise Refused(f"nothing is deployed to {environment.name}; do it with: rollout deploy")
     images = _image(store, newest)
-    containers = {"manager-1": Declared(images | _known(store, promoted), runs=True)}
+    limits = environment.limits
+    lasting = Declared(images | _known(store, promoted), runs=True)
+    containers = {"manager-1": replace(lasting, memory=limits.manager_memory or 0)}
     if environment.monitor is not None:
-        containers["monitor-1"] = containers["manager-1"]  # made and kept in the same way
+        containers["monitor-1"] = lasting
     for record in _may_run(environment, ledger, records, promoted, now):
         name = record.generation
         must = bool(promoted) and record.generation == promoted[0].generation
@@ -112,7 +115,9 @@ def declared_containers(
         containers[f"{name}-worker-*"] = Declared(old.images, runs=False)
     for service, count in (("web", 1), ("worker", environment.workers)):
         for number in range(1, count + 1):
-            containers[f"{newest.generation}-{service}-{number}"] = Declared(images, runs=True)
+            containers[f"{newest.generation}-{service}-{number}"] = Declared(
+                images, runs=True, memory=limits.process_memory
+            )
     containers.pop(f"{newest.generation}-worker-*", None)
     return containers
 

@@ -133,12 +133,19 @@ def test_published_ports_are_those_declared(containers, expected, saw):
 
 
 def test_processes_and_memory_are_limited(running):
-    wrong = [
-        one.name
-        for one in running
-        if not (one.limits["PidsLimit"] or 0) > 0 or not (one.is_manager or one.limits["Memory"] > 0)
-    ]
-    assert not wrong, f"without limit: {', '.join(wrong)}"
+    wrong = []
+    for one in running:
+        has, declared = one.limits["Memory"], one.declared["memory"]
+        if (one.limits["PidsLimit"] or 0) <= 0:
+            wrong.append(f"{one.name} may have any number of processes")
+        if declared and has != declared:
+            wrong.append(
+                f"{one.name} may take {has or 'any number of'} bytes, not {declared}: docker update"
+                f" --memory {declared} --memory-swap {2 * declared} {one.name}"
+            )
+        elif not has and not one.is_manager:  # which has everybody's shells, and their number is limited
+            wrong.append(f"{one.name} may take any number of bytes")
+    assert not wrong, "; ".join(wrong)
 
 
 def test_come_back_after_a_reboot(running):

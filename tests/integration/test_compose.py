@@ -44,6 +44,7 @@ def variables(built, ports, tmp_path_factory):
     return {
         **names,
         "TERMINALS_IMAGE": built[1].tag,
+        "TERMINALS_MANAGER_MEMORY": "400m",
         "TERMINALS_MANAGER_CONFIG": str(path),
         "TERMINALS_MONITOR_CONFIG": str(path.with_name("monitor.json")),
     }
@@ -51,7 +52,7 @@ def variables(built, ports, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def project(variables):
-    project = Project(NAME, "terminals.yaml", **variables, TERMINALS_BUILD="b1")
+    project = Project(NAME, "compose.yaml", **variables, TERMINALS_BUILD="b1")
     try:
         project("up", "--detach", "--wait")
         yield project
@@ -160,6 +161,23 @@ def test_health_tells_a_hanging_process(project):
     finally:
         worker.exec_run(["bash", "-c", f"kill -CONT {pid}"])
     until(lambda: worker.exec_run("terminals health").exit_code == 0, "healthy again")
+
+
+def test_a_program_that_takes_all_memory_ends_and_nobody_elses_terminal_does(project, terminal, ports):
+    manager = project.container("manager")
+    assert manager.attrs["HostConfig"]["Memory"] == 400 << 20
+    started = manager.attrs["State"]["StartedAt"]
+    with Terminal(f"ws://127.0.0.1:{ports['system']}/", token=terminal.token) as hog:
+        terminal.send(b"echo before-$((1+1))\n")
+        terminal.expect(rb"before-2")
+        hog.send(b"tail /dev/zero; echo ended-$?-$((1+1))\n")
+        # The very shell that had started it goes on, too.
+        hog.expect(rb"ended-137-2", timeout=120)
+    terminal.send(b"echo after-$((1+1))\n")
+    terminal.expect(rb"after-2")
+    assert terminal.stats.reconnects == 0
+    manager.reload()
+    assert (manager.attrs["State"]["StartedAt"], manager.attrs["RestartCount"]) == (started, 0)
 
 
 def exactly_once(terminal: Terminal, last: int) -> None:

@@ -13,7 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from docker.errors import ContainerError
 
 from rollout.build import BuildStore
-from rollout.build.image import IMAGE, SBOM, archive_of, build_image
+from rollout.build.image import IMAGE, SBOM, archive_of, build_image, call_latest
 from rollout.errors import ConfigError
 from tests.support.docker import PROJECT, SERVICES, base, client, make_image, remove
 
@@ -108,6 +108,16 @@ def test_nothing_of_the_making_is_left_in_the_engine(made):
     left = client().images.list(all=True, filters={"label": "rollout.stage"})
     assert not left
     assert not [tag for image in client().images.list() for tag in image.tags if "-building" in tag]
+
+
+def test_whoever_starts_it_by_hand_need_not_name_it(made):
+    _, image = made
+    call_latest(image, PROJECT)
+    try:
+        assert client().images.get(f"{PROJECT}:latest").id == image.id
+    finally:
+        client().images.remove(f"{PROJECT}:latest")
+    assert client().images.get(image.tag).id == image.id
 
 
 def test_a_build_has_one_image(made, folder):

@@ -30,7 +30,7 @@ HARDENING = {
     "root": "--read-only",
     "network": "--network none",
     "processes": "--pids-limit 64",
-    "memory": "--memory 64m",
+    "memory": "--memory 256m",
     "restart": "--restart unless-stopped",
 }
 FALSE_DATE = "printf '#!/bin/sh\\necho 1000000000.0\\n' >date; chmod 755 date"
@@ -45,7 +45,8 @@ def host(built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
         {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1},
     ]
     folder = tmp_path_factory.mktemp("infra")
-    host = LabHost(folder, built[0], place=1, checks=["infra", "smoke"], gates=gates)
+    host = LabHost(folder, built[0], place=1, checks=["infra", "smoke"], gates=gates,
+                   limits={"manager_memory": "2GiB", "process_cpus": 1.5})  # fmt: skip
     try:
         assert host.run("provision", "dev") == 0, host.said
         assert host.run("deploy", "dev") == 0, host.said
@@ -103,6 +104,26 @@ def test_a_deployment_passes_and_the_result_is_evidence(deployed):
     assert sum(check["suite"] == "infra" for check in report["checks"]) == 25
 
 
+def test_limits_are_those_of_the_configuration_and_logs_end_somewhere(deployed):
+    form = " ".join(
+        f"{{{{.HostConfig.{key}}}}}" for key in ("Memory", "NanoCpus", "OomScoreAdj", "LogConfig")
+    )
+    found = deployed.ssh(f"docker inspect --format '{form}' {MANAGER} {WORKER} {WEB}").splitlines()
+    log = "{json-file map[max-file:3 max-size:10m]}"
+    generation = f"{256 << 20} 1500000000 500 {log}"
+    assert found == [f"{2 << 30} 0 0 {log}", generation, generation]
+
+
+def test_a_limit_of_the_session_manager_that_was_changed_is_found_and_told_how_to_mend(deployed, seen):
+    deployed.ssh(f"docker update --memory 3g --memory-swap 6g {MANAGER}")
+    found = failing(deployed)
+    assert set(found) == {"processes and memory are limited"}, found
+    remedy = found["processes and memory are limited"].partition(": ")[2]
+    assert remedy.startswith("docker update "), found
+    deployed.ssh(remedy)
+    assert failing(deployed) == {}
+
+
 CONTAINERS = {
     "not root": ("user", ["--user 0:0"], set()),
     "no capabilities": ("", ["--cap-add NET_ADMIN"], set()),
@@ -116,7 +137,7 @@ CONTAINERS = {
         {"generations have no network"},
     ),
     "no access to the host": ("", ["--volume /etc:/mnt:ro"], set()),
-    "processes and memory are limited": ("processes", [], set()),
+    "processes and memory are limited": ("memory", ["--memory 64m"], set()),
     "come back after a reboot": ("restart", [], set()),
     "no secret in the environment": ("", ["--env TERMINALS_TOKEN=x"], set()),
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 from pathlib import Path
 
 import pytest
+from terminals.manager.nursery import OOM_SCORE_ADJ
 
 from tests.support.stack import Stack, until
 
@@ -146,13 +148,18 @@ def test_a_shell_runs_as_the_user_of_its_profile(build, pool):
     uid = pwd.getpwnam("nobody").pw_uid
     until(lambda: stack.status()["shells"]["ready"] == pool, "the stock")
     with stack.terminal() as terminal:
-        terminal.send(b'grep -E "^(Uid|Groups|CapEff)" /proc/self/status; echo "[$USER]" > /dev/tty; exit\n')
+        terminal.send(b'grep -E "^(Uid|Groups|CapEff)" /proc/self/status; echo "[$USER]" > /dev/tty\n'
+                      b"echo oom:$(cat /proc/$$/oom_score_adj); exit\n")  # fmt: skip
         until(lambda: terminal.pump(0.1) or terminal.exit_status is not None, "exit")
         shown = terminal.read()
     assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}".encode() in shown
     assert b"CapEff:\t0000000000000000" in shown
     assert b"Groups:\t0" not in shown
     assert b"\n[nobody]" in shown
+    # Short of memory, the kernel takes it before it takes the session manager.
+    manager = int(Path(f"/proc/{stack.status()['manager']['pid']}/oom_score_adj").read_text())
+    assert int(re.search(rb"\noom:(\d+)", shown)[1]) == max(OOM_SCORE_ADJ, manager)
+    assert manager < OOM_SCORE_ADJ
 
 
 def test_a_title_is_kept_also_when_the_manager_dies(stack):

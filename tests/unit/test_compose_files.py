@@ -16,19 +16,23 @@ COMPOSE = Path(__file__).parents[2] / "compose"
 PROGRAM = Path(sys.executable).with_name("docker-compose")
 
 
-def read(*files: str) -> dict:
-    """The services as they would be, all files together."""
-    command = [str(PROGRAM), "--project-name", "terminals-read"]
-    for file in files:
-        command += ["--file", str(COMPOSE / file)]
-    variables = {"TERMINALS_IMAGE": "terminals:1", "TERMINALS_TOKEN_FILE": "/dev/null"}
-    done = subprocess.run(
-        [*command, "config", "--format", "json"],
-        env={**os.environ, **variables},
+def compose(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What ``docker-compose ... config`` says in the folder, with these settings and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TERMINALS_")}
+    return subprocess.run(
+        [str(PROGRAM), *words, "config", "--format", "json"],
+        cwd=COMPOSE,
+        env=inherited | variables,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def read(*files: str) -> dict:
+    """The services as they would be, all files together."""
+    words = ["--project-name", "terminals-read", *(word for file in files for word in ("--file", file))]
+    done = compose(*words, TERMINALS_IMAGE="terminals:1", TERMINALS_TOKEN_FILE="/dev/null")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -36,9 +40,9 @@ def read(*files: str) -> dict:
 @pytest.mark.parametrize(
     "files",
     [
-        ("terminals.yaml",),
+        ("compose.yaml",),
         ("manager.yaml",),
-        *((first, second) for first in ("terminals.yaml", "manager.yaml", "generation.yaml")
+        *((first, second) for first in ("compose.yaml", "manager.yaml", "generation.yaml")
           for second in ("dev.yaml", "staging.yaml", "production.yaml")),
     ],
 )  # fmt: skip
@@ -46,9 +50,24 @@ def test_files_fit_together(files):
     read(*files)
 
 
-@pytest.mark.parametrize(
-    "files", [("terminals.yaml",), ("manager.yaml",), ("manager.yaml", "production.yaml")]
-)
+def test_without_a_word_it_is_what_was_built_here_and_nothing_is_fetched():
+    done = compose()
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert set(services) == {"manager", "worker", "web", "monitor"}
+    assert {(one["image"], one["pull_policy"]) for one in services.values()} == {
+        ("terminals:latest", "never")
+    }
+
+
+@pytest.mark.parametrize("overlay", ["staging.yaml", "production.yaml"])
+def test_staging_and_production_do_not_start_whatever_was_built_last(overlay):
+    done = compose("--file", "compose.yaml", "--file", overlay, TERMINALS_TOKEN_FILE="/dev/null")
+    assert done.returncode != 0
+    assert "TERMINALS_IMAGE" in done.stderr
+
+
+@pytest.mark.parametrize("files", [("compose.yaml",), ("manager.yaml",), ("manager.yaml", "production.yaml")])
 def test_monitor_may_reach_the_terminals_and_write_its_volume_and_nothing_else(files):
     found = read(*files)
     monitor = found["services"]["monitor"]

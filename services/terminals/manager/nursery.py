@@ -33,6 +33,9 @@ MAX_PLAN = 1 << 17
 """Bytes of a plan: arguments and environment."""
 USUAL_FILES = 1024
 """Soft limit of open files in shells, whatever the services have: what select(2) can take."""
+OOM_SCORE_ADJ = 500
+"""Of shells and what they start: short of memory, the kernel takes one of these, never everybody's terminals
+with the session manager. In thousandths of the memory there is, see proc_pid_oom_score_adj(5)."""
 _CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 _CLONE_PARENT = 0x8000
 
@@ -54,6 +57,7 @@ def become(plan: dict[str, Any]) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(USUAL_FILES, hard), hard))
+        _expendable()
         if plan["uid"] is not None:
             os.fchown(0, plan["uid"], -1)  # or nobody but root could open /dev/tty's device
             os.setgroups(plan["groups"])
@@ -69,6 +73,14 @@ def become(plan: dict[str, Any]) -> NoReturn:
         os.write(2, f"{plan['command'][0]}: {error.strerror}\r\n{plan['failure']}".encode())
     finally:
         os._exit(127)
+
+
+def _expendable() -> None:
+    """Be taken before the session manager. Only before the user is changed: the file is root's after that."""
+    with contextlib.suppress(OSError):  # no /proc here: the shell matters more
+        file = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        if int(os.read(file, 16)) < OOM_SCORE_ADJ:  # less than it has needs a privilege
+            os.pwrite(file, b"%d" % OOM_SCORE_ADJ, 0)
 
 
 def _wait(slave: int, plans: socket.socket) -> NoReturn:

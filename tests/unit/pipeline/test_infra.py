@@ -76,10 +76,9 @@ def test_nothing_is_expected_where_nothing_was_deployed(config, ledger):
 def test_a_generation_runs_the_image_and_the_content_that_the_ledger_names(config, ledger):
     promoted(config, ledger, "1-a")
     found = declared(config, ledger, workers=2)
-    assert found == dict.fromkeys(
-        ("manager-1", "g1-web-1", "g1-worker-1", "g1-worker-2"),
-        Declared({"sha256:1-a": "digest-1-a"}, runs=True),
-    )
+    lasting = Declared({"sha256:1-a": "digest-1-a"}, runs=True)
+    one = dataclasses.replace(lasting, memory=256 << 20)
+    assert found == {"manager-1": lasting, "g1-web-1": one, "g1-worker-1": one, "g1-worker-2": one}
 
 
 def test_both_have_to_run_while_one_is_on_trial(config, ledger):
@@ -90,8 +89,9 @@ def test_both_have_to_run_while_one_is_on_trial(config, ledger):
     }  # fmt: skip
     assert found["g1-worker-1"].images == {"sha256:1-a": "digest-1-a"}
     assert found["g2-worker-1"].images == {"sha256:1-b": "digest-1-b"}
-    # It has as many workers as were configured when it was started.
+    # It has as many workers, and as much memory, as were configured when it was started.
     assert not found["g1-worker-*"].runs
+    assert (found["g1-worker-1"].memory, found["g2-worker-1"].memory) == (0, 256 << 20)
     assert "g2-worker-*" not in found
     assert set(found["manager-1"].images) == {"sha256:1-a", "sha256:1-b"}, "no release restarts it"
 
