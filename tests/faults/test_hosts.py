@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import faults
+from rollout.build.archive import layer_path
 from rollout.errors import ExitCode
 from tests.support.lab import TOKEN, LabProject
 from tests.support.resident import Resident
@@ -126,19 +127,40 @@ def test_a_full_disk_while_the_image_travels(project, residents):
     assert not any(step.startswith("start") for step in steps(project))
 
 
-def test_an_image_that_is_not_the_one_that_was_built(project, residents):
+def another_id(folder: Path) -> tuple[Path, bytes]:
+    """A manifest that names another image than that of the folder, and where it belongs."""
+    manifest = folder / "manifest.json"
+    data = json.loads(manifest.read_bytes())
+    data["image"]["id"] = "sha256:" + "0" * 64
+    return manifest, json.dumps(data).encode()
+
+
+def another_layer(folder: Path) -> tuple[Path, bytes]:
+    """The content of one layer under the name of another, which travels because it is new; a sound archive."""
+    layers = json.loads((folder / "manifest.json").read_bytes())["image"]["layers"]
+    *_, other, newest = (layer_path(folder / "image", layer) for layer in layers)
+    assert other.read_bytes() != newest.read_bytes()
+    return newest, other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("forged", "said"), [(another_id, "this is not image sha256:000"), (another_layer, "invalid diffID")]
+)
+def test_an_image_that_is_not_the_one_that_was_built(project, residents, forged, said):
     before = project.serving("staging")
     build = project.json("status", "dev")[0]["current"]["build"]
-    manifest = project.folder / "state" / "builds" / build / "manifest.json"
-    kept = manifest.read_text()
-    data = json.loads(kept)
-    data["image"]["id"] = "sha256:" + "0" * 64
-    manifest.write_text(json.dumps(data))
+    path, content = forged(project.folder / "state" / "builds" / build)
+    kept = path.read_bytes()
+    # Builds share the files of layers by hard links: the name gets a file of its own.
+    path.rename(aside := path.with_name("aside"))
+    path.write_bytes(content)
     try:
         code = project.run("promote", "staging")
     finally:
-        manifest.write_text(kept)
-    assert code in (ExitCode.USAGE, ExitCode.ENGINE), project.said
+        aside.replace(path)
+    assert path.read_bytes() == kept
+    assert code == ExitCode.ENGINE, project.said
+    assert said in " ".join(project.said.split())
     assert newest(project)["state"] == "rolled-back"
     assert project.serving("staging") == before
     assert not any(step.startswith("start") for step in steps(project))
