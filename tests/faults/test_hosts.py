@@ -136,7 +136,7 @@ def another_id(folder: Path) -> tuple[Path, bytes]:
 
 
 def another_layer(folder: Path) -> tuple[Path, bytes]:
-    """The content of one layer under the name of another, which travels because it is new; a sound archive."""
+    """A sound archive of one layer under the name of another one, which travels because it is new."""
     layers = json.loads((folder / "manifest.json").read_bytes())["image"]["layers"]
     *_, other, newest = (layer_path(folder / "image", layer) for layer in layers)
     assert other.read_bytes() != newest.read_bytes()
