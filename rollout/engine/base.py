@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -87,6 +87,12 @@ class Engine(Protocol):
 
     def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """Stop a generation now and remove its programs."""
+
+    def tidy(self, keep: Collection[str]) -> list[str]:
+        """Remove every build from the hosts that is not among the ids in ``keep``, nor runs there.
+
+        Returns the ids of those that are gone from at least one host, sorted.
+        """
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """Status of the session manager of each host; ``None`` where none answers."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,7 @@ UNREACHABLE = 255
 RUN = "/run/terminals"
 STATE = "/var/lib/terminals"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - in the container; its engine publishes it where it is configured
+BUILD_ID = re.compile(r".+-[0-9a-f]{12}")
 T = TypeVar("T")
 
 
@@ -152,6 +154,11 @@ class DockerEngine(ManagerCommands):
             terminals_manager_fence=fence,
         )
 
+    def tidy(self, keep: Collection[str]) -> list[str]:
+        """See :meth:`rollout.engine.Engine.tidy`. The engine keeps what a container was made of."""
+        gone = self._on_each(list(self._environment.hosts), lambda name: self._tidy(name, keep))
+        return sorted(set().union(*gone.values()))
+
     def marks(self) -> dict[str, Mark]:
         """See :meth:`rollout.engine.Engine.marks`. A host that does not answer is told of by others."""
         said = self._on_each(list(self._environment.hosts), self._mark)
@@ -203,6 +210,14 @@ class DockerEngine(ManagerCommands):
     def _builds(self, name: str) -> tuple[str, ...]:
         answer = self._ask(name, "docker", "image", "ls", "--format", "{{.Tag}}", self._image_name)
         return tuple(sorted(answer.output.split()))
+
+    def _tidy(self, name: str, keep: Collection[str]) -> set[str]:
+        # Other tags than build ids are somebody else's.
+        old = {build for build in self._builds(name) if BUILD_ID.fullmatch(build) and build not in keep}
+        if old:
+            # Its exit status tells of those that are in use, as if that were a failure.
+            self.host(name).run(["docker", "image", "rm", *(f"{self._image_name}:{one}" for one in old)])
+        return old - set(self._builds(name)) if old else old
 
     def _status(self, name: str) -> dict[str, Any] | None:
         if (token := self._tokens.get(name)) is not None:

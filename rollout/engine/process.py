@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,26 @@ class ProcessEngine(ManagerCommands):
             terminals_manager_generation=generation,
             terminals_manager_fence=fence,
         )
+
+    def tidy(self, keep: Collection[str]) -> list[str]:
+        """See :meth:`rollout.engine.Engine.tidy`. Nothing goes while the session manager does not answer."""
+        gone = set()
+        for name, known in self.status().items():
+            if known is None:
+                continue
+            runs = {entry["build"] for entry in known["generations"] if entry["state"] != "retired"}
+            root = self._environment.hosts[name].root
+            for folder in (root / "builds").iterdir():
+                if folder.name in runs or folder.name in keep:
+                    continue
+                # From here on it counts as not installed, however far we get.
+                (folder / "venv" / ".complete").unlink(missing_ok=True)
+                for programs in (root / "conf" / "programs").glob("*.conf"):
+                    if f"{folder}/" in programs.read_text():
+                        programs.unlink()
+                shutil.rmtree(folder)
+                gone.add(folder.name)
+        return sorted(gone)
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. Asks the sockets directly: it is polled each second."""

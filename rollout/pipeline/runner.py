@@ -38,6 +38,7 @@ from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.aftermath import announce, attempt, dashboard, incident
 from rollout.pipeline.infra import verify
 from rollout.pipeline.plan import Kind, Plan, Step
+from rollout.pipeline.retention import builds_to_keep
 from rollout.pipeline.sources import Sources
 
 LOAD_READY_SECONDS = 90.0
@@ -261,7 +262,7 @@ class Runner:
                         fence=fence,
                         hosts=list(step.hosts),
                     )
-                return ""
+                return self._tidy() if plan.kind != "rollback" else ""
             case Kind.ROLLBACK_SHIFT:
                 assert plan.previous_generation is not None
                 return self._return_to(plan.previous_generation)
@@ -276,6 +277,14 @@ class Runner:
                 return self._aftermath(lambda: dashboard(self._config, self._environment))
             case Kind.ROLLBACK_RECORD:
                 return self._file_incident()
+
+    def _tidy(self) -> str:
+        keep = builds_to_keep(self._config, self._ledger, self._record)
+        try:
+            gone = self._engine.tidy(keep)
+        except (EngineError, OSError) as error:
+            return f"old builds stay: {error}"  # which is no reason to take this one back
+        return f"removed {len(gone)} old build{'s' * (len(gone) != 1)}" if gone else ""
 
     # --- load and evidence -------------------------------------------------------------------
 

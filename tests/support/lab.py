@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from rollout.checks.runner import Target
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
 from tests.support import docker
+from tests.support.project import source_of
 from tests.support.stack import until
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,6 @@ class LabProject:
         if not image.present():
             image.make()
         self.base = docker.base()
-        shutil.copy2(ROOT / "uv.lock", self.folder)  # copies of the source are built by the same lock
         hosts.up(self.lab)
         self._encrypt()
         self.configure()
@@ -145,12 +144,9 @@ class LabProject:
         return json.loads(done.stdout)
 
     def build(self, version: str) -> None:
-        """Build the services under another version: another build, the same code."""
-        copy = self.folder / "source" / version
-        shutil.copytree(ROOT / "services", copy, ignore=shutil.ignore_patterns("__pycache__"))
-        path = copy / "pyproject.toml"
-        path.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', path.read_text(), count=1))
-        assert self.run("build", "--source", str(copy)) == 0, self.said
+        """Build the services under another version."""
+        source = source_of(version, self.folder / "source")
+        assert self.run("build", "--source", str(source)) == 0, self.said
 
     def engine(self, environment: str) -> DockerEngine:
         config = load(self.folder / "rollout.yaml")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,16 @@ ROOT = Path(__file__).parents[2]
 SHELL = {"command": ["/bin/bash", "--norc", "--noprofile"]}
 PROFILES = {"system": SHELL, "claude": SHELL}
 """Without a person's start-up files, which take longer than everything that is measured."""
+
+
+def source_of(version: str, folder: Path) -> Path:
+    """A copy of the services in ``folder`` that says it is of that version: another build, the same code."""
+    copy = folder / version
+    shutil.copytree(ROOT / "services", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / "uv.lock", folder)  # it is built by the same lock
+    path = copy / "pyproject.toml"
+    path.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', path.read_text(), count=1))
+    return copy
 
 
 class Project:
@@ -87,8 +99,8 @@ class TwoStages(Project):
         super().__init__(folder)
         self.configure()
 
-    def configure(self, *, memory: str = "500MB") -> None:
-        """``memory``: what staging's build may take."""
+    def configure(self, *, memory: str = "500MB", **dev: Any) -> None:
+        """``memory``: what staging's build may take; ``dev``: other values of dev's keys."""
         common = {
             "profiles": {"system": SHELL, "claude": {"command": ["claude"]}},
             "canary": [{"weight": 50, "hold": "1s"}, {"weight": 100, "hold": "1s"}],
@@ -97,12 +109,13 @@ class TwoStages(Project):
             "max_hold": "30s",
         }
         smoke = {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}
-        dev = {
+        first = {
             **common,
             "hosts": {"local": {"root": "dev"}},
             "listen": self.listen("dev"),
             "gates": [smoke, {"metric": "generation.memory_bytes", "op": "<", "threshold": "500MB"}],
             "soak": "1s",
+            **dev,
         }
         staging = {
             **common,
@@ -117,4 +130,4 @@ class TwoStages(Project):
                 {"metric": "generation.memory_bytes", "op": "<", "threshold": memory},
             ],
         }
-        self.write({"dev": dev, "staging": staging})
+        self.write({"dev": first, "staging": staging})
