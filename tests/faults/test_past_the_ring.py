@@ -74,14 +74,13 @@ def test_a_program_on_the_alternate_screen_started_long_before(stack):
         b" for i in $(seq 20000); do printf '\\033[5;5Hround %d \\033[K' $i; done;"
         b" printf '\\033[5;5Hready'; read"
     )
-    leave_and_print(stack, terminal, program, 20_000 * 20)
+    output = [b"beneath-2\r\n", b"\033[?1049h\033[?2004h\033[2J", b"\033[5;5Hready"]
+    output += [b"\033[5;5Hround %d \033[K" % number for number in range(1, 20_001)]
+    leave_and_print(stack, terminal, program, sum(map(len, output)))
     terminal.open()
     until(lambda: terminal.pump(0.05) or terminal.screen is not None, "the screen")
-    screen = terminal.screen
-    if b"ready" not in screen:
-        screen += terminal.expect(rb"ready")
     emulator = Emulator(80, 24)
-    emulator.feed(screen)
+    emulator.feed(terminal.screen)
     assert emulator._terminal.text().split("\n")[4].startswith("    ready")
     assert emulator._terminal.mode(2004)
     emulator.feed(b"\x1b[?1049l")
