@@ -106,10 +106,10 @@ def test_a_deployment_passes_and_the_result_is_evidence(deployed):
 
 def test_limits_are_those_of_the_configuration_and_logs_end_somewhere(deployed):
     form = " ".join(
-        f"{{{{.HostConfig.{key}}}}}" for key in ("Memory", "NanoCpus", "OomScoreAdj", "LogConfig")
+        f"{{{{.HostConfig.{key}}}}}" for key in ("Memory", "NanoCpus", "OomScoreAdj", "LogConfig.Config")
     )
     found = deployed.ssh(f"docker inspect --format '{form}' {MANAGER} {WORKER} {WEB}").splitlines()
-    log = "{json-file map[max-file:3 max-size:10m]}"
+    log = "map[max-file:3 max-size:10m]"
     generation = f"{256 << 20} 1500000000 500 {log}"
     assert found == [f"{2 << 30} 0 0 {log}", generation, generation]
 
