@@ -6,6 +6,7 @@ eighth here is *API authentication*, the other half of the health check that it 
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from rollout.checks.validate import opened
 
 SUITE = "smoke"
 LATENCY_MS = 100.0
+CONNECTS = 5
+"""One connection that had to wait, on a host that does other things too, says nothing of a build; most do."""
 
 
 def smoke(
@@ -60,15 +63,18 @@ def _persistence(target: Target) -> str:
 
 
 def _performance(target: Target) -> str:
-    started = time.monotonic()
-    with opened(target):
-        seconds = time.monotonic() - started
+    times = []
+    for _ in range(CONNECTS):
+        started = time.monotonic()
+        with opened(target):
+            times.append(time.monotonic() - started)
+    seconds = statistics.median(times)
     status, body = target.http("/api/status", token=target.token)
     expect(status == 200 and isinstance(body, dict), f"/api/status answered {status}")
     memory = max((int(entry["memory_bytes"]) for entry in body["generations"]), default=0)
     expect(memory > 0, "no worker reports its memory")
-    expect(seconds * 1000 < LATENCY_MS * 5, f"connecting took {seconds * 1000:.0f} ms")
-    return f"connected in {seconds * 1000:.1f} ms; worker {memory / 1e6:.1f} MB"
+    expect(seconds * 1000 < LATENCY_MS * 5, f"connecting took {seconds * 1000:.0f} ms in the median")
+    return f"connected in {seconds * 1000:.1f} ms in the median; worker {memory / 1e6:.1f} MB"
 
 
 def _health(target: Target) -> str:
