@@ -188,7 +188,7 @@ def _performance(target: Target) -> str:
     expect(reconnect < LATENCY_MS, f"reconnecting took {reconnect:.1f} ms in the median")
     expect(0 < memory < MEMORY_BYTES, f"a worker uses {memory / 1e6:.1f} MB")
     return (
-        f"connect {connect:.1f} ms, reconnect {reconnect:.1f} ms in the median, worker {memory / 1e6:.1f} MB"
+        f"connect {connect:.1f} ms, reconnect {reconnect:.1f} ms (medians), worker {memory / 1e6:.1f} MB"
     )
 
 
