@@ -187,9 +187,7 @@ def _performance(target: Target) -> str:
     expect(connect < LATENCY_MS, f"connecting took {connect:.1f} ms in the median")
     expect(reconnect < LATENCY_MS, f"reconnecting took {reconnect:.1f} ms in the median")
     expect(0 < memory < MEMORY_BYTES, f"a worker uses {memory / 1e6:.1f} MB")
-    return (
-        f"connect {connect:.1f} ms, reconnect {reconnect:.1f} ms (medians), worker {memory / 1e6:.1f} MB"
-    )
+    return f"connect {connect:.1f} ms, reconnect {reconnect:.1f} ms (medians), worker {memory / 1e6:.1f} MB"
 
 
 def _memory(target: Target) -> int:
