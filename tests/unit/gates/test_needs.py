@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.gates import evaluate, needs
@@ -27,7 +27,6 @@ def test_a_rate_of_one_is_proven_by_nothing_and_one_of_zero_needs_nothing() -> N
 
 
 @given(st.integers(1, 5000), st.sampled_from([0.5, 0.9, 0.95, 0.99, 0.999]))
-@settings(deadline=None)
 def test_failures_allowed_are_those_with_which_the_gate_passes(n: int, share: float) -> None:
     allowed = needs.failures_allowed(n, share, 0.05)
     assert -1 <= allowed < n

@@ -51,7 +51,7 @@ def evidence(draw: Any) -> Evidence:
 
 
 @given(gates(), st.lists(evidence(), max_size=5), st.sampled_from([None, 3600.0, 3700.0, 90_000.0, 0.0]))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_every_evidence_gets_a_verdict_and_what_was_not_observed_never_passes(
     gate: Gate, pieces: list[Evidence], now: float | None
 ) -> None:
@@ -64,7 +64,7 @@ def test_every_evidence_gets_a_verdict_and_what_was_not_observed_never_passes(
 
 
 @given(gates(), st.lists(evidence(), max_size=5), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_order_of_the_evidence_does_not_matter(
     gate: Gate, pieces: list[Evidence], chance: random.Random
 ) -> None:
@@ -81,7 +81,7 @@ def test_the_order_of_the_evidence_does_not_matter(
     st.sampled_from([0.5, 0.9, 0.99]),
     st.sampled_from([None, (1000, 995), (1000, 900)]),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_more_failures_never_make_a_verdict_better(
     n: int, data: Any, threshold: float, base: tuple[int, int] | None
 ) -> None:
@@ -96,7 +96,7 @@ def test_more_failures_never_make_a_verdict_better(
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=150), st.data(), st.booleans())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_slower_samples_never_make_a_verdict_better(values: list[float], data: Any, compare: bool) -> None:
     index = data.draw(st.integers(0, len(values) - 1))
     slower = [*values[:index], values[index] + data.draw(NUMBERS), *values[index + 1 :]]

@@ -159,4 +159,4 @@ class Delivery(RuleBasedStateMachine):
 
 
 TestDelivery = Delivery.TestCase
-TestDelivery.settings = settings(max_examples=300, stateful_step_count=60, deadline=None, derandomize=True)
+TestDelivery.settings = settings(max_examples=300, stateful_step_count=60, derandomize=True)

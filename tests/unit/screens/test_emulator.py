@@ -68,7 +68,7 @@ def restored(original: Emulator) -> Emulator:
     return other
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(before=programs, cut=st.integers(0, 12), after=programs)
 @example(
     before=b"one\r\n$ vim\x1b[?1049h\x1b[2;5r\x1b[?6h\x1b[2;3Hedit", cut=0, after=b"\r\n\r\n\x1b[?1049lback"
@@ -118,7 +118,7 @@ def test_any_size_that_the_protocol_allows(size):
     assert emulator.snapshot()
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(st.binary(max_size=400))
 def test_no_output_of_a_shell_breaks_it(data):
     emulator = Emulator(COLS, ROWS)
