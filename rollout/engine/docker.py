@@ -155,7 +155,7 @@ class DockerEngine(ManagerCommands):
         )
 
     def tidy(self, keep: Collection[str]) -> list[str]:
-        """See :meth:`rollout.engine.Engine.tidy`. The engine keeps what a container was made of."""
+        """See :meth:`rollout.engine.Engine.tidy`. What a container was made of stays."""
         gone = self._on_each(list(self._environment.hosts), lambda name: self._tidy(name, keep))
         return sorted(set().union(*gone.values()))
 
@@ -213,11 +213,12 @@ class DockerEngine(ManagerCommands):
 
     def _tidy(self, name: str, keep: Collection[str]) -> set[str]:
         # Other tags than build ids are somebody else's.
-        old = {build for build in self._builds(name) if BUILD_ID.fullmatch(build) and build not in keep}
+        builds = {build for build in self._builds(name) if BUILD_ID.fullmatch(build)} - set(keep)
+        used = self._ask(name, "docker", "ps", "--all", "--no-trunc", "--format", "{{.Image}}").output.split()
+        old = {build for build in builds if f"{self._image_name}:{build}" not in used}
         if old:
-            # Its exit status tells of those that are in use, as if that were a failure.
-            self.host(name).run(["docker", "image", "rm", *(f"{self._image_name}:{one}" for one in old)])
-        return old - set(self._builds(name)) if old else old
+            self._ask(name, "docker", "image", "rm", *(f"{self._image_name}:{build}" for build in old))
+        return old
 
     def _status(self, name: str) -> dict[str, Any] | None:
         if (token := self._tokens.get(name)) is not None:

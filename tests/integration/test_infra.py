@@ -124,6 +124,24 @@ def test_a_limit_of_the_session_manager_that_was_changed_is_found_and_told_how_t
     assert failing(deployed) == {}
 
 
+def test_old_builds_leave_the_engine_but_nothing_that_runs_or_is_somebody_elses(deployed):
+    def tags() -> set[str]:
+        return set(deployed.ssh(f"docker image ls --format '{{{{.Tag}}}}' {PROJECT}").split())
+
+    before = tags()
+    assert before == {deployed.build.id}
+    for tag in ("0.0.1-aaaaaaaaaaaa", "0.0.2-bbbbbbbbbbbb", "mine"):
+        deployed.ssh(f"docker tag {PROJECT}:{deployed.build.id} {PROJECT}:{tag}")
+    config = load(deployed.folder / "rollout.yaml")
+    engine = DockerEngine(config, config.environment("dev"))
+    assert engine.tidy(keep={"0.0.2-bbbbbbbbbbbb"}) == ["0.0.1-aaaaaaaaaaaa"]
+    assert tags() == before | {"0.0.2-bbbbbbbbbbbb", "mine"}
+    assert engine.tidy(keep=()) == ["0.0.2-bbbbbbbbbbbb"]
+    deployed.ssh(f"docker image rm {PROJECT}:mine")
+    assert engine.tidy(keep=()) == []
+    assert tags() == before
+
+
 CONTAINERS = {
     "not root": ("user", ["--user 0:0"], set()),
     "no capabilities": ("", ["--cap-add NET_ADMIN"], set()),
