@@ -22,10 +22,15 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
+ENCODE = {
+    messages.FrameType.DATA: messages.encode_data,
+    messages.FrameType.ACK: messages.encode_ack,
+    messages.FrameType.SNAPSHOT: messages.encode_snapshot,
+}
 FRAME = st.builds(
     lambda kind, channel, seq, payload: messages.HEADER.pack(kind, channel, seq) + payload,
-    st.integers(0, 255),
-    st.integers(0, 2**32 - 1),
+    st.sampled_from(messages.FrameType) | st.integers(0, 255),
+    st.integers(0, 300) | st.integers(0, 2**32 - 1),
     st.integers(0, 2**64 - 1),
     st.binary(max_size=40),
 )
@@ -37,9 +42,8 @@ def test_binary_frames(data):
     with contextlib.suppress(BadMessage):
         frame = messages.decode_binary(data)
         assert frame.channel <= messages.MAX_CHANNEL
-        again = messages.encode_data if frame.type is messages.FrameType.DATA else messages.encode_ack
-        parts = (frame.payload,) if frame.type is messages.FrameType.DATA else ()
-        assert again(frame.channel, frame.seq, *parts) == data
+        parts = () if frame.type is messages.FrameType.ACK else (frame.payload,)
+        assert ENCODE[frame.type](frame.channel, frame.seq, *parts) == data
 
 
 @MANY
