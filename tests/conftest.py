@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.stack import Stack
+
+# Started in the background by a shell without jobs, this process ignores Ctrl-C, and so would all that it
+# starts, of which tests want to see what Ctrl-C does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How fast examples are made and run is the machine's affair: it has other things to do beside.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
