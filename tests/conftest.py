@@ -20,6 +20,13 @@ settings.register_profile("loaded", deadline=None, suppress_health_check=[Health
 settings.load_profile("loaded")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those with hosts, engines and images of their own take minutes, and more where others work, too."""
+    for item in items:
+        if item.get_closest_marker("docker") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(2400))
+
+
 @pytest.fixture
 def stack() -> Iterator[Stack]:
     """A session manager with one generation, g1, at full weight."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-SETTLE_SECONDS = 40.0
+SETTLE_SECONDS = 120.0
 """A container that has just started is known to be healthy by then; one that was told to end has ended."""
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"

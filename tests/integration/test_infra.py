@@ -362,7 +362,11 @@ def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(deployed):
         )
     finally:
         deployed.ssh("docker unpause $(docker ps -q --filter status=paused)")
-    until(lambda: not deployed.ssh("docker ps -q --filter health=unhealthy"), "another look at their health")
+    until(
+        lambda: not deployed.ssh("docker ps -q --filter health=unhealthy"),
+        "another look at their health",
+        120,
+    )
     deployed.configure(**watched)  # that it may not do so any more does not undo it
     assert deployed.run("deploy", "dev") == ExitCode.REFUSED
     assert deployed.run("adopt", "dev") == 0, deployed.said

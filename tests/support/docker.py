@@ -107,7 +107,7 @@ class OtherEngine:
                 stdout=log, stderr=log,
             )  # fmt: skip
         self.host = LocalHost("other", before=["env", f"DOCKER_HOST={self.address}"])
-        until(lambda: self.host.run(["docker", "version"]).status == 0, "the second engine")
+        until(lambda: self.host.run(["docker", "version"]).status == 0, "the second engine", 120)
 
     def forget_everything(self) -> None:
         self.host.run(["docker", "image", "prune", "--all", "--force"])
@@ -117,6 +117,6 @@ class OtherEngine:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(120)
         subprocess.run(["umount", "--lazy", self.disk], check=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -78,7 +78,7 @@ class Deployment:
         """Run ``rollout``; what it printed, on either stream."""
         done = subprocess.run(
             [sys.executable, "-m", "rollout", *arguments],
-            cwd=self.folder, capture_output=True, text=True, timeout=200, env={**os.environ, **environment},
+            cwd=self.folder, capture_output=True, text=True, timeout=900, env={**os.environ, **environment},
         )  # fmt: skip
         self.out = done.stdout
         said = done.stdout + done.stderr

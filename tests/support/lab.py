@@ -130,7 +130,7 @@ class LabProject:
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    def finish(self, process: subprocess.Popen[str], timeout: float = 400) -> int:
+    def finish(self, process: subprocess.Popen[str], timeout: float = 1200) -> int:
         self.said, _ = process.communicate(timeout=timeout)
         assert "Traceback" not in self.said, self.said
         return process.returncode
@@ -177,4 +177,4 @@ class LabProject:
             timeline = self.json("report", environment)["timeline"]
             return any(entry["step"] == step for entry in timeline)
 
-        until(there, f"{step} of {environment}", timeout=240)
+        until(there, f"{step} of {environment}", timeout=900)

@@ -75,7 +75,7 @@ class LabHost:
         """A `rollout` command; what it printed is in ``said``."""
         done = subprocess.run(
             [sys.executable, "-m", "rollout", *arguments],
-            cwd=self.folder, capture_output=True, text=True, timeout=280,
+            cwd=self.folder, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         self.said = done.stdout + done.stderr
         self.printed = done.stdout
