@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from rollout.ledger import Ledger, State, schema
 from rollout.ledger.chain import Chain
+from tests.support.rollouts import begun
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,7 @@ class Figures:
 def measure(url: str, entries: int, rounds: int = 200) -> Figures:
     """Measure one ledger, which has to be empty. What is compared is done by turns."""
     with Ledger(url) as ledger:
-        rollout = ledger.create(
-            env="dev",
-            kind="deploy",
-            build="1-abc",
-            digest="abc",
-            generation=None,
-            previous=None,
-            plan={},
-            operator="benchmark",
-        )
+        rollout = begun(ledger, operator="benchmark")
 
         def chained() -> None:
             ledger.write(rollout.id, 0, "move", "begin", fence=1, host="web-1")

@@ -16,6 +16,7 @@ from rollout.config import Gate, load
 from rollout.gates import evaluate_all
 from rollout.ledger import Ledger
 from rollout.model import Evidence
+from tests.support.rollouts import begun
 
 CONFIG = """\
 version: 1
@@ -73,10 +74,7 @@ def explained(project: Path, env: str = "dev") -> dict[str, Any]:
 def record(project: Path, env: str, step: str, gates: tuple[Gate, ...], evidence: list[Evidence]) -> None:
     config = load(project / "rollout.yaml")
     with Ledger(config.ledger_url) as ledger:
-        rollout = ledger.create(
-            env=env, kind="deploy", build="1-abc", digest="abc", generation=None, previous=None, plan={},
-            operator="me",
-        )  # fmt: skip
+        rollout = begun(ledger, env=env)
         ledger.record_verdicts(rollout.id, step, evaluate_all(gates, evidence, END), evidence)
 
 

@@ -13,9 +13,10 @@ import pytest
 from terminals.manager import session as module
 from terminals.manager.peers import Peer
 from terminals.manager.ring import Ring
-from terminals.manager.session import BELL_BYTES, BULK, Attachment, Session
+from terminals.manager.session import BELL_BYTES, BULK, Attachment
 from terminals.manager.shell import Shell
-from terminals.protocol.breaker import CircuitBreaker
+
+from tests.unit.manager.sessions import session_of
 
 
 class Terminal:
@@ -27,21 +28,7 @@ class Terminal:
         self.process = subprocess.Popen(["sleep", "60"])
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.shell = Shell(self.process.pid, os.pidfd_open(self.process.pid), ours.detach())
-        self.session = Session(
-            id="session_0000000000000_bell00000",
-            profile="system",
-            epoch="e",
-            origin="g1",
-            generation="g1",
-            created=0.0,
-            ring=ring,
-            shell=self.shell,
-            breaker=CircuitBreaker(),
-            hold_seconds=1.0,
-            on_end=lambda session: None,
-            on_output=lambda session: None,
-            born=0.0,
-        )
+        self.session = session_of(self.shell, ring, hold_seconds=1.0)
 
     async def attach(self) -> None:
         self.session.start()

@@ -10,7 +10,8 @@ from terminals.manager.peers import Peer
 from terminals.manager.ring import Ring
 from terminals.manager.session import Attachment, Session
 from terminals.manager.shell import Shell
-from terminals.protocol.breaker import CircuitBreaker
+
+from tests.unit.manager.sessions import session_of
 
 
 def test_nobody_looks_again_and_again_at_an_ended_session(tmp_path):
@@ -26,20 +27,10 @@ def test_nobody_looks_again_and_again_at_an_ended_session(tmp_path):
         master, slave = os.openpty()
         os.set_blocking(master, False)
         process = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220
-        session = Session(
-            id="session_0000000000000_ended0000",
-            profile="system",
-            epoch="e",
-            origin="g1",
-            generation="g1",
-            created=0.0,
-            ring=Ring.create(tmp_path / "ended.ring", 1 << 16),
-            shell=Shell(process.pid, os.pidfd_open(process.pid), master),
-            breaker=CircuitBreaker(),
-            hold_seconds=0.01,
-            on_end=lambda session: None,
+        session = session_of(
+            Shell(process.pid, os.pidfd_open(process.pid), master),
+            Ring.create(tmp_path / "ended.ring", 1 << 16),
             on_output=look,
-            born=0.0,
         )
         session.start()
         session.attach(Attachment(1, "c", Peer(), os.eventfd(0, os.EFD_NONBLOCK), 0.0), 0)

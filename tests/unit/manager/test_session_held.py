@@ -10,7 +10,8 @@ import pytest
 from terminals.manager.ring import Ring
 from terminals.manager.session import Session
 from terminals.manager.shell import Shell
-from terminals.protocol.breaker import CircuitBreaker
+
+from tests.unit.manager.sessions import session_of
 
 RING = 1 << 16
 
@@ -43,20 +44,10 @@ def test_a_keeper_that_answers_with_what_it_saw_long_ago(tmp_path, monkeypatch, 
         os.set_blocking(master, False)
         process = subprocess.Popen(["yes"], stdout=slave)  # noqa: ASYNC220
         os.close(slave)
-        session = Session(
-            id="session_0000000000000_held00000",
-            profile="system",
-            epoch="e",
-            origin="g1",
-            generation="g1",
-            created=0.0,
-            ring=Ring.create(tmp_path / "held.ring", RING),
-            shell=Shell(process.pid, os.pidfd_open(process.pid), master),
-            breaker=CircuitBreaker(),
-            hold_seconds=0.01,
-            on_end=lambda session: None,
+        session = session_of(
+            Shell(process.pid, os.pidfd_open(process.pid), master),
+            Ring.create(tmp_path / "held.ring", RING),
             on_output=look,
-            born=0.0,
         )
         session.start()
         async with asyncio.timeout(20):

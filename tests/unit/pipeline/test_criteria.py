@@ -13,10 +13,11 @@ from rollout.checks.runner import CheckResult
 from rollout.config import Gate, Monitor, load
 from rollout.engine import HostFacts
 from rollout.errors import Refused
-from rollout.ledger import Ledger, State
+from rollout.ledger import State
 from rollout.model import BuildRef, GateResult, Verdict
 from rollout.pipeline.criteria import assess, permission, refuse
 from rollout.pipeline.plan import Kind, Plan, make_plan
+from tests.support.rollouts import begun
 from tests.unit.pipeline.records import Days
 
 ROOT = Path(__file__).parents[3]
@@ -28,23 +29,8 @@ def dev():
     return dev.model_copy(update={"monitor": None, "criteria": ()})
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
-        yield ledger
-
-
 def promoted(ledger, dev, verdict=Verdict.PASS, gates=None):
-    record = ledger.create(
-        env="dev",
-        kind="deploy",
-        build="1-abc",
-        digest="abc",
-        generation=None,
-        previous=None,
-        plan={},
-        operator="me",
-    )
+    record = begun(ledger)
     names = [gate.name for gate in dev.gates] if gates is None else gates
     results = [GateResult(name, verdict, 1.0, None, 9, f"{name} figures") for name in names]
     ledger.record_verdicts(record.id, "gate", results, [])
@@ -144,16 +130,7 @@ def test_an_environment_that_does_not_serve_it_is_refused(ledger, dev, statuses)
 
 def test_an_unfinished_rollout_is_refused(ledger, dev):
     promoted(ledger, dev)
-    ledger.create(
-        env="dev",
-        kind="deploy",
-        build="2",
-        digest="2",
-        generation=None,
-        previous=None,
-        plan={},
-        operator="me",
-    )
+    begun(ledger, build="2", digest="2")
     with pytest.raises(Refused, match="rollout resume dev"):
         require_evidence(ledger, dev, serving(), now=tomorrow())
 
@@ -314,16 +291,7 @@ def test_a_rehearsal_has_to_be_new_enough(ledger, dev):
     assert permission(ledger, wanted, "abc", now=time.time()) == []  # nothing there to go back to
     promoted(ledger, dev)
     assert "there has been none" in permission(ledger, wanted, "abc", now=time.time())[0].text
-    record = ledger.create(
-        env="dev",
-        kind="rehearsal",
-        build="1-abc",
-        digest="abc",
-        generation=None,
-        previous=None,
-        plan={},
-        operator="me",
-    )
+    record = begun(ledger, kind="rehearsal")
     ledger.transition(record.id, State.ROLLING_BACK)
     ledger.transition(record.id, State.REHEARSED)
     assert permission(ledger, wanted, "abc", now=time.time()) == []

@@ -13,8 +13,9 @@ from rollout.checks.infra import Declared
 from rollout.config import load
 from rollout.config.model import Monitor
 from rollout.errors import Refused
-from rollout.ledger import Ledger, RolloutRecord, State
+from rollout.ledger import RolloutRecord, State
 from rollout.pipeline.infra import declared_containers
+from tests.support.rollouts import begun
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,12 +23,6 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def config(tmp_path):
     return load(ROOT / "rollout.yaml").model_copy(update={"state": tmp_path})
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
-        yield ledger
 
 
 def rollout(
@@ -39,16 +34,8 @@ def rollout(
     image = {"id": f"sha256:{build}", "tag": build, "layers": [], "base": "", "recipe": "", "size": 1}
     manifest = {"id": build, "version": "1", "digest": f"digest-{build}", "revision": "", "created": 1}
     (folder / "manifest.json").write_text(json.dumps({**manifest, "image": image}))
-    return ledger.create(
-        env="dev",
-        kind=kind,
-        build=build,
-        digest=f"digest-{build}",
-        generation=generation,
-        previous=None,
-        plan=plan or {},
-        operator="me",
-    )
+    digest = f"digest-{build}"
+    return begun(ledger, kind=kind, build=build, digest=digest, generation=generation, plan=plan or {})
 
 
 def promoted(config, ledger, build: str, **fields) -> RolloutRecord:

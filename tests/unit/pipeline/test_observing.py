@@ -20,6 +20,7 @@ from rollout.model import BuildRef, Evidence, Verdict
 from rollout.observer import NullObserver
 from rollout.pipeline.plan import make_plan
 from rollout.pipeline.runner import NotPassed, Runner
+from tests.support.rollouts import begun
 
 CONFIG = """\
 version: 1
@@ -70,10 +71,7 @@ class Bench:
 
 def _record(ledger: Ledger, previous: Any, plan: dict[str, Any]) -> Any:
     name = "old" if previous is None else "new"
-    return ledger.create(
-        env="dev", kind="deploy", build="1-abc", digest="abc", generation=name, previous=previous, plan=plan,
-        operator="me",
-    )  # fmt: skip
+    return begun(ledger, generation=name, previous=previous, plan=plan)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from rollout.config import load
 from rollout.ledger import Ledger, RolloutRecord, State
 from rollout.pipeline.retention import builds_to_keep
+from tests.support.rollouts import begun
 
 ROOT = Path(__file__).parents[3]
 
@@ -18,24 +19,9 @@ def config():
     return load(ROOT / "rollout.yaml")
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
-        yield ledger
-
-
 def rollout(ledger: Ledger, env: str, build: str, state: State | None = State.PROMOTED) -> RolloutRecord:
     """A rollout that ended in ``state``, or, with ``None``, is about to."""
-    record = ledger.create(
-        env=env,
-        kind="deploy",
-        build=build,
-        digest=build,
-        generation=None,
-        previous=None,
-        plan={},
-        operator="me",
-    )
+    record = begun(ledger, env=env, build=build, digest=build)
     return ledger.transition(record.id, state) if state else record
 
 
