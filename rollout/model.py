@@ -5,6 +5,7 @@ Times are unix seconds, durations are seconds, unless a name says otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -59,6 +60,11 @@ class BuildRef:
     def id_of(version: str, digest: str) -> str:
         """Give the id of a build from its version and digest."""
         return f"{version}-{digest[:12]}"
+
+    @staticmethod
+    def is_id(text: str) -> bool:
+        """Whether a text has the form of a build's id."""
+        return re.fullmatch(r".+-[0-9a-f]{12}", text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 
 from rollout.checks.runner import Check, CheckResult, Target, compute, expect, run_suite
-from rollout.checks.validate import opened
+from rollout.checks.validate import LATENCY_MS, opened, worker_memory
 
 SUITE = "smoke"
-LATENCY_MS = 100.0
 CONNECTS = 5
 """One connection that had to wait, on a host that does other things too, says nothing of a build; most do."""
 
@@ -69,9 +68,7 @@ def _performance(target: Target) -> str:
         with opened(target):
             times.append(time.monotonic() - started)
     seconds = statistics.median(times)
-    status, body = target.http("/api/status", token=target.token)
-    expect(status == 200 and isinstance(body, dict), f"/api/status answered {status}")
-    memory = max((int(entry["memory_bytes"]) for entry in body["generations"]), default=0)
+    memory = worker_memory(target)
     expect(memory > 0, "no worker reports its memory")
     expect(seconds * 1000 < LATENCY_MS * 5, f"connecting took {seconds * 1000:.0f} ms in the median")
     return f"connected in {seconds * 1000:.1f} ms in the median; worker {memory / 1e6:.1f} MB"

@@ -183,14 +183,15 @@ def _performance(target: Target) -> str:
         compute(terminal, "1 + 1")
         terminal.close(kill=True)
     connect, reconnect = statistics.median(connects), statistics.median(reconnects)
-    memory = _memory(target)
+    memory = worker_memory(target)
     expect(connect < LATENCY_MS, f"connecting took {connect:.1f} ms in the median")
     expect(reconnect < LATENCY_MS, f"reconnecting took {reconnect:.1f} ms in the median")
     expect(0 < memory < MEMORY_BYTES, f"a worker uses {memory / 1e6:.1f} MB")
     return f"connect {connect:.1f} ms, reconnect {reconnect:.1f} ms (medians), worker {memory / 1e6:.1f} MB"
 
 
-def _memory(target: Target) -> int:
+def worker_memory(target: Target) -> int:
+    """Bytes of the largest worker, as its session manager tells; 0 where none reports any."""
     status, body = target.http("/api/status", token=target.token)
     expect(status == 200 and isinstance(body, dict), f"/api/status answered {status}")
     return max((int(entry["memory_bytes"]) for entry in body["generations"]), default=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 import time
@@ -41,7 +40,6 @@ UNREACHABLE = 255
 RUN = "/run/terminals"
 STATE = "/var/lib/terminals"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - in the container; its engine publishes it where it is configured
-BUILD_ID = re.compile(r".+-[0-9a-f]{12}")
 T = TypeVar("T")
 
 
@@ -213,7 +211,7 @@ class DockerEngine(ManagerCommands):
 
     def _tidy(self, name: str, keep: Collection[str]) -> set[str]:
         # Other tags than build ids are somebody else's.
-        builds = {build for build in self._builds(name) if BUILD_ID.fullmatch(build)} - set(keep)
+        builds = {build for build in self._builds(name) if BuildRef.is_id(build)} - set(keep)
         used = self._ask(name, "docker", "ps", "--all", "--no-trunc", "--format", "{{.Image}}").output.split()
         old = {build for build in builds if f"{self._image_name}:{build}" not in used}
         if old:

@@ -99,15 +99,9 @@ class ProcessEngine(ManagerCommands):
             runs = {entry["build"] for entry in known["generations"] if entry["state"] != "retired"}
             root = self._environment.hosts[name].root
             for folder in (root / "builds").iterdir():
-                if folder.name in runs or folder.name in keep:
-                    continue
-                # From here on it counts as not installed, however far we get.
-                (folder / "venv" / ".complete").unlink(missing_ok=True)
-                for programs in (root / "conf" / "programs").glob("*.conf"):
-                    if f"{folder}/" in programs.read_text():
-                        programs.unlink()
-                shutil.rmtree(folder)
-                gone.add(folder.name)
+                if folder.name not in runs and folder.name not in keep:
+                    _remove(root, folder)
+                    gone.add(folder.name)
         return sorted(gone)
 
     def status(self) -> dict[str, dict[str, Any] | None]:
@@ -231,6 +225,16 @@ class ProcessEngine(ManagerCommands):
             host=listen.host,
         )
         return {**config, **tls}
+
+
+def _remove(root: Path, build: Path) -> None:
+    """Take a build that nothing runs from a host's directory, with the programs that would start it."""
+    # From here on it counts as not installed, however far we get.
+    (build / "venv" / ".complete").unlink(missing_ok=True)
+    for programs in (root / "conf" / "programs").glob("*.conf"):
+        if f"{build}/" in programs.read_text():
+            programs.unlink()
+    shutil.rmtree(build)
 
 
 def _tools() -> dict[str, str]:

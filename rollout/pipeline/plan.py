@@ -213,10 +213,10 @@ def make_rollback_plan(
     """What has to be done to return to ``build``: shift when its generation is warm, else start it first."""
     names = [host.host for host in facts]
     ahead = _Builder(0, names)
-    lacking = {host.host: f"copy and install {build}" for host in facts if build not in host.builds}
-    if lacking and not warm:
-        ahead.add(Kind.INSTALL, f"put {build} on the host again, checked by digest", lacking)
     if not warm:
+        lacking = {host.host: f"copy and install {build}" for host in facts if build not in host.builds}
+        if lacking:
+            ahead.add(Kind.INSTALL, f"put {build} on the host again, checked by digest", lacking)
         ahead.add(Kind.START, f"start {generation} of {build}")
     ahead.add(Kind.SHIFT, f"all traffic and live sessions to {generation}", name="shift-100", weight=100)
     if environment.checks:

@@ -19,5 +19,5 @@ def builds_to_keep(config: Config, ledger: Ledger, ending: RolloutRecord) -> set
             for record in ledger.rollouts(environment.name)
             if record.state is State.PROMOTED or record.id == ending.id
         ]
-        kept |= set(list(dict.fromkeys(served))[: environment.keep])
+        kept.update(list(dict.fromkeys(served))[: environment.keep])
     return kept

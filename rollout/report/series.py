@@ -77,6 +77,16 @@ def binned(
     }
 
 
+def _latency(
+    connect: Points, reconnect: Points, window: tuple[float, float], bins: int
+) -> list[dict[str, Any]]:
+    return [
+        binned(f"{name} p{rank}", points, window, bins, percentile(rank))
+        for name, points in (("connect", connect), ("reconnect", reconnect))
+        for rank in (50, 95)
+    ]
+
+
 def load_series(samples: Sequence[dict[str, Any]], window: tuple[float, float]) -> dict[str, list[Any]]:
     """Latency, success and sessions of the load users."""
     connect: Points = []
@@ -92,17 +102,9 @@ def load_series(samples: Sequence[dict[str, Any]], window: tuple[float, float]) 
         if kind in ("connect", "reconnect", "command", "attempt", "error"):
             good.append((at, 100.0 * bool(sample.get("ok"))))
 
-    def bins(name: str, points: Points, value: Statistic) -> dict[str, Any]:
-        return binned(name, points, window, SHIFT_BINS, value)
-
     return {
-        "latency": [
-            bins("connect p50", connect, percentile(50)),
-            bins("connect p95", connect, percentile(95)),
-            bins("reconnect p50", away, percentile(50)),
-            bins("reconnect p95", away, percentile(95)),
-        ],
-        "success": [bins("connects and commands", good, mean)],
+        "latency": _latency(connect, away, window, SHIFT_BINS),
+        "success": [binned("connects and commands", good, window, SHIFT_BINS, mean)],
         "sessions": _by_generation(samples, window),
     }
 
@@ -174,12 +176,7 @@ def monitor_series(
         return binned(name, points, window, bins, value)
 
     return {
-        "latency": [
-            each("connect p50", connect, percentile(50)),
-            each("connect p95", connect, percentile(95)),
-            each("reconnect p50", resume, percentile(50)),
-            each("reconnect p95", resume, percentile(95)),
-        ],
+        "latency": _latency(connect, resume, window, bins),
         "success": [each("checks", good, mean)],
         "memory": [
             each(f"worker of {name}", points, max) for name, points in list(memory.items())[-MAX_SERIES:]
