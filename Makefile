@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test check unit bench base-image clean
+.PHONY: help setup demo lab test check unit bench changelog base-image clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ bench: setup ## The benchmarks
 	$(BIN)/python -m benchmarks.storm
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.gates
+
+changelog: setup ## CHANGELOG.md from changelog.d/; DATE=2026-12-01 releases the version
+	@$(BIN)/python scripts/changelog.py $(DATE)
 
 base-image: setup ## A base image for the services, where no registry is reached
 	@$(BIN)/python -m scripts.base_image
