@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test check unit bench changelog base-image clean
+.PHONY: help setup demo lab test check unit bench changelog hooks base-image clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,12 +17,13 @@ demo: setup ## Promote a build under live terminals, then a bad one; ENGINE=dock
 lab: setup ## Real hosts to deploy to, as containers (python -m lab down takes them away)
 	@$(BIN)/python -m lab up
 
-check: setup ## Lint, types and import contracts
+check: setup ## Lint, types, import contracts, subjects of commits
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/ansible-lint --offline --profile production playbooks
+	$(PYTHON) scripts/check-commits.py
 
 unit: setup ## The quick tests only
 	$(BIN)/pytest tests/unit
@@ -41,6 +42,9 @@ bench: setup ## The benchmarks
 
 changelog: setup ## CHANGELOG.md from changelog.d/; DATE=2026-12-01 releases the version
 	@$(BIN)/python scripts/changelog.py $(DATE)
+
+hooks: ## Let git check the message of each commit that is made here
+	git config core.hooksPath scripts/hooks
 
 base-image: setup ## A base image for the services, where no registry is reached
 	@$(BIN)/python -m scripts.base_image
