@@ -31,7 +31,7 @@ from rollout.checks.smoke import smoke
 from rollout.checks.validate import validate
 from tests.integration.test_checks import front_door
 from tests.support.authority import Authority
-from tests.support.stack import TERMINALS, TOKEN, Stack, until
+from tests.support.stack import TERMINALS, TOKEN, Stack, runs, until
 
 QUICK = Backoff(base=0.01, cap=0.1)
 
@@ -407,13 +407,7 @@ def test_the_terminator_ends_with_its_manager(secure):
     terminal = secure.terminal()
     terminal.open()
     secure.kill("manager")
-    until(lambda: not alive(pid), "the terminator's end")
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+    until(lambda: not runs(pid), "the terminator's end")
 
 
 def test_a_renewed_certificate_is_used_without_a_restart(secure, authority):

@@ -17,6 +17,8 @@ from typing import Any
 from terminals.client import Terminal
 from terminals.control.channel import ControlError, admin
 
+from tests.support import logs
+
 TOKEN = "test-token-0123456789"
 TERMINALS = [sys.executable, "-m", "terminals"]
 
@@ -30,6 +32,14 @@ def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not happen within {timeout} s")
         time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    """Whether this process is there, and no mere entry that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 class Stack:
@@ -59,6 +69,7 @@ class Stack:
             },
             **config,
         }
+        logs.show_when_failing(self)
         self.start_manager()
 
     def start_manager(self) -> None:
@@ -114,7 +125,12 @@ class Stack:
     def log(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text()
 
+    def logs(self) -> dict[str, str]:
+        """What its processes have written."""
+        return logs.in_folder(self.root, "*.log")
+
     def close(self) -> None:
+        logs.forget(self)
         for name in [*(n for n in self.processes if n != "manager"), "manager"]:
             if name in self.processes:
                 self.kill(name, signal.SIGTERM if name == "manager" else signal.SIGKILL)

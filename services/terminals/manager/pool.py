@@ -48,6 +48,8 @@ class ShellPool:
         self.misses = 0
         """Shells that had to be forked."""
         self._ready: collections.deque[_Ready] = collections.deque()
+        self._ordered = 0
+        """On their way. They count as stock: a slow nursery would be asked for ever more."""
         self._nursery: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._closed = False
@@ -76,8 +78,7 @@ class ShellPool:
             )
         self._socket = ours
         asyncio.get_running_loop().add_reader(ours.fileno(), self._readable)
-        for _ in range(self.size - len(self._ready)):
-            self._order()
+        self._refill()
 
     def spawn(self, plan: dict[str, Any], *, cols: int, rows: int) -> Shell:
         """Start a planned program on a new terminal, as leader of a new session.
@@ -106,12 +107,10 @@ class ShellPool:
         if len(data) > nursery.MAX_PLAN:
             return None
         while True:
-            in_stock = bool(self._ready)
-            if not in_stock and not self._delivered():
+            if not self._ready and not self._delivered():
                 return None
             child = self._ready.popleft()
-            if in_stock:
-                asyncio.get_running_loop().call_later(REFILL_SECONDS, self._refill)
+            asyncio.get_running_loop().call_later(REFILL_SECONDS, self._refill)
             if _ended(child.pidfd):
                 self._drop(child)  # it was killed while it waited; its socket may still take a plan
                 continue
@@ -125,10 +124,11 @@ class ShellPool:
             return Shell(child.pid, child.pidfd, child.master)
 
     def _delivered(self) -> bool:
-        """Order one for an empty stock, and wait for it."""
+        """Wait for one where the stock is empty, and order it where none is on its way."""
         if self._socket is None:
             return False
-        self._order()
+        if not self._ordered:
+            self._order()
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         if poll.poll(EMPTY_MS):
@@ -136,7 +136,7 @@ class ShellPool:
         return bool(self._ready)
 
     def _refill(self) -> None:
-        if len(self._ready) < self.size:  # it is not where a child came later than it was waited for
+        for _ in range(self.size - len(self._ready) - self._ordered):
             self._order()
 
     def _order(self) -> None:
@@ -144,6 +144,7 @@ class ShellPool:
             # A full queue or a dead nursery: what is missing is ordered when it is started again.
             with contextlib.suppress(OSError):
                 self._socket.send(b"+", socket.MSG_NOSIGNAL)
+                self._ordered += 1
 
     def _readable(self) -> None:
         assert self._socket is not None
@@ -158,6 +159,7 @@ class ShellPool:
             log.warning("the nursery of shells has ended; shells are forked until it is back")
             asyncio.get_running_loop().call_later(RESTART_SECONDS, self.start)
             return
+        self._ordered -= 1
         (pid,) = struct.unpack("i", data)
         master, plans = fds
         os.set_blocking(master, False)
@@ -168,6 +170,7 @@ class ShellPool:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None
+            self._ordered = 0
         if self._nursery is not None:
             self._nursery.kill()
             self._nursery.wait()
