@@ -16,6 +16,7 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,9 +121,21 @@ def build_image(
                 parts.rename(folder / IMAGE)
         finally:
             client.images.remove(built.tags[0], force=True)
-            client.images.prune({"dangling": True, "label": STAGE})
+            prune_stages(client)
     _record(folder, made)
     return made
+
+
+def prune_stages(client: docker.DockerClient) -> None:
+    """Take away stages that are not part of any image.
+
+    The engine does one such thing at a time and refuses the next. What is left then goes the next time.
+    """
+    try:
+        client.images.prune({"dangling": True, "label": STAGE})
+    except APIError as error:
+        if error.status_code != HTTPStatus.CONFLICT:
+            raise
 
 
 def archive_of(folder: Path, image: ImageRef, present: list[str] | None = None) -> Archive:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from docker.errors import ContainerError
+from docker.errors import APIError, ContainerError
 
 from rollout.build import BuildStore
-from rollout.build.image import IMAGE, SBOM, archive_of, build_image, call_latest
+from rollout.build.image import IMAGE, SBOM, STAGE, archive_of, build_image, call_latest, prune_stages
 from rollout.errors import ConfigError
 from tests.support.docker import PROJECT, SERVICES, base, client, make_image, remove
 
@@ -82,6 +84,7 @@ def test_installed_are_the_wheels_of_the_build(made):
     )
 
 
+@pytest.mark.slow("the image is made three times over")
 def test_same_source_and_base_give_the_same_image(made, folder):
     build, image = made
     copy = folder / "copy"
@@ -108,6 +111,27 @@ def test_nothing_of_the_making_is_left_in_the_engine(made):
     left = client().images.list(all=True, filters={"label": "rollout.stage"})
     assert not left
     assert not [tag for image in client().images.list() for tag in image.tags if "-building" in tag]
+
+
+def test_two_builds_at_once_on_one_engine_do_not_mind_each_others_tidying():
+    def hammer() -> int:
+        other, refused = client(), 0
+        while not done.is_set():
+            try:
+                other.images.prune({"dangling": True, "label": STAGE})
+            except APIError:
+                refused += 1
+        return refused
+
+    done = threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        others = [pool.submit(hammer) for _ in range(3)]
+        try:
+            for _ in range(50):
+                prune_stages(client())
+        finally:
+            done.set()
+    assert sum(other.result() for other in others) > 0, "nobody was ever refused: this shows nothing"
 
 
 def test_whoever_starts_it_by_hand_need_not_name_it(made):
