@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from rollout.build.hosts import Answer, SshHost
 from rollout.build.store import read_image
-from rollout.build.transport import pull_image, push_image, send_image
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
 from rollout.direct.mark import (
@@ -114,6 +113,9 @@ class DockerEngine(ManagerCommands):
 
     def install(self, build: BuildRef, *, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.install`. Only the layers that a host lacks travel."""
+        # Read when images travel only: these bring docker's library, which takes half a second to import.
+        from rollout.build.transport import pull_image, push_image
+
         image, folder = self._image(build), Path(build.path)
         if self._registry is not None:
             pushed = push_image(folder, image, self._registry)
@@ -190,6 +192,8 @@ class DockerEngine(ManagerCommands):
     # --- one host ---------------------------------------------------------------------------
 
     def _send(self, name: str, folder: Path, image: ImageRef) -> None:
+        from rollout.build.transport import send_image
+
         started = told = time.time()
 
         def progress(sent: int, total: int) -> None:

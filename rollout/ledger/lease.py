@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from rollout.errors import EngineError, Locked, RolloutError
 from rollout.ledger.schema import leases
@@ -49,9 +48,9 @@ class Lease:
         """
         with self._ledger.database.writing(alone=False) as connection:
             # The row is there before it is locked: two who come first at the same moment meet at it.
-            insert = (sqlite if self._ledger.database.sqlite else postgresql).insert(leases)
+            insert = _insert(self._ledger.database.sqlite)
             free = {"owner": None, "token": 0, "since": 0.0, "expires": 0.0}
-            connection.execute(insert.values(env=self._env, **free).on_conflict_do_nothing())
+            connection.execute(insert(leases).values(env=self._env, **free).on_conflict_do_nothing())
             row = connection.execute(sa.select(leases).where(self._row()).with_for_update()).one()
             now = _now(connection)
             if row.owner and row.expires > now and not _gone(row.owner):
@@ -128,6 +127,15 @@ def me() -> dict[str, Any]:
 def describe(owner: dict[str, Any]) -> str:
     """A holder for a person to read."""
     return f"{owner.get('user')}@{owner.get('host')} (process {owner.get('pid')})"
+
+
+def _insert(sqlite: bool) -> Any:
+    """The INSERT that may meet a row that is there: each database has its own, slow to import."""
+    if sqlite:
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert
+    return insert
 
 
 def _now(connection: sa.Connection) -> float:
