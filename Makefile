@@ -1,9 +1,14 @@
 # Every target does its own set-up: a machine needs python3, make and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
+BEGAN := $(shell date +%s)
+TOOK = echo "make $@: $$(($$(date +%s) - $(BEGAN))) s, installation included"
+
+# Hundreds of processes are started: each would compile again all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test check unit bench changelog hooks base-image clean
+.PHONY: help setup demo lab test test-all check unit bench changelog hooks base-image clean programs
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,12 +30,21 @@ check: setup ## Lint, types, import contracts, subjects of commits
 	$(BIN)/ansible-lint --offline --profile production playbooks
 	$(PYTHON) scripts/check-commits.py
 
-unit: setup ## The quick tests only
-	$(BIN)/pytest tests/unit
+programs: setup
+	@scripts/test-requirements.sh
 
-test: check ## Everything that has to pass
-	scripts/test-requirements.sh
-	scripts/test.sh
+unit: setup ## The quick tests only
+	$(BIN)/pytest -n auto tests/unit
+
+test: ## What each change needs to pass
+	@$(MAKE) --jobs 2 --output-sync=target check programs
+	scripts/test.sh first
+	@$(TOOK)
+
+test-all: ## Everything there is: six hosts, storms, long fault campaigns too
+	@$(MAKE) --jobs 2 --output-sync=target check programs
+	scripts/test.sh all
+	@$(TOOK)
 
 bench: setup ## The benchmarks
 	$(BIN)/python -m benchmarks.help_speed

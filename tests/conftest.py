@@ -1,13 +1,18 @@
-"""Fixtures: few and real."""
+"""Fixtures: few and real. Which tests belong together, and what a failure shows."""
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import logs, tiers
+from tests.support.lab import TheLab
 from tests.support.stack import Stack
 
 # Started in the background by a shell without jobs, this process ignores Ctrl-C, and so would all that it
@@ -15,16 +20,43 @@ from tests.support.stack import Stack
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Hundreds of processes are started: each would compile again all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # How fast examples are made and run is the machine's affair: it has other things to do beside.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those with hosts, engines and images of their own take minutes, and more where others work, too."""
-    for item in items:
-        if item.get_closest_marker("docker") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(2400))
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    tiers.assign(items)  # before xdist reads the groups
+    result = yield
+    tiers.long_first(items)  # after the shuffling
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        report.sections.extend(logs.of_the_living())
+    return report
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder with a short path: names of unix sockets below pytest's own can be too long."""
+    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def the_lab() -> Iterator[TheLab]:
+    """The lab of this run: ``the_lab.fresh(dev=1)`` gives new hosts; skipped where there can be none."""
+    lab = TheLab()
+    yield lab
+    lab.close()
 
 
 @pytest.fixture

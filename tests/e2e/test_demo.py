@@ -21,6 +21,8 @@ def play(*words: str) -> tuple[dict[str, str], str]:
     return dict(re.findall(r"(?m)^[✓✗]  (\S.*?)\s{2,}(\S.*?)\s*$", done.stdout)), done.stdout
 
 
+@pytest.mark.rollout
+@pytest.mark.slow("the whole demo: three builds, under people and load")
 def test_make_demo_shows_what_it_promises():
     table, said = play()
     assert table["bytes lost"] == table["bytes doubled"] == table["commands run twice"] == "0"
@@ -34,6 +36,7 @@ def test_make_demo_shows_what_it_promises():
 
 
 @pytest.mark.docker
+@pytest.mark.slow("the whole demo on six hosts, each with an engine of its own")
 @pytest.mark.timeout(3600)
 def test_make_demo_on_six_hosts():
     require_lab()

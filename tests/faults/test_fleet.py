@@ -12,6 +12,8 @@ import pytest
 from rollout.errors import ExitCode
 from tests.support.project import PROFILES, Project
 
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("an environment of three hosts, promoted and taken back")]
+
 HOSTS = ("one", "two", "three")
 
 
@@ -62,9 +64,7 @@ def fleet():
             assert fleet.run("promote", "staging") == 0, fleet.said
             yield fleet
         finally:
-            fleet.configure()
-            for env in ("dev", "staging"):
-                fleet.run("teardown", env, "--yes")
+            fleet.close()
 
 
 def steps(fleet: Fleet) -> list[str]:

@@ -15,14 +15,17 @@ from rollout.errors import ExitCode
 from tests.support.lab import TOKEN, LabProject
 from tests.support.resident import Resident
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.slow("three hosts with engines of their own, a promotion for every fault"),
+]
 
 HOSTS = ("staging-1", "staging-2")
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[LabProject]:
-    project = LabProject("rollout-faults", "10.218.0.0/24", dev=1, staging=2)
+def project(the_lab) -> Iterator[LabProject]:
+    project = LabProject(the_lab.fresh(dev=1, staging=2))
     try:
         assert project.run("build") == 0, project.said
         assert project.run("deploy", "dev") == 0, project.said

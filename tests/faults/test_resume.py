@@ -21,6 +21,8 @@ from rollout.ledger import Ledger
 from tests.support.project import TwoStages
 from tests.support.stack import until
 
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("a rollout killed at each of its steps")]
+
 KILLER = str(Path(__file__).with_name("killer.py"))
 
 
@@ -43,9 +45,7 @@ def project() -> Iterator[Resumed]:
             assert project.run("promote", "staging") == 0, project.said
             yield project
         finally:
-            project.configure(memory="500MB")
-            for env in ("dev", "staging"):
-                project.run("teardown", env, "--yes")
+            project.close()
 
 
 def points(project: Resumed, *directions: str) -> list[str]:

@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.storm import run
 
+pytestmark = pytest.mark.slow("ten storms of 2,000 sessions")
+
 SESSIONS = 2000
 STORMS = 10
 

@@ -23,9 +23,12 @@ from rollout.config import load
 from rollout.engine.docker import DockerEngine
 from rollout.errors import EngineError, ExitCode
 from tests.support import docker
-from tests.support.hosts import Deployment, lab_of
+from tests.support.hosts import Deployment, with_folder
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.slow("two hosts with engines of their own, and three builds on them"),
+]
 
 # Whoever imports one of these fails, as where they are not installed.
 FORBIDDEN = (
@@ -39,10 +42,10 @@ FORBIDDEN = (
 
 
 @pytest.fixture(scope="module")
-def deployed() -> Iterator[Deployment]:
-    with tempfile.TemporaryDirectory(prefix="rollout-") as text, lab_of(2, "glass", 217) as lab:
+def deployed(the_lab) -> Iterator[Deployment]:
+    with tempfile.TemporaryDirectory(prefix="rollout-") as text:
         folder = Path(text)
-        deployed = Deployment(lab, folder)
+        deployed = Deployment(with_folder(the_lab.fresh(dev=2)), folder)
         _, first = docker.make_image(folder / "state")
         source = folder / "source"
         shutil.copytree(docker.SERVICES, source, ignore=shutil.ignore_patterns("__pycache__"))

@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
 from terminals.control.channel import admin
 
 from rollout.build import build
@@ -17,6 +18,8 @@ from rollout.direct.mark import NAME, Mark
 from rollout.errors import ExitCode
 from tests.support.project import ROOT, TwoStages
 from tests.support.stack import until
+
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("three rollouts and two ways back")]
 
 
 def hand_over_in_the_middle(project: TwoStages) -> None:
@@ -79,4 +82,4 @@ def test_processes_are_led_back_while_warm_and_refused_clearly_when_not():
             assert "serving for generation" in run("logs", "dev", "--generation", "g1", "--since", "1h")[1]
             assert run("exec", "dev", "--", "sh", "-c", "exit 3")[0] == 3
         finally:
-            project.run("teardown", "dev", "--yes")
+            project.close()

@@ -13,15 +13,13 @@ from lab.model import Lab
 from rollout.direct.connections import connect
 from rollout.direct.settings import read_settings
 from rollout.errors import ConfigError, EngineError
-from tests.support.hosts import lab_of
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow("two hosts with engines of their own")]
 
 
 @pytest.fixture(scope="module")
-def lab():
-    with lab_of(2, "connections", 218) as lab:
-        yield lab
+def lab(the_lab) -> Lab:
+    return the_lab.fresh(dev=2)
 
 
 @pytest.fixture

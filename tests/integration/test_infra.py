@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from tests.support.docker import PROJECT
 from tests.support.lab_host import LabHost
 from tests.support.stack import until
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow("a host with an engine of its own, changed in 25 ways")]
 
 DEV = f"{PROJECT}-dev"
 MANAGER, WORKER, WEB = f"{DEV}-manager-1", f"{DEV}-g2-worker-1", f"{DEV}-g2-web-1"
@@ -39,20 +38,17 @@ BESIDES = {"healthy", "nothing else runs"}
 
 
 @pytest.fixture(scope="module")
-def host(built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
+def host(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
     gates = [
         {"metric": "infra.pass_ratio", "op": ">=", "threshold": 1},
         {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1},
     ]
     folder = tmp_path_factory.mktemp("infra")
-    host = LabHost(folder, built[0], place=1, checks=["infra", "smoke"], gates=gates,
+    host = LabHost(folder, the_lab.fresh(dev=1), built[0], checks=["infra", "smoke"], gates=gates,
                    limits={"manager_memory": "2GiB", "process_cpus": 1.5})  # fmt: skip
-    try:
-        assert host.run("provision", "dev") == 0, host.said
-        assert host.run("deploy", "dev") == 0, host.said
-        yield host
-    finally:
-        host.down()
+    assert host.run("provision", "dev") == 0, host.said
+    assert host.run("deploy", "dev") == 0, host.said
+    return host
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ def engine_is_there() -> bool:
 
 
 pytestmark = [
+    pytest.mark.slow("labs that come up, are broken and go"),
     pytest.mark.docker,
     pytest.mark.skipif(
         not engine_is_there() or not all(map(shutil.which, ["mmdebstrap", "ssh"])),

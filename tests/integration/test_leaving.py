@@ -15,6 +15,8 @@ from rollout.ledger import Ledger
 from tests.support.project import PROFILES, Project
 from tests.support.webhook import Webhook
 
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("eight promotions, each with its conditions")]
+
 
 class Team(Project):
     """Dev and staging; staging wants two people's yes and a rehearsal, and tells a webhook."""
@@ -67,9 +69,7 @@ def team():
             assert team.run("promote", "staging") == 0, team.said
             yield team
         finally:
-            team.configure()
-            for env in ("dev", "staging"):
-                team.run("teardown", env, "--yes")
+            team.close()
 
 
 def test_a_promotion_is_told_of_and_recorded(team):

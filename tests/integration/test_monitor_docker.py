@@ -20,7 +20,10 @@ from tests.support.docker import client
 from tests.support.ports import free_ports
 from tests.support.stack import until
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.slow("an environment of containers, by Ansible, five times over"),
+]
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "terminals-monitored"

@@ -18,6 +18,8 @@ from tests.support.monitor import validate
 from tests.support.project import ROOT, TwoStages
 from tests.support.stack import until
 
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("an environment by Ansible, seven times over")]
+
 
 @pytest.fixture(scope="module")
 def folder():

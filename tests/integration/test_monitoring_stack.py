@@ -33,6 +33,8 @@ from tests.support.monitoring import (
 )
 from tests.support.stack import TOKEN, Stack, until
 
+pytestmark = pytest.mark.slow("the Prometheus stack, with alerts that take their time")
+
 METRIC = re.compile(r"\bterminals_\w+")
 RECORDED = re.compile(r"\b\w+:terminals_\w+:\w+")
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "terminals.json").read_text())

@@ -16,6 +16,8 @@ from tests.support.monitoring import Exporter, Monitoring, serving
 from tests.support.ports import free_ports
 from tests.support.stack import until
 
+pytestmark = pytest.mark.slow("a Prometheus server that gathers for a while")
+
 
 @pytest.fixture(scope="module")
 def exporter():

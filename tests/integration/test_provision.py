@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,10 @@ from rollout.engine.docker import DockerEngine
 from rollout.errors import ExitCode
 from tests.support.lab_host import ROOT, LabHost
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.slow("a host with an engine of its own, set up again and again"),
+]
 
 # A container of the host's own files, to see whether it goes on.
 SLEEPER = (
@@ -30,14 +32,11 @@ STARTED = "docker inspect --format '{{.State.StartedAt}} {{.State.Running}}' sle
 
 
 @pytest.fixture(scope="module")
-def host(built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
-    host = LabHost(tmp_path_factory.mktemp("provision"), built[0], place=0)
-    try:
-        host.ssh(SLEEPER)
-        host.ssh(f"sudo rm {PLUGIN}; sudo gpasswd -d deploy docker")
-        yield host
-    finally:
-        host.down()
+def host(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
+    host = LabHost(tmp_path_factory.mktemp("provision"), the_lab.fresh(dev=1), built[0])
+    host.ssh(SLEEPER)
+    host.ssh(f"sudo rm {PLUGIN}; sudo gpasswd -d deploy docker")
+    return host
 
 
 def provision(host: LabHost, *options: str) -> list[str]:

@@ -13,6 +13,8 @@ from rollout.engine.process import ProcessEngine
 from tests.support.project import TwoStages, source_of
 from tests.support.stack import until
 
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("three builds, deployed and gone back to")]
+
 STRAY = "0.0.1-aaaaaaaaaaaa"
 
 
@@ -24,7 +26,7 @@ def project() -> Iterator[TwoStages]:
         try:
             yield project
         finally:
-            project.run("teardown", "dev", "--yes")
+            project.close()
 
 
 def installed(project: TwoStages) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,14 @@ import pytest
 
 from lab import faults, hosts
 from rollout.errors import ExitCode
-from tests.support.hosts import Deployment, lab_of
+from tests.support.hosts import Deployment, with_folder
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow("a host with an engine of its own, broken in many ways")]
 
 
 @pytest.fixture(scope="module")
-def deployment():
-    with tempfile.TemporaryDirectory(prefix="rollout-") as folder, lab_of(1, "doctor", 219) as lab:
-        yield Deployment(lab, Path(folder))
+def deployment(the_lab, tmp_path_factory) -> Deployment:
+    return Deployment(with_folder(the_lab.fresh(dev=1)), tmp_path_factory.mktemp("doctor"))
 
 
 @pytest.fixture

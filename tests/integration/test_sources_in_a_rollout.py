@@ -13,6 +13,8 @@ from rollout.errors import ExitCode
 from tests.support.monitoring import Exporter, Monitoring, serving
 from tests.support.project import TwoStages
 
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("a Prometheus server, and two rollouts that ask it")]
+
 GATES = [
     {"name": "own errors", "metric": "prometheus.value", "op": "<", "threshold": 5,
      "query": 'errors{env="$env",generation="$generation"}'},
@@ -40,7 +42,7 @@ def project(exporter, tmp_path):
             monitoring.start()
             yield project
         finally:
-            project.run("teardown", "dev", "--yes")
+            project.close()
             monitoring.close()
 
 

@@ -20,7 +20,7 @@ from tests.support.docker import SERVICES, OtherEngine, client, make_image, remo
 from tests.support.ports import free_ports
 from tests.support.stack import until
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow("second Docker engines, and images that travel to them")]
 
 
 @pytest.fixture(scope="module")

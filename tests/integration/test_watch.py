@@ -13,6 +13,8 @@ from rollout.ledger import Ledger
 from tests.support.project import PROFILES, Project
 from tests.support.stack import until
 
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("soaks that are watched while they last")]
+
 
 class Watched(Project):
     """Dev has a monitor that looks each second, and staging comes after it."""
@@ -67,9 +69,7 @@ def project():
             assert project.run("deploy", "dev") == 0, project.said
             yield project
         finally:
-            project.configure()
-            for env in ("dev", "staging"):
-                project.run("teardown", env, "--yes")
+            project.close()
 
 
 def test_promoted_on_what_the_monitor_saw(project):

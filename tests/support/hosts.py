@@ -1,45 +1,24 @@
-"""Real hosts for a test: a lab of its own, and a project that is deployed to it."""
+"""A project that is deployed to the hosts of a lab."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from lab import hosts, image
+from lab import hosts
 from lab.model import Lab
 from tests.support import docker
 
 
-@contextmanager
-def lab_of(count: int, name: str, network: int) -> Iterator[Lab]:
-    """``count`` hosts, dev-1 and on; skipped where there is no way to have them."""
-    docker.client()
-    if not all(map(shutil.which, ["mmdebstrap", "ssh"])):
-        pytest.skip("needs mmdebstrap and ssh: scripts/test-requirements.sh installs them")
-    state = Path(tempfile.mkdtemp(prefix="rollout-lab-"))
-    subnet = IPv4Network(f"10.{network}.{os.getpid() % 256}.0/24")
-    lab = Lab(f"rollout-{name}-{os.getpid()}", state, subnet, (("dev", count),), "2G")
-    try:
-        if not image.present():
-            image.make()
-        hosts.up(lab)
-        for host in lab.hosts:
-            hosts.ssh(lab, host, "sudo install -d -o deploy -g deploy /srv/terminals")
-        yield lab
-    finally:
-        hosts.down(lab)
-        shutil.rmtree(state, ignore_errors=True)
+def with_folder(lab: Lab) -> Lab:
+    """The lab, whose hosts have the directory of the environments, as after ``rollout provision``."""
+    for host in lab.hosts:
+        hosts.ssh(lab, host, "sudo install -d -o deploy -g deploy /srv/terminals")
+    return lab
 
 
 class Deployment:

@@ -1,13 +1,14 @@
-"""A project whose environments are hosts of a lab: real SSH, real engines, all by the rollout command."""
+"""The lab of a test run, and a project whose environments are its hosts: real SSH, real engines."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lab.model import Host, Lab
 from rollout.checks.runner import Target
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
-from tests.support import docker
+from tests.support import docker, logs
 from tests.support.project import source_of
 from tests.support.stack import until
 
@@ -35,20 +36,68 @@ def require_lab() -> None:
             pytest.skip(f"{program} is not installed")
 
 
-class LabProject:
-    """A lab with ``counts`` hosts, set up, and a configuration for it."""
+class TheLab:
+    """The one lab of a test run. Image and keys are made once; hosts are new for everybody who asks."""
 
-    def __init__(self, name: str, subnet: str, **counts: int) -> None:
+    def __init__(self) -> None:
         require_lab()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-        self.lab = Lab(name, self.folder / "lab", ipaddress.IPv4Network(subnet), tuple(counts.items()), "4G")
+        self._folder = Path(tempfile.mkdtemp(prefix="rollout-lab-"))
+        self._lab: Lab | None = None
         if not image.present():
             image.make()
+
+    def fresh(self, **counts: int) -> Lab:
+        """So many hosts of each environment, on which nobody has done anything; those before are gone."""
+        self.down()
+        number = os.getpid()
+        lab = Lab(
+            f"rollout-test-{number}",
+            self._folder / "lab",
+            IPv4Network(f"10.216.{number % 256}.0/24"),
+            tuple(counts.items()),
+            "4G",
+        )
+        self._lab = lab
+        hosts.up(lab)
+        logs.show_when_failing(self)
+        return lab
+
+    def logs(self) -> dict[str, str]:
+        """What the containers on its hosts have written last."""
+        assert self._lab is not None
+        names = "$(docker ps --all --format '{{.Names}}')"
+        script = f'for name in {names}; do echo "== $name"; docker logs --tail 15 "$name" 2>&1; done'
+        found = {}
+        for host in self._lab.hosts:
+            # By this machine's engine: the host may be one whose network was cut.
+            command = ["docker", "exec", self._lab.container(host), "timeout", "20", "sh", "-c", script]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            found[host.name] = done.stdout + done.stderr
+        return found
+
+    def down(self) -> None:
+        """Take the hosts away."""
+        logs.forget(self)
+        if self._lab is not None:
+            hosts.down(self._lab)
+            self._lab = None
+
+    def close(self) -> None:
+        """Take everything away but the image, which is for the next run."""
+        self.down()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class LabProject:
+    """A project on the hosts of a lab, set up: the first environment, and those after it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rollout-"))
+        self.lab = lab
         self.base = docker.base()
-        hosts.up(self.lab)
         self._encrypt()
         self.configure()
-        for environment in counts:
+        for environment, _ in lab.counts:
             assert self.run("provision", environment) == 0, self.said
 
     def configure(self, **staging: Any) -> None:
@@ -116,8 +165,7 @@ class LabProject:
         subprocess.run(command, check=True, capture_output=True)
 
     def close(self) -> None:
-        """Take the lab away."""
-        hosts.down(self.lab)
+        """Forget the project; the hosts go with the lab."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def host(self, name: str) -> Host:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from lab import hosts, image
+from lab import hosts
 from lab.model import Lab
 from rollout.model import BuildRef
 from tests.support import docker
@@ -24,22 +19,13 @@ ROOT = Path(__file__).parents[2]
 class LabHost:
     """A fresh host, ``dev-1``, and a ``rollout.yaml`` with the environment ``dev`` on it.
 
-    ``build`` is one that is made already; ``place`` keeps the addresses of several labs apart.
+    ``build`` is one that is made already.
     """
 
-    def __init__(self, folder: Path, build: BuildRef, *, place: int, **environment: Any) -> None:
-        docker.client()
-        if not all(map(shutil.which, ["mmdebstrap", "ssh"])):
-            pytest.skip("needs mmdebstrap and ssh: scripts/test-requirements.sh installs them")
-        if not image.present():
-            image.make()
+    def __init__(self, folder: Path, lab: Lab, build: BuildRef, **environment: Any) -> None:
         self.folder = folder
         self.build = build
-        name = f"rollout-host-{place}-{os.getpid()}"
-        subnet = IPv4Network(f"10.{216 + place}.{os.getpid() % 256}.0/24")
-        (folder / "lab").mkdir()
-        self.lab = Lab(name, folder / "lab", subnet, (("dev", 1),), "3G")
-        hosts.up(self.lab)
+        self.lab = lab
         self.host = self.lab.hosts[0]
         shell = {"command": ["/bin/bash", "--norc", "--noprofile"]}
         self.environment: dict[str, Any] = {
@@ -85,7 +71,3 @@ class LabHost:
     def ssh(self, command: str) -> str:
         """What a command prints on the host."""
         return hosts.ssh(self.lab, self.host, command, timeout=60)
-
-    def down(self) -> None:
-        """Take the host away."""
-        hosts.down(self.lab)

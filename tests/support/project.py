@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import patch_ng
 from terminals.client import Terminal
 from terminals.control.channel import admin
 
+from tests.support import logs
 from tests.support.ports import free_ports
 from tests.support.resident import Resident
+from tests.support.stack import runs, until
 
 ROOT = Path(__file__).parents[2]
 SHELL = {"command": ["/bin/bash", "--norc", "--noprofile"]}
@@ -22,13 +28,18 @@ PROFILES = {"system": SHELL, "claude": SHELL}
 """Without a person's start-up files, which take longer than everything that is measured."""
 
 
-def source_of(version: str, folder: Path) -> Path:
-    """A copy of the services in ``folder`` that says it is of that version: another build, the same code."""
+def source_of(version: str, folder: Path, patch: Path | None = None) -> Path:
+    """A copy of the services in ``folder`` that says it is of that version: another build, the same code.
+
+    Or, with a ``patch``, code with that difference.
+    """
     copy = folder / version
     shutil.copytree(ROOT / "services", copy, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "uv.lock", folder)  # it is built by the same lock
     path = copy / "pyproject.toml"
     path.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', path.read_text(), count=1))
+    if patch is not None:
+        assert patch_ng.fromfile(str(patch)).apply(strip=1, root=str(copy)), f"{patch} does not apply"
     return copy
 
 
@@ -40,12 +51,27 @@ class Project:
         self.said = ""
         self.listens: dict[str, dict[str, int]] = {}
         self._ports = iter(free_ports(15))
+        logs.show_when_failing(self)
 
     def listen(self, name: str) -> dict[str, int]:
         """Ports of a host or an environment: always the same."""
         if name not in self.listens:
             self.listens[name] = dict(zip(("system", "claude", "web"), self._ports, strict=False))
         return self.listens[name]
+
+    def logs(self) -> dict[str, str]:
+        """What the processes of its environments have written."""
+        return logs.in_folder(self.folder, "*/log/*.log")
+
+    def close(self) -> None:
+        """End all environments: their supervisors, and with them everything else. Faster than by Ansible."""
+        logs.forget(self)
+        supervisors = [int(path.read_text()) for path in self.folder.glob("*/run/supervisord.pid")]
+        for pid in supervisors:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for pid in supervisors:
+            until(lambda pid=pid: not runs(pid), f"the end of supervisor {pid}", timeout=90)
 
     def write(self, environments: dict[str, Any], **config: Any) -> None:
         """Write ``rollout.yaml``."""
@@ -127,6 +153,7 @@ class TwoStages(Project):
                 smoke,
                 {"metric": "load.bytes_lost", "op": "==", "threshold": 0},
                 {"metric": "load.commands_twice", "op": "==", "threshold": 0},
+                {"metric": "load.loops", "op": "==", "threshold": 0},
                 {"metric": "generation.memory_bytes", "op": "<", "threshold": memory},
             ],
         }

@@ -69,12 +69,14 @@ def test_the_shipped_file_loads_and_chains_three_environments() -> None:
     assert [step.weight for step in config.environment("staging").canary] == [10, 50, 100]
 
 
-def test_paths_are_relative_to_the_file_and_names_come_from_the_keys(write: Write, tmp_path: Path) -> None:
-    config = load(write(MINIMAL.replace("/tmp/r/dev", ".rollout/env/dev")))
+def test_paths_are_relative_to_the_file_and_names_come_from_the_keys(short_path: Path) -> None:
+    path = short_path / "rollout.yaml"
+    path.write_text(MINIMAL.replace("/tmp/r/dev", ".rollout/env/dev"))
+    config = load(path)
     host = config.environment("dev").hosts["local"]
     assert (config.environment("dev").name, host.name) == ("dev", "local")
-    assert host.root == tmp_path / ".rollout/env/dev"
-    assert config.ledger_url == f"sqlite:///{tmp_path}/.rollout/ledger.db"
+    assert host.root == short_path / ".rollout/env/dev"
+    assert config.ledger_url == f"sqlite:///{short_path}/.rollout/ledger.db"
 
 
 def test_gates_get_the_defaults_of_their_metric(write: Write) -> None:

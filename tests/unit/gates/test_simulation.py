@@ -19,8 +19,9 @@ STATED = 1 - gates.CONFIDENCE
 DOCS = Path(__file__).parents[3] / "docs" / "gates.md"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bench() -> gates.Bench:
+    """Its chance begins anew for each test: what one draws is no other's affair."""
     return gates.Bench(ROLLOUTS, seed=11)
 
 
@@ -41,6 +42,7 @@ def test_whoever_looked_each_second_at_the_plain_interval_would_pass_it_more_oft
     assert ever.mean() > STATED + ALLOWANCE
 
 
+@pytest.mark.slow("a thousand rollouts, each looked at hundreds of times")
 def test_a_good_rate_passes_and_hardly_ever_fails(bench: gates.Bench) -> None:
     row = bench.rate("", Failing(0.0005, per_second=8))
     assert not row.bad
@@ -60,6 +62,7 @@ def test_a_good_percentile_passes(bench: gates.Bench) -> None:
     assert row.ours[Verdict.PASS] > 0.9
 
 
+@pytest.mark.slow("a thousand rollouts, each looked at hundreds of times")
 def test_a_generation_that_is_just_too_slow_passes_no_more_often_than_stated(bench: gates.Bench) -> None:
     assert bench.compared("", Slow(100), bad=True, n=300).wrong <= STATED + ALLOWANCE
 
@@ -72,6 +75,7 @@ def test_a_leak_that_is_just_too_large_passes_no_more_often_than_stated(bench: g
     assert bench.leak("", Leaking(0.1, readings=100)).wrong <= STATED + ALLOWANCE
 
 
+@pytest.mark.slow("a thousand rollouts, each looked at hundreds of times")
 def test_readings_that_resemble_their_neighbours_make_no_certainty(bench: gates.Bench) -> None:
     """Taken as independent, they would pass such a leak in 29 of 100 rollouts."""
     assert bench.leak("", Leaking(0.1, alike=0.8)).wrong <= 2 * STATED + ALLOWANCE

@@ -81,12 +81,12 @@ def test_equal_readings_are_no_trouble() -> None:
 def test_days_of_readings_are_judged_in_the_time_of_three_hundred() -> None:
     def taken(n: int) -> float:
         evidence = [series(noisy(0.0, n))]
-        start = time.perf_counter()
+        start = time.process_time()  # others' work beside it does not count
         assert evaluate(DRIFT, evidence).verdict is Verdict.PASS
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     taken(300)  # SciPy is imported once
-    assert taken(3 * 1440) < 20 * min(taken(300) for _ in range(3)) + 0.5
+    assert min(taken(3 * 1440) for _ in range(2)) < 20 * min(taken(300) for _ in range(3)) + 0.5
 
 
 def test_a_long_series_still_shows_its_leak() -> None:

@@ -11,13 +11,13 @@ from tests.support import summaries
 
 
 @pytest.fixture
-def rollout(tmp_path):
-    config = summaries.project(tmp_path)
+def rollout(short_path):
+    config = summaries.project(short_path)
     summaries.seed(config)
 
     def run(*words: str):
         return CliRunner().invoke(
-            app, ["--config", str(tmp_path / "rollout.yaml"), "report", *words], catch_exceptions=False
+            app, ["--config", str(short_path / "rollout.yaml"), "report", *words], catch_exceptions=False
         )
 
     return run

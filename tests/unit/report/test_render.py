@@ -21,9 +21,9 @@ EVIL = (
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(short_path):
     """A report in which everything that can come from elsewhere is hostile."""
-    config = summaries.project(tmp_path)
+    config = summaries.project(short_path)
     with Ledger(config.ledger_url) as ledger:
         record = ledger.create(
             env="dev",
@@ -137,8 +137,8 @@ def test_code_is_fenced_by_more_backticks_than_it_has():
     assert block("```\nx").startswith("````text\n```\nx\n````")
 
 
-def test_the_title_and_the_decision_come_first(tmp_path):
-    config = summaries.project(tmp_path)
+def test_the_title_and_the_decision_come_first(short_path):
+    config = summaries.project(short_path)
     summaries.seed(config)
     lines = markdown(collect(config, "dev")).splitlines()
     assert lines[0] == "# Deploy of 1.0.0-312e302e3031 to dev (#2)"

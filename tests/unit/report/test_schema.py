@@ -19,8 +19,8 @@ def validator():
     return jsonschema.Draft202012Validator(SCHEMA)
 
 
-def test_documents_are_as_the_schema_says(tmp_path, validator):
-    config = summaries.project(tmp_path)
+def test_documents_are_as_the_schema_says(short_path, validator):
+    config = summaries.project(short_path)
     summaries.seed(config)
     validator.validate(collect(config, "dev", now=BEGAN + DAY))
     record = summaries.fixed(config)

@@ -16,8 +16,8 @@ from tests.support.summaries import BEGAN, DAY
 
 
 @pytest.fixture
-def config(tmp_path):
-    return summaries.project(tmp_path)
+def config(short_path):
+    return summaries.project(short_path)
 
 
 @pytest.fixture

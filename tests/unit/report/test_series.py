@@ -60,8 +60,8 @@ def test_failures_count_in_the_share_of_success():
     assert [value for value in success["v"] if value is not None] == [50.0]
 
 
-def test_what_is_missing_is_said_to_be_missing(tmp_path):
-    config = summaries.project(tmp_path)
+def test_what_is_missing_is_said_to_be_missing(short_path):
+    config = summaries.project(short_path)
     summaries.seed(config)
     material = read(
         config, "dev", 1, criteria=None, evidence=(), monitor=None, samples=None, now=summaries.BEGAN
@@ -69,8 +69,8 @@ def test_what_is_missing_is_said_to_be_missing(tmp_path):
     assert [(plot["series"], bool(plot["missing"])) for plot in plots(material)] == [([], True)] * 4
 
 
-def test_steps_of_the_shift_are_marked(tmp_path):
-    config = summaries.project(tmp_path)
+def test_steps_of_the_shift_are_marked(short_path):
+    config = summaries.project(short_path)
     summaries.seed(config)
     material = read(
         config, "dev", None, criteria=None, evidence=(), monitor=None, samples=None, now=summaries.BEGAN
