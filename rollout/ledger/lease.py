@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -131,11 +132,7 @@ def describe(owner: dict[str, Any]) -> str:
 
 def _insert(sqlite: bool) -> Any:
     """The INSERT that may meet a row that is there: each database has its own, slow to import."""
-    if sqlite:
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        from sqlalchemy.dialects.postgresql import insert
-    return insert
+    return import_module(f"sqlalchemy.dialects.{'sqlite' if sqlite else 'postgresql'}").insert
 
 
 def _now(connection: sa.Connection) -> float:

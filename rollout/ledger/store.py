@@ -37,8 +37,11 @@ class Ledger:
         self.database = Database(url)
         try:
             bring_up(self.database)
-        except EngineError as error:
-            raise ConfigError(error.message) from None
+        except BaseException as error:
+            self.engine.dispose()
+            if isinstance(error, EngineError):
+                raise ConfigError(error.message) from None
+            raise
         self.database.opened()
 
     @property

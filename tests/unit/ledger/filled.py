@@ -57,7 +57,7 @@ def attacker(url: str) -> Iterator[sa.Connection]:
 
     What is done is committed, and the triggers are as before.
     """
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)  # nothing stays open
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
