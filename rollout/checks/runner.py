@@ -34,6 +34,8 @@ class Target:
     web: str
     token: str
     ca: str | None = None
+    patience: float = 10.0
+    """Seconds within which a terminal has to be attached."""
 
     def terminal(self, profile: str = "system", **options: Any) -> Terminal:
         """A terminal client, not yet open."""

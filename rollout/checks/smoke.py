@@ -34,7 +34,7 @@ def _system(target: Target) -> str:
 
 def _claude(target: Target) -> str:
     terminal = target.terminal("claude")
-    attached = terminal.open()
+    attached = terminal.open(target.patience)
     try:
         expect(attached.profile == "claude", "another profile answered")
         text = terminal.read(10.0)

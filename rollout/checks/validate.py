@@ -39,7 +39,7 @@ def validate(
 def opened(target: Target, session: str | None = None) -> Iterator[Terminal]:
     """An open terminal whose shell is ended afterwards."""
     terminal = target.terminal(session=session)
-    terminal.open()
+    terminal.open(target.patience)
     try:
         yield terminal
     finally:
@@ -176,10 +176,10 @@ def _performance(target: Target) -> str:
         # Each shell lives on for a moment, and a client may be cut only once in it: two quick
         # cuts more would be what the server takes for a reconnection loop.
         terminal = target.terminal(on_event=on_event)
-        terminal.open()
+        terminal.open(target.patience)
         compute(terminal, "1 + 1")
         terminal.cut()
-        terminal.open()
+        terminal.open(target.patience)
         compute(terminal, "1 + 1")
         terminal.close(kill=True)
     connect, reconnect = statistics.median(connects), statistics.median(reconnects)
@@ -230,7 +230,7 @@ def _recovery(target: Target) -> str:
     terminal.ca = target.ca
     opened_at = time.monotonic()
     terminal.url, terminal.token = target.terminals["system"], target.token
-    terminal.open(timeout=10)
+    terminal.open(target.patience)
     waited = time.monotonic() - opened_at
     try:
         expect(waited >= 0.45, f"the trial came after {waited:.2f} s, before the cooldown had passed")
@@ -250,7 +250,7 @@ def _reuse(target: Target) -> str:
         expect(compute(terminal, "kept") == 41, "the shell lost a variable")
         received = terminal.received
         terminal.cut()
-        second = terminal.open()
+        second = terminal.open(target.patience)
         expect(second.status == "resumed", f"acknowledged as {second.status}, not as resumed")
         expect(first and second.session == first.session, "another session was attached")
         expect(
