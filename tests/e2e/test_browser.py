@@ -21,12 +21,13 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-pytestmark = [
+needs_chromium = [
     pytest.mark.browser,
     pytest.mark.skipif(
         CHROMIUM is None and "CI" not in os.environ, reason="Debian's chromium is not installed"
     ),
 ]
+pytestmark = needs_chromium
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from rollout.report import collect, html
-from tests.e2e.test_browser import browser, pytestmark  # noqa: F401 - a fixture, and when it can run
+from tests.e2e.test_browser import browser, needs_chromium  # noqa: F401 - a fixture, and when it can run
 from tests.support import summaries
 from tests.support.summaries import BEGAN, DAY
+
+pytestmark = [*needs_chromium, pytest.mark.slow("two reports with plots, drawn in a browser a dozen times")]
 
 
 @pytest.fixture(scope="module")

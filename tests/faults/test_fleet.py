@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -60,8 +59,7 @@ def fleet():
         try:
             assert fleet.run("build") == 0, fleet.said
             assert fleet.run("deploy", "dev") == 0, fleet.said
-            time.sleep(1.1)  # dev's soak window
-            assert fleet.run("promote", "staging") == 0, fleet.said
+            assert fleet.run("promote", "staging", "--wait") == 0, fleet.said
             yield fleet
         finally:
             fleet.close()
@@ -111,6 +109,7 @@ def test_a_bad_build_is_taken_back_where_it_was_and_never_sent_to_the_others(fle
 
 
 def test_a_rollback_by_hand_returns_all_hosts_at_once(fleet):
+    assert fleet.run("promote", "staging") == 0, fleet.said
     record = fleet.json("status", "staging")[0]["current"]
     assert fleet.run("rollback", "staging") == 0, fleet.said
     for host in HOSTS:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,8 @@ def deployed(the_lab) -> Iterator[Deployment]:
             docker.remove(second)
 
 
-@pytest.fixture
-def bare(deployed: Deployment, tmp_path: Path) -> Iterator[dict[str, str]]:
+@contextmanager
+def without_ansible_and_ledger(deployed: Deployment, tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment in which neither Ansible nor the ledger can be used."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
@@ -80,7 +81,14 @@ def bare(deployed: Deployment, tmp_path: Path) -> Iterator[dict[str, str]]:
         Path(f"{ledger}{other}").unlink(missing_ok=True)
 
 
-def test_hosts_are_led_back_with_ssh_alone_and_the_ledger_adopts_it(deployed, bare):
+def test_hosts_are_led_back_with_ssh_alone_and_the_ledger_adopts_it(deployed, tmp_path):
+    with without_ansible_and_ledger(deployed, tmp_path) as bare:
+        hosts_are_led_back_with_ssh_alone(deployed, bare)
+    nothing_goes_on_before_the_ledger_knows(deployed)
+    an_unreachable_host_is_named_and_the_others_are_led_back(deployed)
+
+
+def hosts_are_led_back_with_ssh_alone(deployed, bare):
     config = load(deployed.folder / "rollout.yaml")
     engine = DockerEngine(config, config.environment("dev"))
     assert deployed.serving("dev-1") == deployed.serving("dev-2") == ["g2"]
@@ -117,7 +125,7 @@ def test_hosts_are_led_back_with_ssh_alone_and_the_ledger_adopts_it(deployed, ba
     assert deployed.status("dev-1")["fence"] == fence + 1
 
 
-def test_nothing_goes_on_before_the_ledger_knows(deployed):
+def nothing_goes_on_before_the_ledger_knows(deployed):
     assert deployed.serving("dev-1") == ["g1"]
     assert "glass broken" in deployed.run("status")
     for command in ("deploy", "rollback"):
@@ -132,7 +140,7 @@ def test_nothing_goes_on_before_the_ledger_knows(deployed):
     assert "no earlier build" in deployed.run("rollback", "dev", code=ExitCode.REFUSED)
 
 
-def test_an_unreachable_host_is_named_and_the_others_are_led_back(deployed):
+def an_unreachable_host_is_named_and_the_others_are_led_back(deployed):
     """Also: what is not warm any more is started again, and who was left out follows later."""
     lab = deployed.lab
     for host in ("dev-1", "dev-2"):

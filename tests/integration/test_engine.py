@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from rollout.errors import ConfigError, EngineError
 from tests.support.authority import Authority
 from tests.support.ports import free_ports
 from tests.support.project import ROOT, TwoStages
+
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("environments by Ansible, a dozen times over")]
 
 SERVICES = ROOT / "services"
 
@@ -50,7 +54,13 @@ def changes():
 
 
 @pytest.fixture(scope="module")
-def engine(config, made, changes):
+def fences() -> Iterator[int]:
+    """Each operator's is higher than the one before."""
+    return itertools.count(10)
+
+
+@pytest.fixture(scope="module")
+def engine(config, made, changes, fences):
     engine = ProcessEngine(
         config,
         config.environment("dev"),
@@ -58,7 +68,7 @@ def engine(config, made, changes):
     )
     engine.install(made, hosts=["local"])
     engine.start(made, "g1", hosts=["local"])
-    engine.shift({"g1": 100}, to="g1", share=100, fence=1, hosts=["local"])
+    engine.shift({"g1": 100}, to="g1", share=100, fence=next(fences), hosts=["local"])
     yield engine
     engine.teardown()
 
@@ -90,11 +100,11 @@ def test_tampered_build_is_refused(made, folder):
         store.verify(store.find(None))
 
 
-def test_second_run_changes_nothing(engine, made, changes):
+def test_second_run_changes_nothing(engine, made, changes, fences):
     changes.clear()
     engine.install(made, hosts=["local"])
     engine.start(made, "g1", hosts=["local"])
-    result = engine.shift({"g1": 100}, to="g1", share=100, fence=1, hosts=["local"])
+    result = engine.shift({"g1": 100}, to="g1", share=100, fence=next(fences), hosts=["local"])
     assert changes == []
     assert result.moved == 0
 
@@ -140,8 +150,8 @@ def test_what_arrives_damaged_is_not_started(engine, made, config, folder):
         engine.install(replace(made, id="0-damaged", path=str(copy)), hosts=["local"])
 
 
-def test_stale_operator_is_refused(engine):
-    engine.shift({"g1": 100}, to="g1", share=100, fence=9, hosts=["local"])
+def test_stale_operator_is_refused(engine, fences):
+    engine.shift({"g1": 100}, to="g1", share=100, fence=next(fences), hosts=["local"])
     with pytest.raises(EngineError, match="stale fence 8"):
         engine.shift({"g1": 100}, to="g1", share=100, fence=8, hosts=["local"])
 
@@ -176,8 +186,11 @@ def test_with_a_certificate_everything_is_reached_over_tls(config, made, folder)
         engine.teardown()
 
 
-def test_teardown_leaves_nothing(engine, folder):
-    assert any("terminals manager" in line for line in processes(folder / "dev"))
+def test_teardown_leaves_nothing(config, made, folder):
+    engine = ProcessEngine(config, config.environment("staging"))
+    engine.install(made, hosts=["local"])
+    engine.start(made, "g1", hosts=["local"])
+    assert any("terminals manager" in line for line in processes(folder / "staging"))
     engine.teardown()
-    assert processes(folder / "dev") == []
-    assert not (folder / "dev").exists()
+    assert processes(folder / "staging") == []
+    assert not (folder / "staging").exists()

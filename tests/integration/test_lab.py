@@ -32,6 +32,9 @@ IMAGE = (
 )
 
 
+SERVE = "docker run --detach --init --name web --publish 4110:80 python /usr/bin/python3 -m http.server 80"
+
+
 def engine_is_there() -> bool:
     command = ["docker", "version", "--format", "{{.Server.Version}}"]
     return shutil.which("docker") is not None and not subprocess.run(command, capture_output=True).returncode
@@ -81,10 +84,7 @@ def served(lab: Lab) -> str:
     """The address of a container that serves HTTP on port 4110 of dev-1."""
     host = lab.host("dev-1")
     hosts.ssh(lab, host, IMAGE, timeout=60)
-    serve = (
-        "docker run --detach --init --name web --publish 4110:80 python /usr/bin/python3 -m http.server 80"
-    )
-    hosts.ssh(lab, host, serve, timeout=60)
+    hosts.ssh(lab, host, SERVE, timeout=60)
     return f"http://{host.address}:4110/"
 
 
@@ -231,6 +231,7 @@ def test_an_engine_killed_leaves_its_containers(lab, dev, served):
     assert "http.server" in hosts.ssh(lab, dev, "ps -eo args")
     faults.start_engine(lab, dev)
     assert faults.engine_answers(lab, dev)
+    hosts.ssh(lab, dev, "docker start web", timeout=60)
 
 
 def test_a_full_disk_takes_no_image_and_does_once_there_is_room(lab, staging):
@@ -288,36 +289,44 @@ def test_what_is_missing_is_said_with_its_remedy(lab, tmp_path, monkeypatch):
         image.make()
 
 
-def test_down_leaves_nothing_whatever_state_the_hosts_are_in(lab, dev, served, monkeypatch):
-    hosts.ssh(lab, dev, "docker start web", timeout=60)
+def test_down_leaves_nothing_whatever_state_the_hosts_are_in(tmp_path, monkeypatch):
+    name, state = f"{NAME}-down", tmp_path / "lab"
+    size = ["--dev", "1", "--staging", "1", "--production", "0", "--disk", "1G"]
+    run("up", *size, "--name", name, "--subnet", f"10.215.{os.getpid() % 256}.0/24", state=state)
+    lab = Lab.load(state)
+    dev = lab.host("dev-1")
+    hosts.ssh(lab, dev, IMAGE, timeout=60)
+    hosts.ssh(lab, dev, SERVE, timeout=60)
     faults.cut(lab, dev)
     faults.pause(lab, dev)
     started = time.monotonic()
     run("down", state=lab.state)
     assert time.monotonic() - started < 30
     for kind in ("container", "network", "volume"):
-        assert owned(kind, NAME) == []
+        assert owned(kind, name) == []
     disks = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
-    assert not [path for path in disks if NAME in path]
+    assert not [path for path in disks if name in path]
     assert (lab.state / "id_ed25519").exists()
     run("down", state=lab.state)
     # The image is for the next run: the one that goes is another name of it.
-    docker("tag", image.tag(), f"{NAME}:1")
-    monkeypatch.setattr(image, "REPOSITORY", NAME)
+    docker("tag", image.tag(), f"{name}:1")
+    monkeypatch.setattr(image, "REPOSITORY", name)
     hosts.erase(lab)
-    assert docker("image", "ls", "--quiet", NAME) == ""
+    assert docker("image", "ls", "--quiet", name) == ""
     assert not lab.state.exists()
 
 
-def test_disks_of_a_lab_whose_keys_are_gone_are_taken_away(lab, tmp_path):
+def test_disks_of_a_lab_whose_keys_are_gone_are_taken_away(tmp_path):
+    subnet = f"10.213.{os.getpid() % 256}.0/24"
     size = ["--dev", "1", "--staging", "0", "--production", "0", "--disk", "1G"]
-    same = [*size, "--name", f"{NAME}-x", "--subnet", SUBNET]
+    same = [*size, "--name", f"{NAME}-x", "--subnet", subnet]
     try:
         run("up", *same, state=tmp_path / "old")
         made = docker("volume", "inspect", "--format", "{{.CreatedAt}}", f"{NAME}-x_dev-1")
         shutil.rmtree(tmp_path / "old")
         run("up", *same, state=tmp_path / "new")
         assert docker("volume", "inspect", "--format", "{{.CreatedAt}}", f"{NAME}-x_dev-1") != made
-        assert reachable(Lab.load(tmp_path / "new"), lab.host("dev-1"), timeout=20)
+        new = Lab.load(tmp_path / "new")
+        assert reachable(new, new.host("dev-1"), timeout=20)
     finally:
-        hosts.down(Lab(f"{NAME}-x", tmp_path / "new", IPv4Network(SUBNET), ()))
+        hosts.down(Lab(f"{NAME}-x", tmp_path / "new", IPv4Network(subnet), ()))

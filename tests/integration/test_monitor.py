@@ -188,10 +188,10 @@ def test_manager_that_is_gone_is_said_in_the_figures(monitored):
     validate(monitored.directory)
 
 
-def test_killed_at_any_moment_leaves_good_files_and_a_gap(monitored):
+@pytest.mark.parametrize("kills", [4, pytest.param(12, marks=pytest.mark.slow("a dozen kills and starts"))])
+def test_killed_at_any_moment_leaves_good_files_and_a_gap(monitored, kills):
     """SIGKILL, again and again: every file is whole, every start says for how long nobody looked."""
     moments = random.Random(7)
-    kills = 12
     for number in range(kills):
         before = len(lines(monitored.directory)) if monitored.directory.exists() else 0
         monitored.start(every=0.2)

@@ -127,7 +127,13 @@ def monitor() -> Any:
     return client().containers.get(f"{NAME}-monitor-1")
 
 
-def test_monitor_comes_with_a_deployment_sees_and_is_asked(bring):
+def test_a_monitor_comes_with_a_deployment_stays_changes_and_goes(bring):
+    it_sees_and_is_asked(bring)
+    a_second_run_changes_nothing_and_another_configuration_only_the_monitor(bring)
+    with_null_it_is_gone(bring)
+
+
+def it_sees_and_is_asked(bring):
     engine = bring(Monitor(every=2, timeout=5))
     assert "Start the monitor" in engine.changes
     began = time.time()
@@ -147,7 +153,7 @@ def test_monitor_comes_with_a_deployment_sees_and_is_asked(bring):
     assert "secret-of-the-pager" not in json.dumps(monitor().attrs)
 
 
-def test_second_run_changes_nothing_and_another_configuration_only_the_monitor(bring):
+def a_second_run_changes_nothing_and_another_configuration_only_the_monitor(bring):
     before, manager = monitor().id, client().containers.get(f"{NAME}-manager-1").id
     assert bring(Monitor(every=2, timeout=5)).changes == []
     assert monitor().id == before
@@ -156,7 +162,7 @@ def test_second_run_changes_nothing_and_another_configuration_only_the_monitor(b
     assert client().containers.get(f"{NAME}-manager-1").id == manager
 
 
-def test_with_null_it_is_gone(bring):
+def with_null_it_is_gone(bring):
     engine = bring(None)
     assert engine.changes == ["Remove the monitor; what it has seen stays in its volume"]
     with pytest.raises(NotFound):

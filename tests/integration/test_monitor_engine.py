@@ -21,25 +21,25 @@ from tests.support.stack import until
 pytestmark = [pytest.mark.rollout, pytest.mark.slow("an environment by Ansible, seven times over")]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def folder():
     with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
         yield Path(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def config(folder):
     TwoStages(folder)
     config = load(folder / "rollout.yaml")
     return config.model_copy(update={"notify": {"ops": Notify(url="json://127.0.0.1:9/")}})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def made(config):
     return build(config.source, config.builds_dir, lock_root=ROOT)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def deploy(config, made, folder):
     """Starts g1, with or without a monitor; gives the engine and the tasks that changed anything."""
     engines = []
@@ -87,13 +87,21 @@ def _words(path: Path) -> str:
         return ""
 
 
-def test_environment_without_one_has_none(deploy, folder):
+def test_a_monitor_comes_stays_changes_and_goes_and_nobody_else_notices(deploy, folder):
+    an_environment_without_one_has_none(deploy, folder)
+    the_next_deployment_brings_one_and_the_manager_stays(deploy, folder)
+    a_second_run_changes_nothing(deploy, folder)
+    a_changed_configuration_restarts_only_the_monitor(deploy, folder)
+    with_null_it_is_stopped_and_what_it_saw_stays(deploy, folder)
+
+
+def an_environment_without_one_has_none(deploy, folder):
     engine, _ = deploy(None)
     assert monitors(folder) == []
     assert engine.monitor(0) == {"local": None}
 
 
-def test_next_deployment_brings_one_and_the_manager_stays(deploy, folder):
+def the_next_deployment_brings_one_and_the_manager_stays(deploy, folder):
     manager = managers(folder)
     began = time.time()
     engine, changes = deploy(Monitor(every=2, timeout=5))
@@ -114,7 +122,7 @@ def test_next_deployment_brings_one_and_the_manager_stays(deploy, folder):
     assert written["notify"] == [{"name": "ops", "severity": "info", "url": "json://127.0.0.1:9/"}]
 
 
-def test_second_run_changes_nothing(deploy, folder):
+def a_second_run_changes_nothing(deploy, folder):
     before = json.loads((folder / "dev" / "monitor" / "deployment-metrics.json").read_text())["run"]
     _, changes = deploy(Monitor(every=2, timeout=5))
     assert changes == []
@@ -122,7 +130,7 @@ def test_second_run_changes_nothing(deploy, folder):
     assert json.loads(metrics.read_text())["run"] == before
 
 
-def test_changed_configuration_restarts_only_the_monitor(deploy, folder):
+def a_changed_configuration_restarts_only_the_monitor(deploy, folder):
     others = {line for line in processes(folder / "dev") if "terminals monitor" not in line}
     manager = managers(folder)
     path = folder / "dev" / "monitor" / "deployment-metrics.json"
@@ -140,7 +148,7 @@ def test_changed_configuration_restarts_only_the_monitor(deploy, folder):
     assert engine.monitor(time.time() + 3600)["local"].records == ()
 
 
-def test_with_null_it_is_stopped_and_what_it_saw_stays(deploy, folder):
+def with_null_it_is_stopped_and_what_it_saw_stays(deploy, folder):
     engine, changes = deploy(None)
     assert monitors(folder) == []
     assert changes == ["Remove the monitor's program", "Stop the monitor"]
@@ -151,6 +159,7 @@ def test_with_null_it_is_stopped_and_what_it_saw_stays(deploy, folder):
 
 def test_where_the_programs_that_hold_the_sessions_are_older_it_gets_its_own(deploy, folder):
     """An environment whose first build had no monitor: its base is not touched while there are sessions."""
+    deploy(None)
     site = next((folder / "dev" / "base" / "venv").glob("lib/python*/site-packages"))
     cli = site / "terminals" / "cli.py"
     text = cli.read_text()

@@ -16,6 +16,7 @@ from rollout.config import load
 from rollout.engine.docker import DockerEngine
 from rollout.errors import ExitCode
 from tests.support.lab_host import ROOT, LabHost
+from tests.support.stack import until
 
 pytestmark = [
     pytest.mark.docker,
@@ -31,11 +32,19 @@ PLUGIN = "/usr/local/lib/docker/cli-plugins/docker-compose"
 STARTED = "docker inspect --format '{{.State.StartedAt}} {{.State.Running}}' sleeper"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def host(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
+    """A new host that lacks this and that."""
     host = LabHost(tmp_path_factory.mktemp("provision"), the_lab.fresh(dev=1), built[0])
     host.ssh(SLEEPER)
     host.ssh(f"sudo rm {PLUGIN}; sudo gpasswd -d deploy docker")
+    return host
+
+
+@pytest.fixture
+def ready(host: LabHost) -> LabHost:
+    """It was set up."""
+    assert provision(host)
     return host
 
 
@@ -52,7 +61,7 @@ def groups_and_files(host: LabHost) -> str:
     return host.ssh(f"id -Gn deploy; ls {PLUGIN} /etc/docker/daemon.json /srv/terminals 2>&1; true")
 
 
-def test_check_mode_says_what_is_missing_and_changes_nothing(host):
+def test_a_host_gets_what_it_lacks_and_what_runs_there_goes_on(host):
     before = groups_and_files(host)
     changed = provision(host, "--check")
     assert {
@@ -61,10 +70,8 @@ def test_check_mode_says_what_is_missing_and_changes_nothing(host):
         "Copy the Compose program",
         "Make the directory of the environments",
     } <= set(changed)
-    assert groups_and_files(host) == before
+    assert groups_and_files(host) == before, "check mode changes nothing"
 
-
-def test_a_host_gets_what_it_lacks_and_what_runs_there_goes_on(host):
     before = host.ssh(f"sudo {STARTED}")
     assert before.endswith("true")
     assert "Copy the Compose program" in provision(host)
@@ -74,13 +81,12 @@ def test_a_host_gets_what_it_lacks_and_what_runs_there_goes_on(host):
     assert host.ssh("stat -c '%U %a' /srv/terminals") == "deploy 755"
     assert daemon(host)["log-opts"] == {"max-size": "10m", "max-file": "3"}
 
-
-def test_the_second_time_nothing_changes(host):
-    assert provision(host) == []
+    assert provision(host) == [], "the second time nothing changes"
     assert provision(host, "--check") == []
 
 
-def test_the_engines_own_configuration_is_kept(host):
+def test_the_engines_own_configuration_is_kept(ready):
+    host = ready
     own = {"labels": ["rack=7"], "log-driver": "local", "live-restore": False}
     host.ssh(f"echo '{json.dumps(own)}' | sudo tee /etc/docker/daemon.json")
     assert provision(host) == ["Configure the engine", "Have the engine read its configuration"]
@@ -88,27 +94,24 @@ def test_the_engines_own_configuration_is_kept(host):
     assert host.ssh("docker info --format '{{.LiveRestoreEnabled}} {{.Labels}}'") == "true [rack=7]"
 
 
-def test_an_engine_that_is_stopped_is_started_and_nothing_is_fetched(host):
+def test_an_engine_that_is_stopped_is_started_and_nothing_is_fetched(ready):
+    host = ready
     host.ssh("sudo service docker stop")
     assert provision(host) == ["Start the engine"]
     assert host.ssh("docker info --format '{{.LiveRestoreEnabled}}'") == "true"
 
 
-def test_the_firewall_closes_what_is_not_named_and_never_ssh(host):
+def test_the_firewall_closes_what_is_not_named_and_never_ssh(ready):
+    host = ready
     serve = "import socket, time; s = [socket.create_server(('', p)) for p in (4001, 4999)]; time.sleep(600)"
-    host.ssh(f'nohup python3 -c "{serve}" >/dev/null 2>&1 & echo $! >serving; sleep 1')
-    assert open_ports(host) == {22, 4001, 4999}
+    host.ssh(f'nohup python3 -c "{serve}" >/dev/null 2>&1 &')
+    until(lambda: open_ports(host) == {22, 4001, 4999}, "the ports being open")
     host.configure(firewall=True)
-    try:
-        assert provision(host)
-        assert open_ports(host) == {22, 4001}
-        assert provision(host) == []
-        fresh = ["ssh", "-F", str(host.lab.ssh_config), "-o", "ControlPath=none", host.host.name, "echo in"]
-        assert subprocess.run(fresh, capture_output=True, text=True).stdout == "in\n"
-    finally:
-        host.configure()
-        host.ssh("kill $(cat serving)")
-        host.ssh("sudo iptables -P INPUT ACCEPT; sudo iptables -F INPUT; sudo ip6tables -P INPUT ACCEPT")
+    assert provision(host)
+    assert open_ports(host) == {22, 4001}
+    assert provision(host) == []
+    fresh = ["ssh", "-F", str(host.lab.ssh_config), "-o", "ControlPath=none", host.host.name, "echo in"]
+    assert subprocess.run(fresh, capture_output=True, text=True).stdout == "in\n"
 
 
 def open_ports(host: LabHost) -> set[int]:
@@ -124,17 +127,15 @@ def open_ports(host: LabHost) -> set[int]:
 
 def test_processes_need_no_host(host):
     host.configure(engine="process", hosts={"local": {"root": "here"}}, ssh_config=None)
-    try:
-        assert host.run("provision", "dev") == ExitCode.USAGE
-        assert "nothing to provision" in host.said
-        assert host.run("verify", "dev") == ExitCode.USAGE
-        assert "rollout smoke dev" in host.said
-    finally:
-        host.configure()
+    assert host.run("provision", "dev") == ExitCode.USAGE
+    assert "nothing to provision" in host.said
+    assert host.run("verify", "dev") == ExitCode.USAGE
+    assert "rollout smoke dev" in host.said
 
 
-def test_plain_ansible_goes_from_a_host_to_a_build_and_back(host):
+def test_plain_ansible_goes_from_a_host_to_a_build_and_back(ready):
     """As docs/how-to/hosts.md says: the example inventory, and no rollout."""
+    host = ready
     image = read_image(Path(host.build.path))
     assert image is not None
     config = load(host.folder / "rollout.yaml")

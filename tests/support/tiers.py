@@ -40,7 +40,7 @@ def _group(item: pytest.Item) -> str | None:
     for definitions in item._fixtureinfo.name2fixturedefs.values():  # type: ignore[attr-defined]
         for definition in definitions:
             if definition.scope in ("module", "package") and definition.baseid:
-                return definition.baseid
+                return Path(definition.baseid).stem
     return None
 
 

@@ -91,18 +91,8 @@ def test_pytest_s_own_results_are_read(tmp_path):
         "@pytest.mark.xfail\n"
         "def test_known(): assert 0\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:randomly",
-        "-c",
-        os.devnull,
-    ]
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
     subprocess.run([*command, "--junitxml=results/a.xml", "test_it.py"], cwd=tmp_path, check=False)
     evidence = from_junit(gate(), tmp_path, now=time.time())
     assert (evidence.n, evidence.successes) == (3, 1)

@@ -100,7 +100,7 @@ def test_lines_differ_without_colours():
     assert [one["colour"] for one in legend(other)] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:::matplotlib", "error::UserWarning")
 @pytest.mark.parametrize("seconds", [5, 40, 90, 175, 240, 700, 3600, 10500, 14400, 108000, 250000, 1209600])
 def test_any_time_has_ticks_and_no_warning(seconds):
     window = {"from": 1.785e9, "to": 1.785e9 + seconds}

@@ -1,0 +1,50 @@
+"""One real Docker host over SSH, from nothing to a second release and back, under somebody at work."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rollout.config import load
+from rollout.engine.docker import DockerEngine
+from tests.support.docker import PROJECT
+from tests.support.lab_host import LabHost
+from tests.support.resident import Resident
+
+pytestmark = pytest.mark.docker
+
+SMOKE = {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}
+
+
+@pytest.fixture(scope="module")
+def provisioned(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
+    folder = tmp_path_factory.mktemp("one")
+    host = LabHost(folder, the_lab.fresh(dev=1), built[0], checks=["smoke"], gates=[SMOKE])
+    assert host.run("provision", "dev") == 0, host.said
+    return host
+
+
+@pytest.fixture(scope="module")
+def deployed(provisioned: LabHost) -> LabHost:
+    assert provisioned.run("deploy", "dev") == 0, provisioned.said
+    return provisioned
+
+
+def weights(host: LabHost) -> dict[str, int]:
+    status = json.loads(host.ssh(f"docker exec {PROJECT}-dev-manager-1 terminals ctl status"))
+    return {entry["name"]: entry["weight"] for entry in status["generations"] if entry["workers"]}
+
+
+def test_a_second_release_and_the_way_back_cost_nobody_a_shell(deployed):
+    config = load(deployed.folder / "rollout.yaml")
+    (target,) = DockerEngine(config, config.environment("dev")).targets()
+    somebody = Resident(target.terminal())
+    assert deployed.run("deploy", "dev") == 0, deployed.said
+    assert weights(deployed) == {"g1": 0, "g2": 100}
+    assert deployed.run("rollback", "dev", "--reason", "people complain") == 0, deployed.said
+    assert weights(deployed)["g1"] == 100
+    somebody.leave()
+    assert deployed.run("status", "dev", "--output", "json") == 0, deployed.said
+    (entry,) = json.loads(deployed.printed)
+    assert (entry["current"]["generation"], entry["current"]["kind"]) == ("g1", "rollback")
