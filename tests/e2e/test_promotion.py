@@ -23,6 +23,7 @@ def project() -> Iterator[TwoStages]:
     """A build serves dev."""
     folder = tempfile.mkdtemp(prefix="rollout-")
     project = TwoStages(Path(folder))
+    project.configure(canary=[{"weight": 100, "hold": "1s"}])
     try:
         assert project.run("build") == 0, project.said
         assert project.run("deploy", "dev") == 0, project.said
@@ -39,22 +40,38 @@ def promoted(project: TwoStages) -> TwoStages:
     return project
 
 
-def test_a_bad_build_is_taken_back_from_under_people_who_notice_nothing(promoted):
-    good = promoted.json("history", "staging")[0]
-    assert good["state"] == "promoted"
-    assert promoted.weights("staging") == {good["generation"]: 100}
-    assert good["figures"]["bytes_lost"] == good["figures"]["commands_twice"] == 0
-
+@pytest.fixture(scope="module")
+def bad_in_dev(promoted: TwoStages) -> TwoStages:
+    """A bad one serves dev, which cannot see it: its checks use fresh sessions."""
     source = source_of("0.2.0", promoted.folder / "source", BAD)
     assert promoted.run("build", "--source", str(source)) == 0, promoted.said
-    assert promoted.run("deploy", "dev") == 0, "dev cannot see it: its checks use fresh sessions"
-    somebody = promoted.resident("staging")
-    assert promoted.run("promote", "staging", "--wait") == ExitCode.GATE_FAILED, promoted.said
-    somebody.leave()
+    assert promoted.run("deploy", "dev") == 0, promoted.said
+    return promoted
 
-    bad = promoted.json("history", "staging")[0]
+
+def test_a_build_is_deployed_to_dev(project):
+    first = project.json("history", "dev")[-1]
+    assert (first["state"], first["kind"]) == ("promoted", "deploy")
+    assert project.run("smoke", "dev") == 0, project.said
+
+
+def test_it_is_promoted_to_staging_on_evidence(promoted):
+    good = promoted.json("history", "staging")[-1]
+    assert good["state"] == "promoted"
+    assert good["figures"]["bytes_lost"] == good["figures"]["commands_twice"] == 0
+    assert promoted.weights("staging") == {good["generation"]: 100}
+
+
+def test_a_bad_build_is_taken_back_from_under_people_who_notice_nothing(bad_in_dev):
+    project = bad_in_dev
+    good = project.json("history", "staging")[0]
+    somebody = project.resident("staging")
+    assert project.run("promote", "staging", "--wait") == ExitCode.GATE_FAILED, project.said
+    somebody.leave()
+    bad = project.json("history", "staging")[0]
     assert bad["state"] == "rolled-back"
+    assert bad["build"] != good["build"]
     assert bad["figures"]["load_loops"] > 0
     assert bad["figures"]["bytes_lost"] == bad["figures"]["sessions_severed"] == 0
-    assert promoted.weights("staging") == {good["generation"]: 100}
-    assert promoted.json("report", "staging")["decision"] == "no-go: rolled back"
+    assert project.weights("staging") == {good["generation"]: 100}
+    assert project.json("report", "staging")["decision"] == "no-go: rolled back"
