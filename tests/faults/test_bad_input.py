@@ -158,7 +158,7 @@ def targets(pid: int) -> list[str]:
 
 def work(terminal: Any, number: int) -> None:
     terminal.send(f"echo [$(({number} + 70000))]\n".encode())
-    terminal.expect(rf"\[{number + 70000}\]".encode(), timeout=30)
+    terminal.expect(rf"\[{number + 70000}\]".encode())
 
 
 def healthy(stack: Any) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def test_kills_while_typing(stack, kills):
         stack.start("worker", "g1", name=name)
         seen += terminal.read(0.001)
         losses = max(losses, terminal.stats.losses)
-    until(lambda: seen.extend(terminal.read(0.1)) or len(seen) >= len(typed), "every key", timeout=60)
+    until(lambda: seen.extend(terminal.read(0.1)) or len(seen) >= len(typed), "every key")
     assert seen == typed
     assert terminal.stats.skipped == 0
     # The client was on the worker that was killed about every second time; a test in which

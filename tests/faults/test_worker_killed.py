@@ -63,6 +63,6 @@ def test_keystrokes_typed_while_workers_die_arrive_once_each(calm_stack: Stack):
             name = names[(index // 20) % 2]
             calm_stack.kill(name)
             calm_stack.start("worker", "g1", name=name)
-    text = terminal.expect(rb"<200:\d+>", timeout=60)
+    text = terminal.expect(rb"<200:\d+>")
     lines = [line for line in text.split(b"\r\n") if line]
     assert lines == [b"<%d:%d>" % (n, n) for n in range(1, 201)]

@@ -175,7 +175,7 @@ def test_forwarded_addresses_are_believed_from_trusted_proxies_only(peer, forwar
 
 
 def test_a_client_that_loops_with_new_sessions_is_stopped_and_others_are_not(build):
-    stack = build(breaker_cooldown=1.0)
+    stack = build(breaker_cooldown=60.0)
     resident = stack.terminal()
     resident.open()
     for _ in range(3):
@@ -188,7 +188,7 @@ def test_a_client_that_loops_with_new_sessions_is_stopped_and_others_are_not(bui
         link.send(json.dumps({"type": "attach", "channel": 0, "session": None}))
         answers = [json.loads(link.recv()) for _ in range(2)]
     assert answers[1]["code"] == "breaker-open"
-    assert 0 < answers[1]["retry_after"] <= 1.0
+    assert 0 < answers[1]["retry_after"] <= 60.0
     # Sessions that are there can be attached to, from the same address.
     resident._link.abort()
     assert Terminal(stack.url(), token=TOKEN, session=resident.session).open().status == "resumed"
@@ -201,12 +201,12 @@ def test_after_the_cooldown_one_new_session_is_tried(build):
     for _ in range(3):
         looping = stack.terminal()
         looping.open()
+        before_the_last = time.monotonic()
         looping._link.abort()
         until(lambda looping=looping: not attached(stack, looping.session), "the loss noticed")
-    began = time.monotonic()
     trial = stack.terminal()
-    assert trial.open().status == "created"
-    assert time.monotonic() - began >= 0.4
+    assert trial.open(timeout=60).status == "created"
+    assert time.monotonic() - before_the_last >= 0.5
     # Once the trial is stable the address is like any other.
     second = stack.terminal()
     assert second.open().status == "created"

@@ -146,7 +146,7 @@ def an_unreachable_host_is_named_and_the_others_are_led_back(deployed):
     for host in ("dev-1", "dev-2"):
         stop = f"docker exec {docker.PROJECT}-dev-manager-1 terminals ctl stop g1"
         weights = f"docker exec {docker.PROJECT}-dev-manager-1 terminals ctl weights g2=100"
-        hosts.ssh(lab, lab.host(host), f"{weights} && {stop}", timeout=30)
+        hosts.ssh(lab, lab.host(host), f"{weights} && {stop}", timeout=120)
     faults.cut(lab, lab.host("dev-2"))
     try:
         started = time.monotonic()

@@ -29,7 +29,7 @@ def hand_over_in_the_middle(project: TwoStages) -> None:
         [sys.executable, "-m", "rollout", "deploy", "dev"],
         cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    started = until(lambda: set(project.generations("dev")) - known, "the new generation", timeout=60)
+    started = until(lambda: set(project.generations("dev")) - known, "the new generation")
     fence = int(project.manager("dev")["fence"])
     mark = Mark(time.time(), "somebody", *started, "the new one", "g1", "the old one", fence)
     (project.folder / "dev" / NAME).write_text(mark.as_json())

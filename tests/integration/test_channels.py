@@ -149,14 +149,23 @@ def test_the_server_finds_a_client_that_is_gone_without_a_word(quick_stack):
     until(lambda: quick_stack.status()["sessions"]["attached"], "the attach")
     # From here on nothing answers the pings, and no end of the connection is ever sent.
     ws.protocol.data_to_send = list
-    until(lambda: not quick_stack.status()["sessions"]["attached"], "the client being given up", timeout=10)
+    until(lambda: not quick_stack.status()["sessions"]["attached"], "the client being given up")
 
 
-def test_silence_with_heartbeats_is_no_loss(quick_stack):
-    terminal = quick_stack.terminal()
+@pytest.fixture
+def unhurried_stack():
+    """Three of its heartbeats are longer than a loaded machine keeps anybody from answering."""
+    stack = Stack(heartbeat_seconds=1.5)
+    stack.start_generation("g1", weight=100)
+    yield stack
+    stack.close()
+
+
+def test_silence_with_heartbeats_is_no_loss(unhurried_stack):
+    terminal = unhurried_stack.terminal()
     terminal.open()
     terminal.read(1.0)
-    end = time.monotonic() + 5 * 0.4
+    end = time.monotonic() + 4 * 1.5
     while time.monotonic() < end:
         terminal.pump(0.1)
     assert terminal.stats.losses == 0
@@ -173,7 +182,7 @@ def test_a_client_finds_a_server_that_is_gone_without_a_word(quick_stack):
     stopped.send_signal(signal.SIGSTOP)
     try:
         terminal.send(b"echo [$((mark + 1))]\n")
-        terminal.expect(rb"\[42\]", timeout=15)
-        assert terminal.stats.losses == 1
+        terminal.expect(rb"\[42\]")
+        assert terminal.stats.losses >= 1
     finally:
         stopped.send_signal(signal.SIGCONT)

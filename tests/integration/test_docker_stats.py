@@ -78,7 +78,7 @@ def test_a_busy_container_is_seen_to_be_busy(project):
 @pytest.mark.parametrize("program", [EATER, f"import time; time.sleep(1); {EATER}"], ids=["at-once", "later"])
 def test_want_of_memory_and_restarts_are_counted(project, program):
     container = project(program, restart_policy={"Name": "on-failure", "MaximumRetryCount": 2})
-    until(lambda: container.reload() or container.status == "exited", "the end of its restarts", timeout=60)
+    until(lambda: container.reload() or container.status == "exited", "the end of its restarts")
     readings, gate = Readings("g1"), Gate(metric="docker.oom_kills", op="==", threshold=0)
 
     def kills():

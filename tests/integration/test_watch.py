@@ -125,7 +125,7 @@ def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(project):
     record = project.json("history", "dev")[0]
     somebody = project.resident("dev")
     project.break_workers(record["generation"])
-    until(lambda: project.weights("dev") == before, "the host going back by itself", timeout=60)
+    until(lambda: project.weights("dev") == before, "the host going back by itself")
     somebody.leave()
     assert project.run("status", "dev") == 0
     assert "monitor@" in project.said

@@ -38,7 +38,7 @@ def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(built, the_lab,
         (entry,) = json.loads(deployed.printed)
         return dict(entry)
 
-    until(lambda: (status()["soaked"] or 0) > 2, "what the monitor saw, over SSH", timeout=60)
+    until(lambda: (status()["soaked"] or 0) > 2, "what the monitor saw, over SSH")
     bad = status()["current"]
     deployed.ssh(f"docker pause $(docker ps -q --filter name=^{DEV}-{bad['generation']}-worker-)")
     try:

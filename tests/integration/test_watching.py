@@ -62,10 +62,10 @@ def test_a_slow_watcher_holds_nobody_up_and_is_shown_the_screen(stack):
     slow.open()
     # Far more than sockets and ring hold; the watcher reads none of it meanwhile.
     worker.send(b"seq 1 3000000; echo finished-$((1 + 1))\n")
-    shown = worker.expect(rb"finished-2", timeout=60)
+    shown = worker.expect(rb"finished-2")
     numbers = [line for line in shown.split(b"\r\n") if line.isdigit()]
     assert numbers == [str(n).encode() for n in range(1, 3000001)]
-    until(lambda: slow.pump(0.05) or slow.screen is not None, "the screen being shown", timeout=60)
+    until(lambda: slow.pump(0.05) or slow.screen is not None, "the screen being shown")
 
     def up_to_date() -> bool:
         worker.pump(0.01)  # the prompt may still be on its way to either

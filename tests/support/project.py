@@ -89,7 +89,7 @@ class Project:
         """Run rollout; gives its exit code."""
         done = subprocess.run(
             [sys.executable, *program, *arguments],
-            cwd=self.folder, capture_output=True, text=True, timeout=280,
+            cwd=self.folder, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         self.said = done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr

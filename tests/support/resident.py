@@ -12,9 +12,9 @@ class Resident:
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
-        self.terminal.open(timeout=30)
+        self.terminal.open(timeout=120)
         self.terminal.send(b"PS1=; kept=41; echo ready-$((1+1))\n")
-        self.terminal.expect(rb"ready-2\r\n", timeout=30)
+        self.terminal.expect(rb"ready-2\r\n", timeout=120)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
@@ -28,6 +28,6 @@ class Resident:
         self._stop.set()
         self._thread.join()
         self.terminal.send(b"echo kept-$((kept+1))\n")
-        self.terminal.expect(rb"kept-42", timeout=90)
+        self.terminal.expect(rb"kept-42", timeout=120)
         assert self.terminal.stats.skipped == 0
         self.terminal.close(kill=True)

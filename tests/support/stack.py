@@ -21,9 +21,11 @@ from tests.support import logs
 
 TOKEN = "test-token-0123456789"
 TERMINALS = [sys.executable, "-m", "terminals"]
+PATIENCE = 120.0
+"""Seconds. Waits end when what they wait for is there, which is late on a machine that does other things."""
 
 
-def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
     """Wait for a condition to become true and return its value."""
     end = time.monotonic() + timeout
     while True:
@@ -40,6 +42,13 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+class PatientTerminal(Terminal):
+    """A client that waits as long as all tests do for what has to come."""
+
+    def expect(self, pattern: bytes, timeout: float = PATIENCE) -> bytes:
+        return super().expect(pattern, timeout)
 
 
 class Stack:
@@ -120,7 +129,7 @@ class Stack:
         return f"{scheme}{secure}://127.0.0.1:{self.status()['listeners'][profile]}/"
 
     def terminal(self, profile: str = "system", **options: Any) -> Terminal:
-        return Terminal(self.url(profile), token=TOKEN, ca=self.ca, **options)
+        return PatientTerminal(self.url(profile), token=TOKEN, ca=self.ca, **options)
 
     def log(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text()
