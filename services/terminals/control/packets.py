@@ -39,6 +39,10 @@ class Hot(NamedTuple):
     seq: int
     payload: bytes
 
+    def __repr__(self) -> str:
+        # What people type is nothing for a log.
+        return f"<Hot {len(self.payload)} bytes at {self.seq} for {self.handle}>"
+
 
 def encode_input(handle: int, seq: int, payload: bytes) -> bytes:
     """Input for the shell behind ``handle``."""

@@ -80,6 +80,10 @@ class Binary(NamedTuple):
     seq: int
     payload: bytes
 
+    def __repr__(self) -> str:
+        # What people type and what shells print is nothing for a log.
+        return f"<Binary {self.type!r}, {len(self.payload)} bytes at {self.seq} on channel {self.channel}>"
+
 
 def encode_data(channel: int, seq: int, payload: bytes | memoryview) -> bytes:
     """A DATA frame."""
