@@ -244,7 +244,7 @@ class Attacher:
             "output": start,
             "head": session.ring.head,
             "skipped": skipped,
-            "input": session.applied(attachment.client),
+            "input": session.input_written(attachment.client),
             "origin": session.origin,
             "mode": "read" if watching else "write",
             **painted,

@@ -8,7 +8,6 @@ applied here, by offset, so a packet that comes twice is applied once.
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import os
 import signal
@@ -16,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from terminals.manager.inputs import Inputs
 from terminals.manager.ring import Ring, Word
 from terminals.manager.shell import Shell, resize
 from terminals.protocol.breaker import CircuitBreaker
-from terminals.protocol.resume import Receiver, SequenceGap
+from terminals.protocol.resume import SequenceGap
 
 if TYPE_CHECKING:
     from terminals.manager.peers import Peer
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 READ_SIZE = 1 << 14
 READS_PER_TURN = 16
 """Reads per wake-up, so that one busy shell leaves the loop to the others."""
-MAX_UNWRITTEN = 1 << 18
-"""Input bytes held for a shell that does not read them."""
-REMEMBERED_CLIENTS = 32
-"""Clients of a session whose input position is remembered, so that they may resume."""
 _LIVE_READ_LIMIT = 1 << 16
 BULK = 1 << 11
 """A turn that read so much found a shell that prints faster than a person reads."""
@@ -60,7 +56,7 @@ class Attachment:
     """We asked for this attachment to be moved: its end is no failure."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Session:
     """State of a session. ``floor`` is the output offset that must stay in the ring."""
 
@@ -84,7 +80,7 @@ class Session:
     user: str = ""
     """Whose it is; empty: of the holders of the token."""
     typed: int = 0
-    """Input bytes taken from all its clients."""
+    """Input bytes of all its clients that its terminal has taken."""
     left_at: float | None = None
     """When the last client left (monotonic seconds); ``None`` before the first has come."""
     expired: bool = False
@@ -106,8 +102,7 @@ class Session:
     """When the keeper was last asked to look (loop time)."""
     status: int | None = None
     ended_at: float | None = None
-    _inputs: collections.OrderedDict[str, Receiver] = field(default_factory=collections.OrderedDict)
-    _unwritten: bytearray = field(default_factory=bytearray)
+    _inputs: Inputs = field(default_factory=Inputs)
     _paused: bool = False
     _hold: asyncio.TimerHandle | None = None
     _look_at: int = 0
@@ -116,6 +111,10 @@ class Session:
     _announced: int = 0
     """Output offset at the last ring of the bell."""
     _exit_status: int | None = None
+
+    def __repr__(self) -> str:
+        # A loop that logs a failed callback logs what it was bound to.
+        return f"<Session {self.id}>"
 
     @property
     def live(self) -> bool:
@@ -223,10 +222,9 @@ class Session:
 
     # --- input ------------------------------------------------------------------
 
-    def applied(self, client: str) -> int:
-        """How many input bytes of ``client`` have been taken, ever."""
-        receiver = self._inputs.get(client)
-        return receiver.received if receiver else 0
+    def input_written(self, client: str) -> int:
+        """How many input bytes of ``client`` the terminal has taken, ever."""
+        return self._inputs.written(client)
 
     def input(self, client: str, seq: int, data: bytes) -> None:
         """Apply input once: whatever of it is already known is dropped.
@@ -235,42 +233,35 @@ class Session:
             SequenceGap: bytes before ``seq`` are missing.
             BufferError: the client sent more than its window while the shell does not read.
         """
-        receiver = self._inputs.get(client)
-        if receiver is None:
-            receiver = self._inputs[client] = Receiver()
-        fresh = receiver.accept(seq, data)
-        if not fresh or self.shell is None or not self.live:
-            self._publish_input()
+        if self.shell is None or not self.live:
             return
-        if len(self._unwritten) + len(fresh) > MAX_UNWRITTEN:
-            receiver.received -= len(fresh)
-            raise BufferError(f"more than {MAX_UNWRITTEN} input bytes wait for the shell")
-        self.typed += len(fresh)
-        idle = not self._unwritten
-        self._unwritten += fresh
-        if idle:
+        idle = not self._inputs.waiting
+        if not self._inputs.accept(client, seq, data):
+            self._publish_input()
+        elif idle:
             self._write()
 
     def _write(self) -> None:
         assert self.shell is not None
         loop = asyncio.get_running_loop()
         try:
-            while self._unwritten:
-                count = os.write(self.shell.master, self._unwritten)
-                del self._unwritten[:count]
+            while data := self._inputs.next():
+                count = os.write(self.shell.master, data)
+                self._inputs.wrote(count)
+                self.typed += count
         except BlockingIOError:
             loop.add_writer(self.shell.master, self._write)
         except OSError:
             # The terminal is gone; the exit status follows by the pidfd.
-            self._unwritten.clear()
-        if not self._unwritten:
+            self._inputs.abandon()
+        if not self._inputs.waiting:
             loop.remove_writer(self.shell.master)
         self._publish_input()
 
     def _publish_input(self) -> None:
         if self.attachment is None:
             return
-        self.ring.words[Word.INPUT_WRITTEN] = self.applied(self.attachment.client) - len(self._unwritten)
+        self.ring.words[Word.INPUT_WRITTEN] = self._inputs.written(self.attachment.client)
         self._ring_soon()  # the terminal's echo is a moment away, and takes this along
 
     # --- attachments ------------------------------------------------------------
@@ -280,11 +271,7 @@ class Session:
         self._cancel_hold()
         self.attachment = attachment
         self.floor = start
-        client = attachment.client
-        self._inputs.setdefault(client, Receiver())
-        self._inputs.move_to_end(client)
-        while len(self._inputs) > REMEMBERED_CLIENTS:
-            self._inputs.popitem(last=False)
+        self._inputs.begin(attachment.client)
         self.ring.words[Word.INPUT_HANDLE] = attachment.handle
         self._publish_input()
         self._unpause()
@@ -392,7 +379,7 @@ class Session:
         self.ended_at = loop.time()
         self.shell = None
         self._paused = False  # for good: there is nothing to read any more
-        self._unwritten.clear()
+        self._inputs.abandon()
         self.ring.end(self.status)
         self.ring_bell()
         self.on_end(self)

@@ -1,0 +1,80 @@
+"""Positions of clients, and the bytes that wait for a shell: no terminal is needed to count them."""
+
+from __future__ import annotations
+
+import pytest
+from terminals.manager.inputs import MAX_WAITING, Inputs
+from terminals.protocol.resume import SequenceGap
+
+
+def drain(inputs: Inputs, most: int = 1 << 30) -> bytes:
+    """Take what waits, as a terminal does that has room for ``most`` bytes at a time."""
+    taken = b""
+    while data := inputs.next():
+        piece = bytes(data[:most])
+        inputs.wrote(len(piece))
+        taken += piece
+    return taken
+
+
+def test_a_client_is_told_what_the_terminal_has_taken_not_what_waits():
+    inputs = Inputs()
+    inputs.accept("a", 0, b"one two")
+    inputs.wrote(3)
+    assert (inputs.written("a"), inputs.waiting) == (3, 4)
+    # It comes back, is told so, and sends the rest again.
+    assert not inputs.accept("a", 3, b" two")
+    assert inputs.accept("a", 3, b" two three")
+    assert drain(inputs, 2) == b" two three"
+    assert inputs.written("a") == 13
+
+
+def test_what_another_client_has_left_waiting_is_counted_as_its_own():
+    inputs = Inputs()
+    inputs.accept("a", 0, b"left")
+    inputs.begin("b")
+    assert inputs.written("b") == 0
+    inputs.accept("b", 0, b"mine")
+    assert drain(inputs, 3) == b"leftmine"
+    assert (inputs.written("a"), inputs.written("b")) == (4, 4)
+
+
+def test_a_gap_changes_nothing():
+    inputs = Inputs()
+    inputs.accept("a", 0, b"ab")
+    with pytest.raises(SequenceGap):
+        inputs.accept("a", 3, b"d")
+    inputs.accept("a", 2, b"c")
+    assert drain(inputs) == b"abc"
+
+
+def test_more_than_the_window_is_refused_and_then_accepted():
+    inputs = Inputs()
+    inputs.accept("a", 0, bytes(MAX_WAITING))
+    with pytest.raises(BufferError):
+        inputs.accept("a", MAX_WAITING, b"more")
+    inputs.wrote(4)
+    assert inputs.accept("a", MAX_WAITING, b"more")
+    assert drain(inputs) == bytes(MAX_WAITING - 4) + b"more"
+
+
+def test_what_is_too_much_of_all_clients_is_given_back_to_the_last_and_comes_again():
+    inputs = Inputs()
+    for client in range(8):
+        inputs.begin(f"{client}")
+        inputs.accept(f"{client}", 0, b"%d" % client * (MAX_WAITING // 2))
+        assert inputs.waiting <= 2 * MAX_WAITING
+    taken = drain(inputs)
+    for client in range(8):
+        inputs.begin(f"{client}")
+        at = inputs.written(f"{client}")
+        inputs.accept(f"{client}", at, b"%d" % client * (MAX_WAITING // 2 - at))
+        taken += drain(inputs)
+    assert [taken.count(b"%d" % client) for client in range(8)] == [MAX_WAITING // 2] * 8
+
+
+def test_what_waited_for_a_terminal_that_hung_up_is_not_asked_for_again():
+    inputs = Inputs()
+    inputs.accept("a", 0, b"gone")
+    inputs.abandon()
+    assert (inputs.written("a"), inputs.waiting, inputs.next()) == (4, 0, b"")
