@@ -71,6 +71,16 @@ def calm_stack() -> Iterator[Stack]:
     yield from _running(Stack(stable_seconds=0))
 
 
+@pytest.fixture
+def forgetful_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """A calm stack that remembers the input positions of only four clients of a session."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import terminals.manager.inputs\nterminals.manager.inputs.REMEMBERED_CLIENTS = 4\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    yield from _running(Stack(stable_seconds=0))
+
+
 def _running(stack: Stack) -> Iterator[Stack]:
     try:
         stack.start_generation("g1", weight=100)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from terminals.protocol.messages import FrameType
 
 from tests.support.stack import TOKEN, Stack, until
 
@@ -164,6 +166,37 @@ def test_coming_back_past_the_ring_and_keys_typed_before_a_reload(browser, tmp_p
         page.screenshot(path=tmp_path / "past-the-ring.png")
     finally:
         stack.close()
+
+
+def test_a_page_whose_position_was_forgotten_says_so_and_types_nothing_twice(forgetful_stack, browser):
+    stack = forgetful_stack
+    stack.start("web", "g1")
+    until(lambda: stack.generation("g1").get("web"), "web ready")
+    page = browser.new_page(viewport={"width": 1100, "height": 640})
+
+    def lose_acknowledgements(socket) -> None:
+        server = socket.connect_to_server()
+        lost = lambda message: isinstance(message, bytes) and message[0] == FrameType.ACK  # noqa: E731
+        server.on_message(lambda message: lost(message) or socket.send(message))
+
+    page.route_web_socket("**", lose_acknowledgements)
+    page.goto(f"http://127.0.0.1:{stack.status()['listeners']['web']}/#token={TOKEN}")
+    page.get_by_role("status").filter(has_text="Connected").wait_for()
+    ran = stack.root / "ran"
+    type_line(page, f"echo once >> {ran}")
+    until(ran.exists, "the command run")
+    session = stack.admin("sessions")["items"][0]["id"]
+    for _ in range(5):
+        with contextlib.closing(stack.terminal(session=session)) as other:
+            other.open()
+            other.send(b":\n")
+            until(lambda t=other: t.pump(0.02) or t.unacknowledged == 0, "another client's input taken")
+    page.get_by_role("button", name="Take it back").click()
+    until(lambda: "typed here may not have arrived" in screen(page), "being told")
+    page.locator(".xterm-screen").first.click()  # the button had the keyboard
+    type_line(page, f"echo again >> {ran}; echo done-$((1+1))")
+    until(lambda: "done-2" in screen(page), "what is typed now being run")
+    assert ran.read_text() == "once\nagain\n"
 
 
 def test_the_pages_modules_run_the_protocols_vectors(browser):

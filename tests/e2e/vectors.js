@@ -55,6 +55,7 @@ export async function run(vectors, base) {
     const sender = new rules.Sender({ limit: vector.limit });
     for (const step of vector.steps) {
       if (step.full) refuses(RangeError, () => sender.push(bytes(step.push)));
+      else if ("restart" in step) same(sender.restart(step.restart), step.dropped);
       else if ("push" in step) sender.push(bytes(step.push));
       else if (step.gap) refuses(rules.SequenceGap, () => sender.ack(step.ack));
       else if ("ack" in step) sender.ack(step.ack);

@@ -6,28 +6,16 @@ import fcntl
 import re
 import struct
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from terminals.client import TakenOver, Terminal
+from terminals.client import ConnectError, TakenOver, Terminal
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.breaker import CircuitBreaker
 
 from tests.support.stack import Stack, until
 
 WINDOW = 1 << 16
-
-
-@pytest.fixture
-def stack() -> Iterator[Stack]:
-    """One that takes no series of cuts and take-overs for a reconnection loop."""
-    stack = Stack(stable_seconds=0)
-    try:
-        stack.start_generation("g1", weight=100)
-        yield stack
-    finally:
-        stack.close()
 
 
 def client(stack: Stack, **options) -> Terminal:
@@ -70,13 +58,13 @@ class Deaf:
 SECRET = b"correct-horse-battery-staple "
 
 
-def test_a_session_is_taken_over_while_its_input_waits_for_the_shell(stack):
-    first = client(stack)
-    shell = Deaf(stack, first)
+def test_a_session_is_taken_over_while_its_input_waits_for_the_shell(calm_stack):
+    first = client(calm_stack)
+    shell = Deaf(calm_stack, first)
     pasted = SECRET * 5000
     first.send(pasted)
     shell.heard(first, 101)
-    second = client(stack, session=first.session)
+    second = client(calm_stack, session=first.session)
     assert second.open(10).status == "resumed"
     with pytest.raises(TakenOver):
         until(lambda: first.pump(0.05), "the first being told")
@@ -90,14 +78,14 @@ def test_a_session_is_taken_over_while_its_input_waits_for_the_shell(stack):
     assert shell.got().count(b"<second>") == 1
     assert shell.got().replace(b"<second>", b"") == pasted
     for name in ("manager", "worker-g1"):
-        assert SECRET.strip() not in stack.log(name).encode()
-        assert "Traceback" not in stack.log(name)
-        assert "bad packet" not in stack.log(name)
+        assert SECRET.strip() not in calm_stack.log(name).encode()
+        assert "Traceback" not in calm_stack.log(name)
+        assert "bad packet" not in calm_stack.log(name)
 
 
-def test_reconnections_let_no_more_in_than_the_window(stack):
-    terminal = client(stack)
-    shell = Deaf(stack, terminal)
+def test_reconnections_let_no_more_in_than_the_window(calm_stack):
+    terminal = client(calm_stack)
+    shell = Deaf(calm_stack, terminal)
     pasted = b"".join(b"%07d " % number for number in range(80_000))
     terminal.send(pasted)
     for cut in range(8):
@@ -112,11 +100,11 @@ def test_reconnections_let_no_more_in_than_the_window(stack):
     assert terminal.stats.losses == 8  # nothing but the cuts
 
 
-def test_no_client_is_refused_for_what_others_have_typed(stack):
+def test_no_client_is_refused_for_what_others_have_typed(calm_stack):
     """Each keeps to its window; together they are more than is held for a shell that does not read."""
-    clients = [client(stack)]
-    shell = Deaf(stack, clients[0])
-    clients += [client(stack, session=clients[0].session) for _ in range(6)]
+    clients = [client(calm_stack)]
+    shell = Deaf(calm_stack, clients[0])
+    clients += [client(calm_stack, session=clients[0].session) for _ in range(6)]
     streams = [bytes(32 * k + (n * n // 7 + n) % 32 for n in range(WINDOW)) for k in range(7)]
     for number, (terminal, stream) in enumerate(zip(clients, streams, strict=True)):
         terminal.open()
@@ -132,3 +120,91 @@ def test_no_client_is_refused_for_what_others_have_typed(stack):
     until(lambda: len(shell.got()) >= 7 * WINDOW, "all of it")
     for number, stream in enumerate(streams):
         assert bytes(byte for byte in shell.got() if byte >> 5 == number) == stream
+
+
+def visit(stack: Stack, session: str, count: int) -> None:
+    """So many other clients come, type something, and go."""
+    for _ in range(count):
+        other = client(stack, session=session)
+        other.open()
+        other.send(b":\n")
+        until(lambda other=other: other.pump(0.02) or other.unacknowledged == 0, "the visitor's input taken")
+        other.close()
+
+
+def run_unheard(terminal: Terminal, command: bytes, file: Path) -> None:
+    """Have a command run, and lose the connection before its acknowledgement is read."""
+    terminal.send(command)
+    until(file.exists, "the command run")
+    terminal.cut()
+
+
+def test_a_client_that_comes_back_after_many_others_runs_nothing_twice(calm_stack):
+    terminal = client(calm_stack)
+    terminal.open()
+    ran = calm_stack.root / "ran"
+    run_unheard(terminal, b"echo once >> %s\n" % bytes(ran), ran)
+    visit(calm_stack, terminal.session, 40)
+    terminal.open()
+    until(lambda: terminal.pump(0.02) or terminal.unacknowledged == 0, "its position being told")
+    # Its input is acknowledged now; once more, it goes on from there.
+    terminal.cut()
+    visit(calm_stack, terminal.session, 40)
+    terminal.open()
+    terminal.send(b"echo twice >> %s; echo [$((6 * 7))]\n" % bytes(ran))
+    terminal.expect(rb"\[42\]")
+    assert ran.read_text() == "once\ntwice\n"
+    assert terminal.stats.losses == 2
+
+
+def test_a_forgotten_client_is_told_so_and_begins_anew(forgetful_stack):
+    terminal = client(forgetful_stack)
+    terminal.open()
+    ran = forgetful_stack.root / "ran"
+    command = b"echo once >> %s\n" % bytes(ran)
+    run_unheard(terminal, command, ran)
+    visit(forgetful_stack, terminal.session, 5)
+    assert terminal.open().input_unknown
+    assert terminal.unacknowledged == 0
+    assert terminal.stats.dropped_input == len(command)
+    terminal.send(b"echo again >> %s\n" % bytes(ran))
+    until(lambda: terminal.pump(0.02) or terminal.unacknowledged == 0, "what it types now taken")
+    until(lambda: ran.read_text() == "once\nagain\n", "each command having run once")
+    # And is remembered from there.
+    terminal.cut()
+    assert not terminal.open().input_unknown
+    terminal.send(b"echo [$((6 * 7))]\n")
+    terminal.expect(rb"\[42\]")
+    assert ran.read_text() == "once\nagain\n"
+
+
+def test_who_has_never_attached_before_is_at_its_beginning_whoever_was_forgotten(forgetful_stack):
+    terminal = client(forgetful_stack)
+    terminal.open()
+    visit(forgetful_stack, terminal.session, 5)
+    other = client(forgetful_stack, session=terminal.session)
+    assert (other.open().input, other.attached.input_unknown) == (0, False)
+
+
+class Older(Terminal):
+    """A client that does not know of forgotten positions."""
+
+    def _acknowledged(self, fields):
+        return super()._acknowledged({name: fields[name] for name in fields if name != "input_unknown"})
+
+
+def test_an_older_client_that_is_forgotten_never_runs_a_command_twice(forgetful_stack):
+    for acknowledged in (b"", b"true\n"):
+        terminal = Older(forgetful_stack.url(), token=forgetful_stack.terminal().token, stable_after=0)
+        terminal.open()
+        terminal.send(acknowledged)
+        until(lambda t=terminal: t.pump(0.02) or t.unacknowledged == 0, "its first input taken")
+        ran = forgetful_stack.root / f"ran{len(acknowledged)}"
+        run_unheard(terminal, b"echo once >> %s\n" % bytes(ran), ran)
+        visit(forgetful_stack, terminal.session, 5)
+        with pytest.raises(ConnectError, match="makes no sense"):
+            terminal.open(1.0)
+        with client(forgetful_stack, session=terminal.session) as other:
+            other.send(b"echo other >> %s; echo [$((6 * 7))]\n" % bytes(ran))
+            other.expect(rb"\[42\]")
+        assert ran.read_text() == "once\nother\n"

@@ -81,7 +81,7 @@ def test_a_session_shows_neither_what_waits_for_its_shell_nor_what_it_has_printe
         process.send_signal(signal.SIGSTOP)  # what does not fit into its terminal waits
         session.input("c", 0, (TYPED + b"\n") * 5000)
         async with asyncio.timeout(10):
-            while TYPED not in bytes(session.ring._data[:4096]):
+            while TYPED not in bytes(session.ring._data[:4096]):  # noqa: ASYNC110 - nothing tells it but the ring
                 await asyncio.sleep(0.001)
         assert session._inputs.waiting
         for shown in (session, session._write, session._inputs, session.attachment, session.ring):

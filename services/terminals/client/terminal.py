@@ -48,6 +48,8 @@ class Attached:
     profile: str
     mode: str = "write"
     """``write``, or ``read`` for one that only looks on."""
+    input_unknown: bool = False
+    """The server does not know any more what it had taken of our input, which goes on at ``input``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Event:
     """Something that happened to the connection.
 
     ``kind``: ``connected``, ``lost``, ``snapshot`` (output was skipped and the screen painted
-    instead), ``retry`` (waiting ``seconds`` for the next attempt),
+    instead), ``input-dropped`` (what we had typed is not sent again: the server does not know any more
+    whether it had taken it), ``retry`` (waiting ``seconds`` for the next attempt),
     ``loop`` (the breaker opened on a reconnection loop) or ``failed`` (an attempt).
     For ``connected``, ``seconds`` counts from the loss (or from ``open``) and
     ``attempt_seconds`` from the start of the attempt that succeeded; ``attach_seconds`` is the last part
@@ -86,6 +89,8 @@ class Stats:
     loops: int = 0
     skipped: int = 0
     """Output bytes the server no longer had when we came back."""
+    dropped_input: int = 0
+    """Input bytes that were not sent again, for the server did not know whether it had taken them."""
 
 
 class Terminal:
@@ -410,7 +415,10 @@ class Terminal:
         try:
             known = Attached.__dataclass_fields__
             attached = Attached(**{name: fields[name] for name in known if name in fields})
-            self._sender.ack(attached.input)
+            if attached.input_unknown:
+                self._begin_anew(attached.input)
+            else:
+                self._sender.ack(attached.input)
         except (KeyError, TypeError, SequenceGap) as error:
             raise LinkLost(f"the server's acknowledgement makes no sense: {error!r}") from None
         if self.attached is not None:
@@ -421,6 +429,13 @@ class Terminal:
         self.attached = attached
         self.session = attached.session
         return attached
+
+    def _begin_anew(self, seq: int) -> None:
+        """The server has forgotten how far our input had come."""
+        dropped = self._sender.restart(seq)
+        self.stats.dropped_input += dropped
+        if dropped:
+            self._on_event(Event("input-dropped"))
 
     def _refused(self, fields: dict[str, Any]) -> None:
         code, text = str(fields.get("code")), str(fields.get("message"))
@@ -541,6 +556,7 @@ class Terminal:
         if self._link is None:
             return
         acked, pending = self._sender.pending()
+        self._input_sent = max(self._input_sent, acked)
         while self._input_sent < self._sender.end and self._input_sent - acked < INPUT_WINDOW:
             at = self._input_sent - acked
             piece = pending[at : at + messages.MAX_INPUT]

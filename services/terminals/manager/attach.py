@@ -224,10 +224,11 @@ class Attacher:
         attachment = self._attachment(peer, str(request["client"]), watching=watching)
         peer.handles[attachment.handle] = session.id
         generation.attaches += 1
+        known = True
         if watching:
             session.watch(attachment)
         else:
-            self._take(peer, session, attachment, start)
+            known = self._take(peer, session, attachment, start, returning=bool(resume))
         attachment.address, attachment.created = str(request["address"]), created
         if created and attachment.address in self.newcomers:
             asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
@@ -247,6 +248,7 @@ class Attacher:
             "input": session.input_written(attachment.client),
             "origin": session.origin,
             "mode": "read" if watching else "write",
+            **({} if known else {"input_unknown": True}),
             **painted,
         }
         fds = (session.ring.fd, attachment.doorbell)
@@ -331,7 +333,8 @@ class Attacher:
         )
 
     @staticmethod
-    def _take(peer: Peer, session: Session, attachment: Attachment, start: int) -> None:
+    def _take(peer: Peer, session: Session, attachment: Attachment, start: int, *, returning: bool) -> bool:
+        """Make it the client that types; returns whether its input position is known."""
         old = session.attachment
         if old is not None:
             old.peer.handles.pop(old.handle, None)
@@ -339,5 +342,5 @@ class Attacher:
             kind = "superseded" if old.client == attachment.client else "taken-over"
             old.peer.send({"type": kind, "handle": old.handle})
             session.detach()
-        session.attach(attachment, start)
         session.generation = session.served_by = peer.generation
+        return session.attach(attachment, start, returning=returning)

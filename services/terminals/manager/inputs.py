@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import collections
 from dataclasses import dataclass
+from typing import Final
 
 from terminals.protocol.resume import Receiver
 
-MAX_WAITING = 1 << 18
+MAX_WAITING: Final = 1 << 18
 """Input bytes of one client that may wait for a shell that does not read; the same again of all others."""
+REMEMBERED_CLIENTS = 1 << 14
+"""Clients whose position a session remembers: those that typed, the latest to attach. Some 4 MB of memory
+at the most; who attaches once a minute with an id of its own, and types, comes there in eleven days."""
+ANEW: Final = 1 << 48
+"""Where a client whose position is forgotten goes on. None comes there by itself, so that one that does
+not know of forgotten positions takes it for nonsense, and never sends again what may have been taken."""
 
 
 @dataclass(slots=True)
 class Position(Receiver):
-    """How far a client has come: of what was ``received``, the terminal has taken ``written``."""
+    """How far a client has come: of what was ``received``, the terminal has taken ``written``.
+
+    ``sent`` is how far it has come on its present connection, what it sends again included:
+    clients count on it that no acknowledgement is ahead of that.
+    """
 
     written: int = 0
+    sent: int = 0
 
 
 class Inputs:
@@ -30,7 +42,9 @@ class Inputs:
     """
 
     def __init__(self) -> None:
-        self._positions: dict[str, Position] = {}
+        self._positions: dict[str, Position] = {}  # the latest to attach last
+        self.forgotten = False
+        """There have been more clients than are remembered."""
         self._waiting: collections.deque[tuple[Position, bytearray]] = collections.deque()
         self.waiting = 0
         """Bytes that the terminal has not taken yet."""
@@ -40,15 +54,28 @@ class Inputs:
         position = self._positions.get(client)
         return position.written if position else 0
 
-    def begin(self, client: str) -> None:
-        """From now on ``client`` types.
+    def acknowledged(self, client: str) -> int:
+        """How many of them it may be told of, it having sent them on its present connection."""
+        position = self._positions.get(client)
+        return min(position.written, position.sent) if position else 0
 
-        Whoever typed until now may have left more than is held for all of them: it is given back.
+    def begin(self, client: str, *, returning: bool) -> bool:
+        """From now on ``client`` types; returns whether its position is known, and else begins it anew.
+
+        ``returning``: it has been attached before. Who has not is at its beginning.
         """
+        # Whoever typed until now may have left more than is held for all of them.
         while self.waiting > MAX_WAITING:
-            position, data = self._waiting.pop()
+            last, data = self._waiting.pop()
             self.waiting -= len(data)
-            position.received -= len(data)
+            last.received -= len(data)
+        if position := self._positions.pop(client, None):
+            self._positions[client] = position
+            position.sent = position.written
+        elif returning and self.forgotten:
+            self._remember(client, Position(ANEW, ANEW, ANEW))
+            return False
+        return True
 
     def accept(self, client: str, seq: int, data: bytes) -> bool:
         """Take input once, whatever of it is already known being dropped; whether any was new.
@@ -59,11 +86,12 @@ class Inputs:
         """
         position = self._positions.get(client)
         if position is None:
-            position = self._positions[client] = Position()
+            position = self._remember(client, Position())
         fresh = position.accept(seq, data)
         if position.received - position.written > MAX_WAITING:
             position.received -= len(fresh)
             raise BufferError(f"more than {MAX_WAITING} input bytes wait for the shell")
+        position.sent = max(position.sent, seq + len(data))
         if not fresh:
             return False
         if self._waiting and self._waiting[-1][0] is position:
@@ -72,6 +100,13 @@ class Inputs:
             self._waiting.append((position, bytearray(fresh)))
         self.waiting += len(fresh)
         return True
+
+    def _remember(self, client: str, position: Position) -> Position:
+        self._positions[client] = position
+        while len(self._positions) > REMEMBERED_CLIENTS:
+            del self._positions[next(iter(self._positions))]
+            self.forgotten = True
+        return position
 
     def next(self) -> bytearray:
         """What the terminal is to be given next; empty when nothing waits."""

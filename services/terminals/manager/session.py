@@ -261,20 +261,24 @@ class Session:
     def _publish_input(self) -> None:
         if self.attachment is None:
             return
-        self.ring.words[Word.INPUT_WRITTEN] = self._inputs.written(self.attachment.client)
+        self.ring.words[Word.INPUT_WRITTEN] = self._inputs.acknowledged(self.attachment.client)
         self._ring_soon()  # the terminal's echo is a moment away, and takes this along
 
     # --- attachments ------------------------------------------------------------
 
-    def attach(self, attachment: Attachment, start: int) -> None:
-        """Make ``attachment`` the one that this session serves, from output offset ``start``."""
+    def attach(self, attachment: Attachment, start: int, *, returning: bool = False) -> bool:
+        """Make ``attachment`` the one that this session serves, from output offset ``start``.
+
+        ``returning``: its client has been attached before. Returns whether its input position is known.
+        """
         self._cancel_hold()
         self.attachment = attachment
         self.floor = start
-        self._inputs.begin(attachment.client)
+        known = self._inputs.begin(attachment.client, returning=returning)
         self.ring.words[Word.INPUT_HANDLE] = attachment.handle
         self._publish_input()
         self._unpause()
+        return known
 
     @property
     def attachments(self) -> list[Attachment]:

@@ -105,6 +105,16 @@ class Sender:
             del self._pending[: seq - self.acked]
             self.acked = seq
 
+    def restart(self, seq: int) -> int:
+        """Begin anew at ``seq``: the receiver no longer knows how far it had come.
+
+        Returns how many pending bytes are dropped: sent again they might arrive twice.
+        """
+        dropped = len(self._pending)
+        self._pending.clear()
+        self.acked = seq
+        return dropped
+
     def pending(self) -> tuple[int, bytes]:
         """What has to be sent again: the offset of its first byte, and the bytes."""
         return self.acked, bytes(self._pending)

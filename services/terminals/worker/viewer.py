@@ -66,9 +66,11 @@ class Viewer:
         if self._closed or self._overtaken:
             return
         words = self._ring.words
-        if words[Word.INPUT_HANDLE] == self.handle and words[Word.INPUT_WRITTEN] > self._input_acked:
-            self._input_acked = words[Word.INPUT_WRITTEN]
-            self._send_input_ack(self._input_acked)
+        written = words[Word.INPUT_WRITTEN]
+        # The manager writes the handle first: where that is ours still, so is the count just read.
+        if words[Word.INPUT_HANDLE] == self.handle and written > self._input_acked:
+            self._input_acked = written
+            self._send_input_ack(written)
         # ENDED is set after the last byte: read it first, or the last bytes could be missed.
         ended = words[Word.ENDED]
         while self._writable():
@@ -122,5 +124,6 @@ def attached_message(channel: int, reply: dict[str, Any], **extra: Any) -> dict[
         # An older manager knows neither.
         "mode": reply.get("mode", "write"),
         "head": reply.get("head", reply["output"]),
+        **({"input_unknown": True} if reply.get("input_unknown") else {}),
         **extra,
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from terminals.manager.inputs import MAX_WAITING, Inputs
+from terminals.manager import inputs as module
+from terminals.manager.inputs import ANEW, MAX_WAITING, Inputs
 from terminals.protocol.resume import SequenceGap
 
 
@@ -32,7 +33,7 @@ def test_a_client_is_told_what_the_terminal_has_taken_not_what_waits():
 def test_what_another_client_has_left_waiting_is_counted_as_its_own():
     inputs = Inputs()
     inputs.accept("a", 0, b"left")
-    inputs.begin("b")
+    inputs.begin("b", returning=False)
     assert inputs.written("b") == 0
     inputs.accept("b", 0, b"mine")
     assert drain(inputs, 3) == b"leftmine"
@@ -61,12 +62,12 @@ def test_more_than_the_window_is_refused_and_then_accepted():
 def test_what_is_too_much_of_all_clients_is_given_back_to_the_last_and_comes_again():
     inputs = Inputs()
     for client in range(8):
-        inputs.begin(f"{client}")
+        inputs.begin(f"{client}", returning=True)
         inputs.accept(f"{client}", 0, b"%d" % client * (MAX_WAITING // 2))
         assert inputs.waiting <= 2 * MAX_WAITING
     taken = drain(inputs)
     for client in range(8):
-        inputs.begin(f"{client}")
+        inputs.begin(f"{client}", returning=True)
         at = inputs.written(f"{client}")
         inputs.accept(f"{client}", at, b"%d" % client * (MAX_WAITING // 2 - at))
         taken += drain(inputs)
@@ -78,3 +79,59 @@ def test_what_waited_for_a_terminal_that_hung_up_is_not_asked_for_again():
     inputs.accept("a", 0, b"gone")
     inputs.abandon()
     assert (inputs.written("a"), inputs.waiting, inputs.next()) == (4, 0, b"")
+
+
+def test_clients_that_only_attach_push_nobody_out(monkeypatch):
+    monkeypatch.setattr(module, "REMEMBERED_CLIENTS", 8)
+    inputs = Inputs()
+    inputs.accept("a", 0, b"typed")
+    for number in range(1000):
+        assert inputs.begin(f"{number}", returning=number % 2 == 1)
+    assert inputs.begin("a", returning=True)
+    drain(inputs)
+    assert inputs.written("a") == 5
+
+
+def test_who_attaches_again_is_remembered_longer_than_who_types(monkeypatch):
+    monkeypatch.setattr(module, "REMEMBERED_CLIENTS", 8)
+    inputs = Inputs()
+    inputs.accept("a", 0, b"typed")
+    inputs.accept("b", 0, b"typed")
+    drain(inputs)
+    for number in range(100):
+        inputs.accept(f"{number}", 0, b"x")
+        assert inputs.begin("a", returning=True)
+    assert inputs.written("a") == 5
+    assert not inputs.begin("b", returning=True)
+    assert inputs.written("b") == ANEW
+    assert inputs.begin("c", returning=False)
+    assert inputs.written("c") == 0
+
+
+def test_a_forgotten_client_types_on_from_where_it_is_told(monkeypatch):
+    monkeypatch.setattr(module, "REMEMBERED_CLIENTS", 1)
+    inputs = Inputs()
+    inputs.accept("a", 0, b"run")
+    inputs.accept("b", 0, b"push a out")
+    drain(inputs)
+    for _ in range(2):
+        inputs.accept("b", 0, b"again")
+        assert not inputs.begin("a", returning=True)
+        assert not inputs.accept("a", 0, b"run")  # as one would that takes no notice
+        assert inputs.accept("a", ANEW, b"anew")
+        assert inputs.written("b") == 0
+        drain(inputs)
+
+
+def test_no_acknowledgement_is_ahead_of_what_this_connection_has_sent():
+    inputs = Inputs()
+    inputs.accept("a", 0, b"one two three")
+    inputs.wrote(3)
+    assert inputs.acknowledged("a") == 3
+    inputs.begin("a", returning=True)
+    inputs.wrote(10)
+    assert (inputs.written("a"), inputs.acknowledged("a")) == (13, 3)
+    inputs.accept("a", 3, b" two")
+    assert inputs.acknowledged("a") == 7
+    inputs.begin("a", returning=True)
+    assert inputs.acknowledged("a") == 13

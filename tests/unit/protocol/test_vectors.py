@@ -77,6 +77,8 @@ def test_sender(vector):
         if step.get("full"):
             with pytest.raises(BufferError):
                 sender.push(bytes.fromhex(step["push"]))
+        elif "restart" in step:
+            assert sender.restart(step["restart"]) == step["dropped"]
         elif "push" in step:
             sender.push(bytes.fromhex(step["push"]))
         elif step.get("gap"):

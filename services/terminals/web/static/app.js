@@ -67,6 +67,7 @@ class Tab {
       size: { cols: this.term.cols, rows: this.term.rows },
       handlers: {
         onAttached: (fields, fresh) => this.#attached(fields, fresh),
+        onDropped: (count) => this.#dropped(count),
         onOutput: (data, end) => this.term.write(data, () => this.#seen(end)),
         onScreen: (screen, end, skipped) => this.#paint(screen, end, skipped),
         onState: (state) => this.#become(state),
@@ -113,6 +114,11 @@ class Tab {
     // The old screen moves up, so that it can be scrolled back to.
     const note = `\r\n\x1b[0;7m[${count.toLocaleString("en")} bytes were printed meanwhile]\x1b[0m`;
     this.term.write(note + "\r\n".repeat(this.term.rows));
+  }
+
+  #dropped(count) {
+    const note = `[the last ${count.toLocaleString("en")} bytes typed here may not have arrived; they are not sent again]`;
+    this.term.write(`\r\n\x1b[0;7m${note}\x1b[0m\r\n`);
   }
 
   #type(data) {

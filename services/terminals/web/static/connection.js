@@ -157,7 +157,9 @@ export class Connection {
 
   #acknowledged(fields) {
     const fresh = this.#attached === null;
-    this.sender.ack(fields.input);
+    let dropped = 0;
+    if (fields.input_unknown) dropped = this.sender.restart(fields.input);
+    else this.sender.ack(fields.input);
     this.#receiver.received = this.#acked = fields.output;
     this.#sent = this.sender.acked;
     this.#attached = fields;
@@ -171,6 +173,7 @@ export class Connection {
     this.#timers.stable = setTimeout(() => this.#checkStable(), STABLE_AFTER);
     this.#timers.beat = setInterval(() => this.#ping(MISSED * this.#heartbeat), this.#heartbeat);
     this.handlers.onAttached(fields, fresh);
+    if (dropped) this.handlers.onDropped(dropped);
     this.#become({ kind: "connected" });
     this.#ping(MISSED * this.#heartbeat);
     this.#flush();
@@ -314,6 +317,7 @@ export class Connection {
 
   #flush() {
     if (!this.#live) return;
+    this.#sent = Math.max(this.#sent, this.sender.acked);
     while (this.#sent < this.sender.end && this.#sent - this.sender.acked < INPUT_WINDOW) {
       const data = this.sender.from(this.#sent, protocol.MAX_INPUT);
       this.#socket.send(protocol.encodeBinary(protocol.DATA, CHANNEL, this.#sent, data));

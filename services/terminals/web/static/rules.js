@@ -132,6 +132,17 @@ export class Sender {
     }
   }
 
+  /**
+   * Begin anew at `seq`: the receiver no longer knows how far it had come. Returns how many pending
+   * bytes are dropped: sent again they might arrive twice.
+   */
+  restart(seq) {
+    const dropped = this.pending.length;
+    this.pending = new Uint8Array();
+    this.acked = seq;
+    return dropped;
+  }
+
   /** At most `count` pending bytes from offset `seq` on. */
   from(seq, count) {
     return this.pending.subarray(seq - this.acked, seq - this.acked + count);
