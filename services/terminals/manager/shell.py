@@ -6,6 +6,7 @@ import fcntl
 import functools
 import os
 import pwd
+import signal
 import struct
 import termios
 from collections.abc import Mapping
@@ -85,7 +86,13 @@ def fork(what: dict[str, Any]) -> Shell:
     if pid == 0:
         become(what)
     os.set_blocking(master, False)
-    return Shell(pid, os.pidfd_open(pid), master)
+    try:
+        return Shell(pid, os.pidfd_open(pid), master)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.close(master)
+        os.waitpid(pid, 0)
+        raise
 
 
 def resize(master: int, cols: int, rows: int) -> None:
