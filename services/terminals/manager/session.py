@@ -163,6 +163,8 @@ class Session:
             else:
                 asyncio.get_running_loop().remove_reader(self.shell.master)
                 self._paused = True
+        if not self.live:
+            return  # its end has told everybody, and may have closed the ring
         head = self.ring.head
         if head - before >= BULK and head - self._announced < BELL_BYTES:
             self._ring_soon()
