@@ -364,6 +364,9 @@ class Defaults(Section):
     hold_seconds: Duration = 60.0
     heartbeat_seconds: Annotated[Duration, Field(ge=0.1, le=3600)] = 15.0
     max_sessions: Annotated[StrictInt, Field(ge=1)] = 1000
+    max_ended_sessions: Annotated[StrictInt, Field(ge=0)] = 256
+    max_ended_bytes: Size = 1 << 28
+    max_ended_sessions_per_user: Annotated[StrictInt, Field(ge=0)] = 32
     idle_seconds: Duration = 0.0
     max_age_seconds: Duration = 0.0
     shell_pool: Annotated[StrictInt, Field(ge=0, le=256)] = 4

@@ -16,7 +16,7 @@ from terminals.manager import nursery
 from terminals.manager.certificate import CertificateError, TlsFiles
 from terminals.manager.config import ConfigError, ManagerConfig
 
-FILES_PER_SESSION = 6
+FILES_PER_SESSION = 4
 """Descriptors of the manager for one attached session, with one to spare."""
 EXPIRES_SOON = timedelta(days=14)
 
@@ -68,7 +68,10 @@ def _host(config: ManagerConfig) -> Iterator[Finding]:
         remedy = "set shell_pool to 0 to say that this is meant"
         yield Finding("warning", "shell pool", "not available on this kind of machine", remedy)
     folder = next(path for path in (config.state_dir, *config.state_dir.absolute().parents) if path.exists())
-    free, wanted = shutil.disk_usage(folder).free, config.max_sessions * config.ring_bytes
+    free, wanted = (
+        shutil.disk_usage(folder).free,
+        config.max_sessions * config.ring_bytes + config.max_ended_bytes,
+    )
     if free < wanted:
         yield Finding(
             "warning",

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
+import resource
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
+from terminals import tickets
+from terminals.client import Terminal
+from terminals.control import CONTROL_VERSION, packets
+from terminals.control.channel import connect as connect_control
 from terminals.manager.nursery import OOM_SCORE_ADJ
+from terminals.tickets import Ticket
 
-from tests.support.stack import Stack, until
+from tests.support.stack import TOKEN, Stack, until
 
 
 def started(**config) -> Stack:
@@ -254,6 +262,171 @@ def test_a_profile_has_rings_of_its_own_size(build):
     with stack.terminal() as terminal:
         path = stack.root / "state" / "sessions" / f"{terminal.session}.ring"
         assert path.stat().st_size == 4096 + (1 << 17)
+
+
+def mappings(pid: int) -> dict[str, int]:
+    """Resident KiB of the files that a process has mapped, by name."""
+    resident: dict[str, int] = {}
+    name = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            name = Path(line.partition("/")[2]).name
+        elif line.startswith("Rss:"):
+            resident[name] = resident.get(name, 0) + int(line.split()[1])
+    return resident
+
+
+def test_an_idle_session_keeps_two_pages_of_its_ring_in_each_process(build):
+    stack = build()
+    terminals = [stack.terminal() for _ in range(5)]
+    for terminal in terminals:
+        terminal.open()
+        terminal.expect(rb"\$ |# ")
+    for name in ("manager", "worker-g1"):
+        resident = mappings(stack.processes[name].pid)
+        for terminal in terminals:
+            assert 0 < resident[f"{terminal.session}.ring"] <= 10
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def test_descriptors_of_attached_detached_and_ended_sessions(build):
+    """Terminal, process and doorbell; a worker has the connection and the doorbell."""
+    stack = build(shell_pool=0)
+    first = stack.terminal()
+    first.open()  # whatever the first one brings about
+    processes = [stack.processes[name].pid for name in ("manager", "worker-g1")]
+    spare = stack.root / "state" / "sessions" / "spare.ring"
+    before = [until(spare.exists, "the spare ring") and descriptors(pid) for pid in processes]
+
+    def more() -> list[int]:
+        """By session, whatever else came or went; the keeper of screens may have been started."""
+        return [round((descriptors(pid) - had) / 20) for pid, had in zip(processes, before, strict=True)]
+
+    terminals = [stack.terminal() for _ in range(20)]
+    for terminal in terminals:
+        terminal.open()
+    until(lambda: more() == [3, 2], f"few descriptors of attached sessions, not {more()}", 5)
+    for terminal in terminals:
+        terminal.cut()
+    until(lambda: more() == [2, 0], f"few descriptors of detached sessions, not {more()}", 5)
+    for terminal in terminals:
+        stack.admin("kill", session=terminal.session)
+    until(lambda: stack.status()["sessions"]["live"] == 1, "their end")
+    until(lambda: more() == [0, 0], f"no descriptors of ended sessions, not {more()}", 5)
+
+
+def end(stack: Stack, terminal: Terminal) -> Terminal:
+    """Have its shell end; its client stays attached."""
+    terminal.open()
+    terminal.send(b"exit\n")
+    until(lambda: terminal.pump(0.05) or terminal.exit_status is not None, "exit")
+    return terminal
+
+
+def ticket(user: str) -> str:
+    return tickets.issue(TOKEN.encode(), Ticket(user))
+
+
+RING = (1 << 16) + 4096
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"max_ended_sessions": 3}, {"max_ended_bytes": 3 * RING + 1}, {"max_ended_sessions_per_user": 3}],
+)
+def test_ended_sessions_are_bounded(build, limit):
+    stack = build(ring_bytes=1 << 16, **limit)
+    url, folder = stack.url(), stack.root / "state" / "sessions"
+    bystander = end(stack, stack.terminal()).session
+    ended = [end(stack, Terminal(url, ticket=ticket("eve"))).session for _ in range(8)]
+    kept = [item["id"] for item in stack.admin("sessions")["items"]]
+    assert kept == ([bystander] if "per_user" in min(limit) else []) + ended[-3:]
+    assert {path.stem for path in folder.glob("session_*.ring")} == set(kept)
+    assert {path.stem for path in folder.glob("session_*.json")} == set(kept)
+    # Whoever is kept may come back to see the end; the others are told that there is nothing any more.
+    with Terminal(url, ticket=ticket("eve")) as live:
+        assert live.connected
+
+
+def test_all_that_a_dead_manager_leaves_is_there_for_its_people(build):
+    stack = build(max_ended_sessions=1, ring_bytes=1 << 16)
+    terminals = [stack.terminal() for _ in range(4)]
+    for terminal in terminals:
+        terminal.open()
+    described = [stack.root / "state" / "sessions" / f"{terminal.session}.json" for terminal in terminals]
+    until(lambda: all(path.exists() for path in described), "descriptions of all sessions")
+    stack.kill("manager")
+    stack.start_manager()
+    stack.start("worker", "g1", name="again")
+    until(lambda: stack.generation("g1").get("workers"), "the worker")
+    stack.admin("weights", weights={"g1": 100})
+    for terminal in terminals:
+        terminal.url = stack.url()
+        until(lambda t=terminal: t.pump(0.05) or t.exit_status is not None, "the news of its end")
+        assert b"the session manager was restarted" in terminal.read()
+
+
+def test_ended_sessions_make_room_where_descriptors_run_out(build):
+    stack = build(shell_pool=0)
+    ended = [end(stack, stack.terminal()) for _ in range(12)]
+    with stack.terminal() as resident:
+        manager = stack.processes["manager"].pid
+        highest = max(int(entry.name) for entry in Path(f"/proc/{manager}/fd").iterdir())
+        resource.prlimit(manager, resource.RLIMIT_NOFILE, (highest + 3, highest + 3))
+        with stack.terminal() as newcomer:
+            newcomer.send(b"echo [$((6 * 7))]\n")
+            newcomer.expect(rb"\[42\]")
+        resident.send(b"echo [$((6 * 7))]\n")
+        resident.expect(rb"\[42\]")
+    assert ended[0].session not in {item["id"] for item in stack.admin("sessions")["items"]}
+    assert "to make room" in stack.log("manager")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Four rings of 256 KiB and some files fit on it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", disk], check=False).returncode:
+        pytest.skip("only root can make a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_ended_sessions_make_room_on_a_full_disk(build, small_disk):
+    stack = build(state_dir=str(small_disk / "state"), ring_bytes=1 << 18)
+    for _ in range(8):
+        end(stack, stack.terminal()).close()
+    with stack.terminal() as newcomer:
+        newcomer.send(b"echo [$((6 * 7))]\n")
+        newcomer.expect(rb"\[42\]")
+    assert "to make room" in stack.log("manager")
+
+
+@pytest.mark.parametrize("wrong", [{"cols": 70_000}, {"rows": "x"}, {"since": None}, {"cols": 0}])
+def test_an_attach_that_fails_leaves_nothing_behind(stack, wrong):
+    """As by a worker that is mistaken: nobody is put out for it, and no shell is started."""
+    with stack.terminal() as working, contextlib.closing(connect_control(stack.socket)) as control:
+        control.settimeout(10)
+        hello = {"type": "hello", "version": CONTROL_VERSION, "role": "worker", "generation": "g0", "pid": 1}
+        packets.send(control, packets.encode({**hello, "build": "b", "req": 1}))
+        request = {
+            "type": "attach", "profile": "system", "client": "mistaken", "user": "", "only": None,
+            "address": "x", "cols": 80, "rows": 24, "resume": None, "routable": False, "since": 0.0,
+        }  # fmt: skip
+        for number, session in enumerate([working.session, None], 2):
+            packets.send(control, packets.encode({**request, **wrong, "session": session, "req": number}))
+            replies = iter(lambda: packets.decode(packets.receive(control)[0]), None)
+            assert "error" in next(reply for reply in replies if reply.get("req") == number)
+        working.send(b"echo [$((6 * 7))]\n")
+        working.expect(rb"\[42\]")
+        assert working.stats.losses == 0
+        assert [item["id"] for item in stack.admin("sessions")["items"]] == [working.session]
+        rings = (stack.root / "state" / "sessions").glob("session_*.ring")
+        assert [ring.stem for ring in rings] == [working.session]
 
 
 def slow_start(tmp_path: Path) -> dict:

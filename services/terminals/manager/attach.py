@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import itertools
+import logging
 import os
 import time
 from typing import Any
@@ -16,10 +17,12 @@ from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry, TooManySessions
 from terminals.manager.screens import Snapshot
 from terminals.manager.session import Attachment, Session
-from terminals.protocol import ids
+from terminals.protocol import ids, messages
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.resume import Resume, SequenceGap, resume_from
+
+log = logging.getLogger("terminals.manager")
 
 REMEMBERED_ADDRESSES = 4096
 
@@ -79,6 +82,10 @@ class Attacher:
         try:
             if peer.connected:
                 self._answer(peer, request, None, snapshot, last=True)
+        except Exception as error:
+            # Nobody waits for this task: unanswered, the client would hang until it gives up.
+            log.warning("attach for %s %s: %r", peer.role, peer.pid, error)
+            peer.reply(request, error=f"the attach failed: {error!r}")
         finally:
             if snapshot is not None:
                 os.close(snapshot.fd)
@@ -103,7 +110,15 @@ class Attacher:
                 refused=True,
             )
             return
-        peer.reply(request, fds, **reply)
+        try:
+            peer.reply(request, fds, **reply)
+        except OSError:
+            # No descriptors left to keep these in a queue: nobody will ever serve this attachment.
+            self.detach(peer, reply["handle"], planned=False)
+            raise
+        finally:
+            for fd in fds[:1]:
+                os.close(fd)  # the ring's; the doorbell is the session's, the screen the caller's
 
     def repaint(self, peer: Peer, request: dict[str, Any]) -> None:
         """Answer a worker whose watcher has been overtaken by the ring: the screen as of now."""
@@ -172,7 +187,9 @@ class Attacher:
         *,
         last: bool,
     ) -> tuple[dict[str, Any], tuple[int, ...]]:
-        user = str(request["user"])
+        user, client, address = str(request["user"]), str(request["client"]), str(request["address"])
+        since = float(request["since"])
+        cols, rows = (messages.integer(request, side, 1, messages.MAX_SIDE) for side in ("cols", "rows"))
         try:
             session_id = ids.parse_session_id(request.get("session") or request["only"])
         except ids.InvalidSessionId as error:
@@ -198,7 +215,7 @@ class Attacher:
         if session is None:
             if resume or watching:
                 raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
-            self._check_newcomer(str(request["address"]))
+            self._check_newcomer(address)
             session = self._create(peer, request, session_id)
         where = self._resume(session, resume)
         painted: dict[str, Any] = {}
@@ -210,18 +227,33 @@ class Attacher:
                 self.snapshots += 1
                 if resume:
                     where = Resume(snapshot.offset, snapshot.offset - int(resume["output"]))
-        if watching:
-            self._check_newcomer(str(request["address"]))
-        elif not created:
-            self.newcomers.pop(str(request["address"]), None)
-            self._check_breaker(session)
+        ring, doorbell = self._descriptors(session, created=created)
+        try:
+            if watching:
+                self._check_newcomer(address)
+            elif not created:
+                self.newcomers.pop(address, None)
+                self._check_breaker(session)
+        except Refused:
+            os.close(ring)
+            os.close(doorbell)
+            raise
         start, skipped = where.start, where.skipped
         generation = self._generations.get(peer.generation)
         if not (created or watching) and session.attachment is None and session.left_at is not None:
             generation.gap_seconds.observe(asyncio.get_running_loop().time() - session.left_at)
         self.replayed += session.ring.head - start
         self.skipped += skipped
-        attachment = self._attachment(peer, str(request["client"]), watching=watching)
+        attachment = Attachment(
+            handle=next(self._handles) & 0xFFFFFFFF,
+            client=client,
+            peer=peer,
+            doorbell=doorbell,
+            since=asyncio.get_running_loop().time(),
+            watching=watching,
+            address=address,
+            created=created,
+        )
         peer.handles[attachment.handle] = session.id
         generation.attaches += 1
         known = True
@@ -229,12 +261,11 @@ class Attacher:
             session.watch(attachment)
         else:
             known = self._take(peer, session, attachment, start, returning=bool(resume))
-        attachment.address, attachment.created = str(request["address"]), created
         if created and attachment.address in self.newcomers:
             asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
-        generation.attach_seconds.observe(max(0.0, time.monotonic() - float(request["since"])))
+        generation.attach_seconds.observe(max(0.0, time.monotonic() - since))
         if not watching:
-            session.resize(request["cols"], request["rows"])
+            session.resize(cols, rows)
             self._registry.screens.resized(session)
         migrated = session_id.origin is ids.Origin.MIGRATED
         reply = {
@@ -251,7 +282,7 @@ class Attacher:
             **({} if known else {"input_unknown": True}),
             **painted,
         }
-        fds = (session.ring.fd, attachment.doorbell)
+        fds = (ring, doorbell)
         return reply, (*fds, snapshot.fd) if painted and snapshot is not None else fds
 
     def _create(self, peer: Peer, request: dict[str, Any], session_id: ids.SessionId) -> Session:
@@ -322,15 +353,23 @@ class Attacher:
         except SequenceGap as gap:
             raise Refused(ErrorCode.BAD_MESSAGE, f"cannot resume: {gap}") from None
 
-    def _attachment(self, peer: Peer, client: str, *, watching: bool) -> Attachment:
-        return Attachment(
-            handle=next(self._handles) & 0xFFFFFFFF,
-            client=client,
-            peer=peer,
-            doorbell=os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
-            since=asyncio.get_running_loop().time(),
-            watching=watching,
-        )
+    def _descriptors(self, session: Session, *, created: bool) -> tuple[int, int]:
+        """What a worker needs to follow a session: its ring, to read only, and a doorbell."""
+        try:
+            ring = self._registry.with_room(session.ring.share, sparing=session)
+            try:
+                flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
+                doorbell = self._registry.with_room(lambda: os.eventfd(0, flags), sparing=session)
+            except OSError:
+                os.close(ring)
+                raise
+        except OSError as error:
+            if created:
+                session.kill()
+            raise Refused(
+                ErrorCode.UNAVAILABLE, f"{session.id} cannot be opened now: {error.strerror}", 5.0
+            ) from None
+        return ring, doorbell
 
     @staticmethod
     def _take(peer: Peer, session: Session, attachment: Attachment, start: int, *, returning: bool) -> bool:

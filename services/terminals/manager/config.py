@@ -76,6 +76,12 @@ class ManagerConfig:
     """Most that all rings may take; 0 means that only ``max_sessions`` counts."""
     hold_seconds: float = 60.0
     max_sessions: int = 1000
+    max_ended_sessions: int = 256
+    """Sessions whose shell has ended that are kept so that their clients see the last of it; 0: no limit."""
+    max_ended_bytes: int = 1 << 28
+    """Most that the rings of those may take; 0: no limit."""
+    max_ended_sessions_per_user: int = 32
+    """How many of those may be of one ticket's user; 0: no limit."""
     idle_seconds: float = 0.0
     """A session that nobody has been attached to for so long is ended; 0 means never."""
     max_age_seconds: float = 0.0
@@ -121,6 +127,11 @@ class ManagerConfig:
             max_rings_bytes=int(_not_negative(raw, "max_rings_bytes", cls.max_rings_bytes)),
             hold_seconds=float(raw.get("hold_seconds", cls.hold_seconds)),
             max_sessions=int(raw.get("max_sessions", cls.max_sessions)),
+            max_ended_sessions=int(_not_negative(raw, "max_ended_sessions", cls.max_ended_sessions)),
+            max_ended_bytes=int(_not_negative(raw, "max_ended_bytes", cls.max_ended_bytes)),
+            max_ended_sessions_per_user=int(
+                _not_negative(raw, "max_ended_sessions_per_user", cls.max_ended_sessions_per_user)
+            ),
             idle_seconds=_not_negative(raw, "idle_seconds", cls.idle_seconds),
             max_age_seconds=_not_negative(raw, "max_age_seconds", cls.max_age_seconds),
             max_sessions_per_user=int(_not_negative(raw, "max_sessions_per_user", 0)),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from terminals.manager.config import ManagerConfig
 from terminals.manager.pool import ShellPool
@@ -26,11 +28,16 @@ log = logging.getLogger("terminals.manager")
 
 ENDED_KEPT = 300.0
 """Seconds an ended session is kept so that its client learns the exit status."""
+_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
+"""What an ended session may free some of: descriptors, disk, memory."""
 MAX_TITLE = 80
 AGE_WARNING = 300.0
 """Seconds before its maximum age that a session's terminal is warned."""
 _LOST_NOTICE = b"\r\n\x1b[0;7m[the session manager was restarted: this shell has ended]\x1b[0m\r\n"
 _LOST_STATUS = -1  # as if hung up: the kernel sent SIGHUP when the old manager died
+
+
+T = TypeVar("T")
 
 
 class TooManySessions(Exception):
@@ -45,6 +52,9 @@ class Registry:
         self._folder = config.state_dir / "sessions"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.table: dict[str, Session] = {}
+        self._ended_here: dict[str, Session] = {}
+        """Those whose shell has ended in this manager's life, the oldest end first. Those of a manager
+        that died were as many as it had live ones, and all their people come to see the end."""
         self._forgotten = [0, 0]  # output and input bytes of sessions that are no longer in the table
         self.expired = 0
         """Sessions ended by a limit of time."""
@@ -99,7 +109,7 @@ class Registry:
             self.drop(self.table[session_id])
         session = self.ready.take(profile) if fresh else None
         if session is None:
-            session = self._begin(session_id, profile, cols=cols, rows=rows)
+            session = self.with_room(lambda: self._begin(session_id, profile, cols=cols, rows=rows))
         session.generation = session.origin = generation
         session.user = user
         session.created, session.born = time.time(), asyncio.get_running_loop().time()
@@ -109,6 +119,28 @@ class Registry:
         # leaves a ring, with nothing in it, that the next one cannot name.
         asyncio.get_running_loop().call_soon(self._save_new, session)
         return session
+
+    def with_room(self, attempt: Callable[[], T], *, sparing: Session | None = None) -> T:
+        """Do what takes descriptors, disk or memory; while there is none, ended sessions give theirs.
+
+        Raises:
+            OSError: as ``attempt`` does, when no ended session but ``sparing`` is left.
+        """
+        while True:
+            try:
+                return attempt()
+            except OSError as error:
+                spared = (session for session in self._ended() if session is not sparing)
+                oldest = next(spared, None)
+                if error.errno not in _NO_ROOM or oldest is None:
+                    raise
+                log.warning("%s: the ended session %s is dropped to make room", error.strerror, oldest.id)
+                self.drop(oldest)
+
+    def _ended(self) -> list[Session]:
+        """Sessions without a shell, the oldest end first."""
+        ended = [session for session in self.table.values() if not session.live]
+        return sorted(ended, key=lambda session: session.ended_at or 0.0)
 
     def _begin(self, session_id: str, profile: str, *, cols: int, rows: int) -> Session:
         """Start a shell; it is in no table yet."""
@@ -146,10 +178,7 @@ class Registry:
         most = self._config.max_rings_bytes
         if not most:
             return
-        ended = sorted(
-            (session for session in self.table.values() if session.ended_at is not None),
-            key=lambda session: session.ended_at or 0.0,
-        )
+        ended = self._ended()
         while not self._has_room(size):
             if self._spare.bytes:
                 self._spare.close()
@@ -185,6 +214,9 @@ class Registry:
     def enforce_limits(self, now: float) -> None:
         """End sessions that are over the configured idle time or age. ``now``: monotonic seconds."""
         self.ready.renew(now)
+        for session in self._ended():
+            if now - (session.ended_at or 0.0) >= ENDED_KEPT:
+                self.drop(session)
         idle, age = self._config.idle_seconds, self._config.max_age_seconds
         for session in self.live:
             left = session.born + age - now
@@ -225,7 +257,6 @@ class Registry:
             ring.end(_LOST_STATUS)
             session.status = _LOST_STATUS
             session.ended_at = asyncio.get_running_loop().time()
-            self._ended(session)
             count += 1
         return count
 
@@ -233,6 +264,7 @@ class Registry:
         """Forget an ended session and remove its files."""
         if self.table.get(session.id) is session:
             del self.table[session.id]
+            self._ended_here.pop(session.id, None)
             self._forgotten[0] += session.ring.head
             self._forgotten[1] += session.typed
             self.screens.forget(session)
@@ -260,7 +292,7 @@ class Registry:
             shell=None,
             breaker=self._config.breaker(),
             hold_seconds=self._config.hold_seconds,
-            on_end=self._ended,
+            on_end=self._has_ended,
             on_output=self.screens.advance,
             born=asyncio.get_running_loop().time(),
             title=str(meta.get("title", "")),
@@ -281,12 +313,29 @@ class Registry:
         temporary.write_text(json.dumps({key: getattr(session, key) for key in kept}))
         temporary.replace(path)
 
-    def _ended(self, session: Session) -> None:
+    def _has_ended(self, session: Session) -> None:
         if self.ready.ended(session) or self.table.get(session.id) is not session:
             self.screens.forget(session)
             session.discard()
             return
-        asyncio.get_running_loop().call_later(ENDED_KEPT, self.drop, session)
+        self._ended_here[session.id] = session
+        self._let_go_of_ended(session.user)
+
+    def _let_go_of_ended(self, user: str) -> None:
+        """Keep ended sessions within their limits; the oldest go first, ``user``'s own before others'."""
+        config, kept = self._config, self._ended_here
+        mine = [session for session in kept.values() if session.user == user] if user else []
+        most = config.max_ended_sessions_per_user
+        for session in mine[: max(0, len(mine) - most) if most else 0]:
+            self.drop(session)
+        size = sum(HEADER_BYTES + session.ring.capacity for session in kept.values())
+        while kept and (
+            (config.max_ended_sessions and len(kept) > config.max_ended_sessions)
+            or (config.max_ended_bytes and size > config.max_ended_bytes)
+        ):
+            oldest = next(iter(kept.values()))
+            size -= HEADER_BYTES + oldest.ring.capacity
+            self.drop(oldest)
 
     def _meta(self, session_id: str) -> Path:
         return self._folder / f"{session_id}.json"

@@ -10,14 +10,19 @@ reader that copies ``[a, b)`` and then still finds ``tail <= a`` has copied good
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import sys
 from enum import IntEnum
 from pathlib import Path
+from typing import Final
 
 HEADER_BYTES = mmap.PAGESIZE
 MIN_CAPACITY = 1 << 16
 _MAGIC = 0x54455252494E4731
+_MAP_FIXED: Final = 0x10
+_MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
 
 class Word(IntEnum):
@@ -43,17 +48,52 @@ class RingCorrupt(Exception):
     """The file is not a ring of this version."""
 
 
+def _mapped(fd: int, size: int, access: int) -> mmap.mmap:
+    """Map ``size`` bytes of a file, shared. ``fd`` may be closed then: a session costs no descriptor for it.
+
+    Raises:
+        OSError: as ``mmap(2)`` does.
+    """
+    if sys.version_info >= (3, 13):
+        made = mmap.mmap(fd, size, prot=access, trackfd=False)
+    else:
+        # Python's own mapping of a file keeps a descriptor of it: so map the file over one of no file.
+        made = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        place = ctypes.addressof(ctypes.c_char.from_buffer(made))
+        if _libc_mmap(place, size, access, mmap.MAP_SHARED | _MAP_FIXED, fd, 0) == _MAP_FAILED:
+            error = ctypes.get_errno()
+            made.close()
+            raise OSError(error, os.strerror(error))
+    # Pages as they are touched, not fifteen more around each: most sessions are idle.
+    made.madvise(mmap.MADV_RANDOM)
+    return made
+
+
+_libc_mmap = ctypes.CDLL(None, use_errno=True).mmap
+_libc_mmap.restype = ctypes.c_void_p
+_libc_mmap.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+)
+
+
 class Ring:
     """The writable ring. Offsets are counts of bytes since the shell started."""
 
     def __init__(self, path: Path, fd: int) -> None:
+        """Takes over ``fd`` and closes it at once."""
         self.path = path
-        self.fd = fd
-        size = os.fstat(fd).st_size
-        if size < HEADER_BYTES + MIN_CAPACITY:
+        try:
+            size = os.fstat(fd).st_size
+            if size < HEADER_BYTES + MIN_CAPACITY:
+                raise RingCorrupt(f"{path}: {size} bytes are too few for a ring")
+            self._map = _mapped(fd, size, mmap.PROT_READ | mmap.PROT_WRITE)
+        finally:
             os.close(fd)
-            raise RingCorrupt(f"{path}: {size} bytes are too few for a ring")
-        self._map = mmap.mmap(fd, size)
         self._view = memoryview(self._map)
         self.words = self._view[:HEADER_BYTES].cast("Q")
         self._data = self._view[HEADER_BYTES:]
@@ -72,12 +112,15 @@ class Ring:
         """
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, HEADER_BYTES + capacity)
+            try:
+                os.posix_fallocate(fd, 0, HEADER_BYTES + capacity)
+            except OSError:
+                os.close(fd)
+                raise
+            ring = cls(path, fd)
         except OSError:
-            os.close(fd)
             path.unlink()
             raise
-        ring = cls(path, fd)
         ring.words[Word.MAGIC] = _MAGIC
         ring.words[Word.CAPACITY] = capacity
         return ring
@@ -94,6 +137,14 @@ class Ring:
             ring.close()
             raise RingCorrupt(f"{path}: its offsets contradict each other")
         return ring
+
+    def share(self) -> int:
+        """A descriptor of the file, to read only, for a process that is to follow it.
+
+        Raises:
+            OSError: no descriptor to be had, or the file is gone.
+        """
+        return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
     @property
     def head(self) -> int:
@@ -138,12 +189,11 @@ class Ring:
         self.words[Word.ENDED] = 1
 
     def close(self) -> None:
-        """Unmap and close. The file stays."""
+        """Unmap. The file stays."""
         self.words.release()
         self._data.release()
         self._view.release()
         self._map.close()
-        os.close(self.fd)
 
     def _span(self, start: int, length: int) -> list[memoryview]:
         at = start % self.capacity
@@ -159,10 +209,10 @@ class RingReader:
 
     def __init__(self, fd: int) -> None:
         try:
-            self._map = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+            self._map = _mapped(fd, os.fstat(fd).st_size, mmap.PROT_READ)
         finally:
             os.close(fd)
-        self._view = memoryview(self._map)
+        self._view = memoryview(self._map).toreadonly()
         self.words = self._view[:HEADER_BYTES].cast("Q")
         self._data = self._view[HEADER_BYTES:]
         self.capacity = self.words[Word.CAPACITY]

@@ -129,7 +129,7 @@ class Screens:
         if self._channel is None and not self._start():
             return False
         try:
-            fd = os.open(session.ring.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = session.ring.share()
         except OSError:
             return False
         cols, rows = session.size
