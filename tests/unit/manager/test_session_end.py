@@ -46,3 +46,25 @@ def test_nobody_looks_again_and_again_at_an_ended_session(tmp_path):
         session.discard()
 
     asyncio.run(main())
+
+
+def test_a_session_that_is_let_go_of_at_its_end_is_not_read_again(tmp_path):
+    failures: list[object] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+        master, slave = os.openpty()
+        os.set_blocking(master, False)
+        process = subprocess.Popen(["echo", "last words"], stdout=slave)  # noqa: ASYNC220
+        os.close(slave)
+        session = session_of(
+            Shell(process.pid, os.pidfd_open(process.pid), master), Ring.create(tmp_path / "a.ring", 1 << 16)
+        )
+        session.on_end = Session.discard
+        session.start()
+        async with asyncio.timeout(10):
+            while session.live:  # noqa: ASYNC110 - its end is told to nobody else here
+                await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert failures == []

@@ -18,8 +18,8 @@ def test_a_shell_that_cannot_be_watched_is_not_left_running(monkeypatch):
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(os, "pidfd_open", no_more)
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     with pytest.raises(OSError, match="Too many"):
         fork(plan("system", Profile(("sleep", "60")), "session"))
     assert not Path(f"/proc/{started[0]}").exists()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(Path("/proc/self/fd").iterdir()) == before
