@@ -214,3 +214,32 @@ def test_after_the_cooldown_one_new_session_is_tried(build):
 
 def attached(stack: Stack, session: str) -> bool:
     return next(item["attached"] for item in stack.admin("sessions")["items"] if item["id"] == session)
+
+
+def lose(stack: Stack, **options: Any) -> str:
+    """Attach and lose the connection at once; the session."""
+    terminal = stack.terminal(**options)
+    terminal.open()
+    terminal._link.abort()
+    until(lambda: not attached(stack, terminal.session), "the loss noticed")
+    return terminal.session
+
+
+def leave(stack: Stack, **options: Any) -> str:
+    """Attach, once the breaker tries it, and leave with a goodbye; the session."""
+    terminal = stack.terminal(**options)
+    terminal.open(20)
+    terminal.close()
+    until(lambda: not attached(stack, terminal.session), "the end noticed")
+    return terminal.session
+
+
+@pytest.mark.parametrize("again", ["a session", "new ones"])
+def test_a_trial_that_ends_as_planned_shuts_nobody_out(build, again):
+    """It was neither a success, which takes a while, nor a failure; another trial must be let through."""
+    stack = build(breaker_cooldown=0.3, stable_seconds=30)
+    session = lose(stack)
+    for _ in range(3):
+        lose(stack, session=session if again == "a session" else None)
+    for _ in range(3):
+        leave(stack, session=session if again == "a session" else None)

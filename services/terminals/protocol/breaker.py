@@ -3,7 +3,8 @@
 Closed lets every attempt through and counts consecutive failures. ``threshold`` of them
 open it. Open refuses until ``cooldown`` seconds have passed, then half-open lets exactly
 one trial through: its success closes the breaker, its failure opens it again with twice
-the cooldown, up to ``max_cooldown``.
+the cooldown, up to ``max_cooldown``. A trial that ends as neither, told to leave or given up,
+is followed by another after the same cooldown.
 
 The caller passes the time in (monotonic seconds); the breaker reads no clock.
 """
@@ -49,15 +50,18 @@ class CircuitBreaker:
         return self._state
 
     def allow(self, now: float) -> bool:
-        """Whether an attempt may start now. In half-open only the first caller gets ``True``."""
-        if self._state is BreakerState.OPEN and now >= self._retry_at:
-            self._state = BreakerState.HALF_OPEN
+        """Whether an attempt may start now. In half-open one caller in a cooldown gets ``True``."""
+        if self._state is BreakerState.CLOSED:
             return True
-        return self._state is BreakerState.CLOSED
+        if now < self._retry_at:
+            return False
+        self._state = BreakerState.HALF_OPEN
+        self._retry_at = now + self._wait
+        return True
 
     def retry_after(self, now: float) -> float:
         """Seconds until a trial will be let through; 0 when it would be now."""
-        return max(0.0, self._retry_at - now) if self._state is BreakerState.OPEN else 0.0
+        return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._retry_at - now)
 
     def success(self) -> None:
         """An attempt succeeded and stayed stable."""

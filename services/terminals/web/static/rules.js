@@ -30,17 +30,17 @@ export class CircuitBreaker {
     this.wait = 0;
   }
 
-  /** Whether an attempt may start now. In half-open only the first caller gets true. */
+  /** Whether an attempt may start now. In half-open one caller in a cooldown gets true. */
   allow(now) {
-    if (this.state === "open" && now >= this.retryAt) {
-      this.state = "half-open";
-      return true;
-    }
-    return this.state === "closed";
+    if (this.state === "closed") return true;
+    if (now < this.retryAt) return false;
+    this.state = "half-open";
+    this.retryAt = now + this.wait;
+    return true;
   }
 
   retryAfter(now) {
-    return this.state === "open" ? Math.max(0, this.retryAt - now) : 0;
+    return this.state === "closed" ? 0 : Math.max(0, this.retryAt - now);
   }
 
   success() {
