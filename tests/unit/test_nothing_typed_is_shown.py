@@ -61,7 +61,9 @@ def test_there_are_such_classes():
     assert {kind.__name__ for kind in kinds_with_bytes()} >= {"Binary", "Hot"}
 
 
-@pytest.mark.parametrize("kind", kinds_with_bytes(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+@pytest.mark.parametrize(
+    "kind", list(kinds_with_bytes()), ids=lambda kind: f"{kind.__module__}.{kind.__name__}"
+)
 def test_a_class_that_carries_bytes_does_not_show_them(kind):
     shown = repr(full_of(kind))
     assert TYPED.decode() not in shown
