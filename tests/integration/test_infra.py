@@ -88,7 +88,8 @@ def test_a_deployment_passes_and_the_result_is_evidence(deployed):
     assert {(result["suite"], result["group"], result["ok"]) for result in results} == {
         ("infra", "dev-1", True)
     }
-    assert deployed.run("report", "dev", "--output", "json") == 0, deployed.said
+    # Of the second deployment, whatever was tried after it.
+    assert deployed.run("report", "dev", "--rollout", "2", "--output", "json") == 0, deployed.said
     report = json.loads(deployed.printed)
     assert [gate["verdict"] for gate in report["gates"] if gate["gate"] == "infra.pass_ratio"] == ["pass"]
     # The check ran while both generations did: the one on trial, and the one before, to go back to.

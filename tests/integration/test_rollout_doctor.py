@@ -113,6 +113,7 @@ def test_a_host_key_that_is_not_known(deployment):
 
 
 def test_a_ledger_that_is_damaged(deployment):
+    deployment.run("status")  # makes one
     path = deployment.folder / "state" / "ledger.db"
     kept = path.read_bytes()
     path.write_bytes(b"not a ledger" * 100)
