@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from terminals.control import CONTROL_VERSION, packets
@@ -50,11 +50,20 @@ class Channel:
         self.closed = False
 
     def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        """Send a JSON packet. ``fds`` stay the caller's; they are duplicated when they must wait."""
+        """Send a JSON packet. ``fds`` stay the caller's; they are duplicated when they must wait.
+
+        Raises:
+            BadPacket: larger than one packet may be.
+            OSError: the descriptors cannot be sent for want of others; the channel is as good as before.
+        """
         self.send_raw(packets.encode(message), fds)
 
     def send_raw(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
-        """Send an encoded packet. A closed channel swallows it: the peer's end is reported once."""
+        """Send an encoded packet. A closed channel swallows it: the peer's end is reported once.
+
+        Raises:
+            OSError: as :meth:`send`.
+        """
         if self.closed:
             return
         if not self._queue:
@@ -62,14 +71,18 @@ class Channel:
                 packets.send(self._sock, data, fds)
                 return
             except BlockingIOError:
-                self._loop.add_writer(self._sock.fileno(), self._writable)
-            except OSError:
+                pass
+            except OSError as error:
+                if fds and error.errno in packets.REFUSED:
+                    raise
                 self.close()
                 return
         if len(self._queue) >= MAX_QUEUED:
             self.close()
             return
-        self._queue.append((data, tuple(os.dup(fd) for fd in fds)))
+        self._queue.append((data, _duplicates(fds)))
+        if len(self._queue) == 1:
+            self._loop.add_writer(self._sock.fileno(), self._writable)
 
     def close(self) -> None:
         """Close this end. Calls ``on_close`` the first time."""
@@ -80,8 +93,7 @@ class Channel:
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
         for _, fds in self._queue:
-            for fd in fds:
-                os.close(fd)
+            _close(fds)
         self._queue.clear()
         self._on_close()
 
@@ -95,8 +107,7 @@ class Channel:
             except BlockingIOError:
                 return
             except (packets.BadPacket, OSError):
-                for fd in fds:
-                    os.close(fd)
+                _close(fds)
                 self.close()
                 return
             self._on_packet(packet, fds)
@@ -110,13 +121,33 @@ class Channel:
                 packets.send(self._sock, data, fds)
             except BlockingIOError:
                 return
-            except OSError:
+            except OSError as error:
+                if fds and error.errno in packets.REFUSED:
+                    # Without them, as if the other side had had no room for them: it knows what to do.
+                    self._queue[0] = (data, ())
+                    _close(fds)
+                    continue
                 self.close()
                 return
             self._queue.popleft()
-            for fd in fds:
-                os.close(fd)
+            _close(fds)
         self._loop.remove_writer(self._sock.fileno())
+
+
+def _duplicates(fds: tuple[int, ...]) -> tuple[int, ...]:
+    copies: list[int] = []
+    try:
+        for fd in fds:
+            copies.append(os.dup(fd))
+    except OSError:
+        _close(copies)
+        raise
+    return tuple(copies)
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 class ManagerLink:
@@ -204,8 +235,7 @@ class ManagerLink:
             return
         future = self._requests.pop(packet.get("req", 0), None)
         if future is None or future.done():
-            for fd in fds:
-                os.close(fd)
+            _close(fds)
         elif "error" in packet:
             future.set_exception(ControlError(str(packet["error"])))
         else:

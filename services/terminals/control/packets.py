@@ -16,6 +16,7 @@ A handle names one attachment of one client to one session.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -24,6 +25,8 @@ from typing import Any, Final, NamedTuple
 
 MAX_PACKET: Final = 1 << 17
 MAX_FDS: Final = 4
+REFUSED: Final = (errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What the kernel says when it cannot take this packet; the link is as good as before."""
 _HOT: Final = struct.Struct("=cIQ")
 
 
@@ -91,7 +94,7 @@ def send(sock: socket.socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
 
     Raises:
         BlockingIOError: the receiver's queue is full.
-        OSError: the receiver is gone.
+        OSError: the receiver is gone, or the kernel takes no more descriptors (:data:`REFUSED`).
     """
     if fds:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
@@ -106,6 +109,9 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     Raises:
         BlockingIOError: nothing to receive on a non-blocking socket.
         BadPacket: larger than a packet may be; its file descriptors are closed.
+
+    A packet may come with fewer descriptors than it was sent with: the kernel drops those for which this
+    process has no number left (MSG_CTRUNC). That is the affair of this packet, and not the link's end.
     """
     space = socket.CMSG_SPACE(MAX_FDS * struct.calcsize("i"))
     data, ancillary, flags, _ = sock.recvmsg(MAX_PACKET + 1, space, socket.MSG_CMSG_CLOEXEC)
@@ -114,7 +120,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             usable = len(content) - len(content) % struct.calcsize("i")
             fds.extend(fd for (fd,) in struct.iter_unpack("i", content[:usable]))
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(data) > MAX_PACKET:
+    if flags & socket.MSG_TRUNC or len(data) > MAX_PACKET:
         for fd in fds:
             os.close(fd)
         raise BadPacket("oversized packet")

@@ -138,6 +138,8 @@ class Screens:
             self._send(
                 {"type": "follow", "key": session.id, "cols": cols, "rows": rows, "start": start}, (fd,)
             )
+        except OSError:
+            return False
         finally:
             os.close(fd)
         self._followed[session.id] = session
@@ -147,19 +149,21 @@ class Screens:
         now = asyncio.get_running_loop().time()
         if self._closed or now < self._not_before:
             return False
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
+        ours: socket.socket | None = None
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "terminals.screens.keeper", str(theirs.fileno())],
                     pass_fds=(theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
                 )
-            except OSError as error:
-                log.warning("no keeper of screens could be started: %s", error)
+        except OSError as error:
+            log.warning("no keeper of screens could be started: %s", error)
+            if ours is not None:
                 ours.close()
-                self._retry_later(now)
-                return False
+            self._retry_later(now)
+            return False
         self._channel = Channel(ours, self._received, self._lose)
         return True
 
@@ -179,6 +183,14 @@ class Screens:
                 session.keep(int(packet["offset"]))
             if future is not None and not future.done():
                 future.set_result(Snapshot(int(packet["offset"]), int(packet["length"]), fds.pop()))
+        elif isinstance(packet, dict) and packet["type"] in ("lost", "snapshot"):
+            # Out of descriptors, there or here.
+            self._advancing.pop(packet["key"], None)
+            future = self._requests.pop(int(packet.get("request", 0)), None)
+            if future is not None and not future.done():
+                future.set_exception(ConnectionError("no more files can be open"))
+            if packet["type"] == "lost" and (session := self._followed.pop(packet["key"], None)):
+                session.keep(None)
         for fd in fds:
             os.close(fd)
 

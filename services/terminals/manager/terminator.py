@@ -31,6 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from terminals.background import Background
 from terminals.control import packets
 from terminals.control.channel import Channel
 from terminals.logs import log_to_stderr
@@ -131,7 +132,8 @@ class Terminator:
         self._context = files.context()
         self._handshakes: dict[int, asyncio.Task[None]] = {}
         self._ends: set[_End] = set()
-        # A descriptor that is received when none is free is lost unseen, and its packet with it.
+        self._background = Background(log)
+        # A descriptor that is received when none is free is lost unseen.
         self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
         self._unsaid = 0
         self._said = float("-inf")
@@ -140,7 +142,7 @@ class Terminator:
         """Serve until the manager has ended, and until those who are being told so have gone."""
         ended = asyncio.Event()
         self._channel = Channel(sock, self._packet, ended.set)
-        watch = asyncio.create_task(self._watch())
+        watch = self._background.start(self._watch(), "the look at the certificate")
         await ended.wait()
         watch.cancel()
         end = asyncio.get_running_loop().time() + LEAVE_SECONDS
@@ -151,8 +153,13 @@ class Terminator:
         assert isinstance(packet, dict)
         match packet["type"]:
             case "conn":
-                outer, inner = (socket.socket(fileno=fd) for fd in fds)
-                self._take(packet["id"], packet["address"], outer, inner)
+                ends = [socket.socket(fileno=fd) for fd in fds]
+                if len(ends) == 2:
+                    self._take(packet["id"], packet["address"], *ends)
+                    return
+                for end in ends:
+                    end.close()
+                self._failed(packet["id"], f"{packet['address']} is not served: no more files can be open")
             case "drop":
                 if task := self._handshakes.get(packet["id"]):
                     task.cancel()
@@ -165,7 +172,7 @@ class Terminator:
             inner.close()
             self._failed(number, f"{address} is not served: no more than {self._most} files can be open")
             return
-        task = asyncio.create_task(self._shake_hands(number, address, outer, inner))
+        task = self._background.start(self._shake_hands(number, address, outer, inner), "a handshake")
         self._handshakes[number] = task
         task.add_done_callback(lambda _: self._handshakes.pop(number))
 

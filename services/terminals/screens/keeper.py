@@ -113,9 +113,11 @@ class Keeper:
         kind, key = message["type"], str(message["key"])
         if kind == "follow":
             self._forget(key)
-            self._screens[key] = Screen(
-                fds.pop(), int(message["cols"]), int(message["rows"]), int(message["start"])
-            )
+            # Out of descriptors, there is no screen of this session, and the others are kept.
+            with contextlib.suppress(IndexError, OSError):
+                self._screens[key] = Screen(
+                    fds.pop(), int(message["cols"]), int(message["rows"]), int(message["start"])
+                )
             return
         screen = self._screens.get(key)
         match kind:
@@ -131,10 +133,16 @@ class Keeper:
             case "snapshot" if screen:
                 screen.advance()
                 self._answer(message, screen)
+            case "advance" | "snapshot":
+                self._lost(message)
 
     def _answer(self, message: dict[str, Any], screen: Screen) -> None:
         data = screen.snapshot()
-        fd = os.memfd_create("snapshot", os.MFD_CLOEXEC)
+        try:
+            fd = os.memfd_create("snapshot", os.MFD_CLOEXEC)
+        except OSError:
+            self._lost(message)
+            return
         try:
             with open(fd, "wb", closefd=False) as file:
                 file.write(data)
@@ -148,6 +156,12 @@ class Keeper:
             packets.send(self._manager, packets.encode(answer), (fd,))
         finally:
             os.close(fd)
+
+    def _lost(self, message: dict[str, Any]) -> None:
+        """The manager waits for an answer."""
+        asked = {"request": message["request"]} if "request" in message else {}
+        packets.send(self._manager, packets.encode({"type": "lost", "key": message["key"], **asked}))
+        self._forget(str(message["key"]))
 
     def _forget(self, key: str) -> None:
         if screen := self._screens.pop(key, None):

@@ -13,7 +13,9 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from terminals.background import Background, Troubles
 from terminals.control.channel import ManagerLink
+from terminals.control.descriptors import scarce
 from terminals.web.app import WebSettings, build_app
 from terminals.web.backend import ManagerBackend
 
@@ -105,7 +107,7 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    tasks: set[asyncio.Task[None]] = set()
+    background, troubles = Background(log), Troubles(log)
     waiting: list[tuple[socket.socket, str]] = []
     runner: web.AppRunner | None = None
 
@@ -113,12 +115,13 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
         if runner is None:
             waiting.append((conn, address))
             return
-        task = asyncio.ensure_future(adopt(runner, conn, address, lambda: link.send({"type": "closed"})))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        background.start(adopt(runner, conn, address, lambda: link.send({"type": "closed"})), "an adoption")
 
     def packet(message: dict[str, Any], fds: list[int]) -> None:
-        if message["type"] == "conn" and len(fds) == 1:
+        if message["type"] == "conn" and (not fds or scarce(fds[0])):
+            troubles.say("connections", "one is refused: no more files can be open")
+            link.send({"type": "closed"})
+        elif message["type"] == "conn":
             serve(socket.socket(fileno=fds.pop()), str(message["address"]))
         elif message["type"] == "quit":
             stop.set()
@@ -142,8 +145,8 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
     await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
     for waiter in waiters:
         waiter.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
+    if background.tasks:
+        await asyncio.wait(background.tasks, timeout=LEAVE_SECONDS)
     await ready.cleanup()
     link.close()
     if not stop.is_set():

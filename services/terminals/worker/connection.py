@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -344,8 +345,7 @@ class Connection(asyncio.Protocol):
             if "route" in reply:
                 reply, fds = await self._server.link.request({**request, "routable": False})
         except ControlError as error:
-            self._error(ErrorCode.UNAVAILABLE, str(error), channel, retry_after=1.0)
-            self._close(CloseCode.TRY_AGAIN_LATER, "unavailable")
+            self._unavailable(str(error), channel)
             return
         finally:
             self._attaching.discard(channel)
@@ -362,19 +362,32 @@ class Connection(asyncio.Protocol):
             self._server.link.send({"type": "detach", "handle": handle, "planned": False})
             return
         painted = reply.get("snapshot")
-        screen = _contents(fds.pop(), painted["length"]) if painted else b""
-        viewer = Viewer(
-            handle=handle,
-            start=reply["output"],
-            input_base=reply["input"],
-            fds=fds,
-            send_output=partial(self._output, channel),
-            send_input_ack=partial(self._input_ack, channel),
-            send_exit=lambda status: self._send("exit", channel=channel, status=status),
-            send_snapshot=lambda seq, data: self._send_binary(messages.encode_snapshot(channel, seq, data)),
-            writable=lambda: self._writing and not self._transport.is_closing(),
-            overrun=lambda: self._spawn(self._repaint(viewer)),
-        )
+        try:
+            if len(fds) != (3 if painted else 2):
+                raise OSError(errno.EMFILE, "some of its descriptors got lost")
+            screen = _contents(fds.pop(), painted["length"]) if painted else b""
+            viewer = Viewer(
+                handle=handle,
+                start=reply["output"],
+                input_base=reply["input"],
+                fds=fds,
+                send_output=partial(self._output, channel),
+                send_input_ack=partial(self._input_ack, channel),
+                send_exit=lambda status: self._send("exit", channel=channel, status=status),
+                send_snapshot=lambda seq, data: self._send_binary(
+                    messages.encode_snapshot(channel, seq, data)
+                ),
+                writable=lambda: self._writing and not self._transport.is_closing(),
+                overrun=lambda: self._spawn(self._repaint(viewer)),
+            )
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            if reply["status"] == "created":  # nobody will ever know of it
+                self._server.link.send({"type": "end", "handle": handle})
+            self._server.link.send({"type": "detach", "handle": handle, "planned": True})
+            self._unavailable(f"no more files can be open: {error.strerror}", channel)
+            return
         if painted:
             viewer.paint(painted["offset"], screen)
         self._channels[channel] = viewer
@@ -395,6 +408,8 @@ class Connection(asyncio.Protocol):
             if self._hello.get("version", 1) < 2:
                 raise ControlError("its client knows no screens")
             reply, fds = await self._server.link.request({"type": "snapshot", "handle": viewer.handle})
+            if not fds:
+                raise ControlError("no more files can be open")
         except ControlError as error:
             log.info("%s is sent back to attach again: %s", self._address, error)
             self.restart(RETURN_WINDOW)
@@ -460,6 +475,10 @@ class Connection(asyncio.Protocol):
         self, code: str, message: str, channel: int | None, *, retry_after: float | None = None
     ) -> None:
         self._send("error", code=code, message=message, channel=channel, retry_after=retry_after)
+
+    def _unavailable(self, message: str, channel: int) -> None:
+        self._error(ErrorCode.UNAVAILABLE, message, channel, retry_after=1.0)
+        self._close(CloseCode.TRY_AGAIN_LATER, "unavailable")
 
     def _flush(self) -> None:
         chunks = self._ws.data_to_send()

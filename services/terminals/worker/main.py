@@ -10,7 +10,9 @@ import socket
 from typing import Any
 
 from terminals.access import Access
+from terminals.background import Background, Troubles
 from terminals.control.channel import ManagerLink
+from terminals.control.descriptors import scarce
 from terminals.protocol import HEARTBEAT
 from terminals.protocol.messages import CloseCode, ErrorCode
 from terminals.worker.connection import RETURN_WINDOW, Connection, Server
@@ -33,13 +35,16 @@ async def run_worker(socket_path: str, *, generation: str, build: str, token: by
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    tasks: set[asyncio.Task[Any]] = set()
+    background, troubles = Background(log), Troubles(log)
 
     def packet(message: dict[str, Any], fds: list[int]) -> None:
-        if message["type"] == "conn" and len(fds) == 1:
-            task = asyncio.ensure_future(adopt(server, message, socket.socket(fileno=fds.pop())))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+        if message["type"] == "conn":
+            if not fds or scarce(fds[0]):
+                # Those who are here need what is left.
+                troubles.say("connections", "one is refused: no more files can be open")
+                link.send({"type": "closed"})
+            else:
+                background.start(adopt(server, message, socket.socket(fileno=fds.pop())), "an adoption")
         elif message["type"] == "quit":
             stop.set()
         elif connection := server.viewers.get(message.get("handle", 0)):

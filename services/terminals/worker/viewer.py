@@ -15,7 +15,8 @@ CHUNK = 1 << 16
 
 
 class Viewer:
-    """Follows a ring from ``start`` and hands what is new to its connection.
+    """Follows a ring from ``start`` and hands what is new to its connection. Takes ``fds`` over, out of the
+    list, also where it raises ``OSError`` because no more files can be open.
 
     ``send_output(seq, data)``, ``send_input_ack(seq)`` and ``send_exit(status)`` put frames on
     the wire; ``writable()`` says whether the wire takes more; ``overrun()`` is called when the
@@ -37,11 +38,17 @@ class Viewer:
         writable: Callable[[], bool],
         overrun: Callable[[], None],
     ) -> None:
-        ring_fd, self._doorbell = fds
+        ring_fd, doorbell = fds
+        fds.clear()
+        try:
+            self._ring = RingReader(ring_fd)
+        except OSError:
+            os.close(doorbell)
+            raise
+        self._doorbell = doorbell
         self.handle = handle
         self.sent = start
         self._input_acked = input_base
-        self._ring = RingReader(ring_fd)
         self._send_output = send_output
         self._send_input_ack = send_input_ack
         self._send_exit = send_exit

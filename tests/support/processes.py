@@ -1,0 +1,36 @@
+"""What the kernel says of a process that a test has started."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def processor_seconds(pid: int) -> float:
+    """What the process has used of a processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors the process has."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@contextlib.contextmanager
+def few_files(pid: int, spare: int) -> Iterator[None]:
+    """For a while the process can open no more than ``spare`` further files."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    # The limit is one of numbers, of which the kernel gives the lowest that is free.
+    taken = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    free = (number for number in itertools.count() if number not in taken)
+    limit = next(itertools.islice(free, spare, None))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
