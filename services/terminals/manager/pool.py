@@ -15,6 +15,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
+from terminals.background import Troubles
 from terminals.control import packets
 from terminals.manager import nursery
 from terminals.manager.shell import Shell, fork, resize
@@ -53,6 +54,7 @@ class ShellPool:
         self._nursery: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._closed = False
+        self._troubles = Troubles(log)
 
     @property
     def ready(self) -> int:
@@ -68,14 +70,23 @@ class ShellPool:
         """Start the nursery and fill the stock. The loop must be running."""
         if not self.size or self._closed:
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with theirs:
-            self._nursery = subprocess.Popen(
-                [sys.executable, "-I", "-S", nursery.__file__, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-            )
+        ours: socket.socket | None = None
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.setblocking(False)
+            with theirs:
+                self._nursery = subprocess.Popen(
+                    [sys.executable, "-I", "-S", nursery.__file__, str(theirs.fileno())],
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                )
+        except OSError as error:
+            if ours is not None:
+                ours.close()
+            self._troubles.say("the nursery of shells cannot be started", str(error))
+            asyncio.get_running_loop().call_later(RESTART_SECONDS, self.start)
+            return
+        self._troubles.over("the nursery of shells cannot be started")
         self._socket = ours
         asyncio.get_running_loop().add_reader(ours.fileno(), self._readable)
         self._refill()
@@ -161,9 +172,17 @@ class ShellPool:
             return
         self._ordered -= 1
         (pid,) = struct.unpack("i", data)
-        master, plans = fds
+        try:
+            master, plans = fds
+            pidfd = os.pidfd_open(pid)
+        except (ValueError, OSError):  # no more descriptors: the child ends by that, too
+            for fd in fds:
+                os.close(fd)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            return
         os.set_blocking(master, False)
-        self._ready.append(_Ready(pid, os.pidfd_open(pid), master, socket.socket(fileno=plans)))
+        self._ready.append(_Ready(pid, pidfd, master, socket.socket(fileno=plans)))
 
     def _lose(self) -> None:
         if self._socket is not None:

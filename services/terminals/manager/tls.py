@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
+from terminals.background import Troubles
 from terminals.control import packets
 from terminals.control.channel import Channel
 from terminals.manager.certificate import TlsFiles
@@ -46,6 +47,7 @@ class TlsFront:
         self._handshakes: dict[int, _Handshake] = {}
         self._last = 0
         self._closed = False
+        self._troubles = Troubles(log)
         self.results = dict.fromkeys(("done", "failed", "displaced"), 0)
         """Handshakes by how they ended."""
 
@@ -65,6 +67,7 @@ class TlsFront:
             return
         command = [sys.executable, "-P", "-m", "terminals.manager.terminator"]  # -P: not from this folder
         files = [os.fspath(self._files.certificate), os.fspath(self._files.key)]
+        ours: socket.socket | None = None
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -74,9 +77,12 @@ class TlsFront:
                     stdin=subprocess.DEVNULL,
                 )
         except OSError as error:
-            log.warning("cannot start the TLS terminator: %s", error)
+            if ours is not None:
+                ours.close()
+            self._troubles.say("the TLS terminator cannot be started", str(error))
             asyncio.get_running_loop().call_later(RESTART_SECONDS, self.start)
             return
+        self._troubles.over("the TLS terminator cannot be started")
         self._started = time.monotonic()
         self._channel = Channel(ours, self._packet, self._lost)
 
