@@ -11,6 +11,7 @@ import os
 import time
 from typing import Any
 
+from terminals.control.descriptors import scarce
 from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generations
 from terminals.manager.peers import Peer
@@ -25,6 +26,8 @@ from terminals.protocol.resume import Resume, SequenceGap, resume_from
 log = logging.getLogger("terminals.manager")
 
 REMEMBERED_ADDRESSES = 4096
+FULL_SECONDS = 5.0
+"""A client that is refused for want of what this machine has not got, comes again after so long."""
 
 
 class Refused(Exception):
@@ -112,13 +115,22 @@ class Attacher:
             return
         try:
             peer.reply(request, fds, **reply)
-        except OSError:
-            # No descriptors left to keep these in a queue: nobody will ever serve this attachment.
-            self.detach(peer, reply["handle"], planned=False)
-            raise
+        except OSError as error:
+            self._take_back(peer, request, reply, error)
         finally:
             for fd in fds[:1]:
                 os.close(fd)  # the ring's; the doorbell is the session's, the screen the caller's
+
+    def _take_back(self, peer: Peer, request: dict[str, Any], reply: dict[str, Any], error: OSError) -> None:
+        """The worker cannot be told of an attachment for want of descriptors: there is none."""
+        session = self._registry.table[reply["session"]]
+        self.detach(peer, reply["handle"], planned=True)
+        if reply["status"] == "created":
+            session.kill()
+        message = f"no more files can be open: {error.strerror}"
+        peer.reply(
+            request, code=ErrorCode.UNAVAILABLE, message=message, retry_after=FULL_SECONDS, refused=True
+        )
 
     def repaint(self, peer: Peer, request: dict[str, Any]) -> None:
         """Answer a worker whose watcher has been overtaken by the ring: the screen as of now."""
@@ -130,8 +142,12 @@ class Attacher:
                 peer.reply(request, error="there is no screen of this session")
                 return
             self.snapshots += 1
-            peer.reply(request, (snapshot.fd,), offset=snapshot.offset, length=snapshot.length)
-            os.close(snapshot.fd)
+            try:
+                peer.reply(request, (snapshot.fd,), offset=snapshot.offset, length=snapshot.length)
+            except OSError as error:
+                peer.reply(request, error=f"no more files can be open: {error.strerror}")
+            finally:
+                os.close(snapshot.fd)
 
         task = asyncio.create_task(answer())
         self._tasks.add(task)
@@ -286,6 +302,12 @@ class Attacher:
         return reply, (*fds, snapshot.fd) if painted and snapshot is not None else fds
 
     def _create(self, peer: Peer, request: dict[str, Any], session_id: ids.SessionId) -> Session:
+        doorbell = _doorbell()
+        os.close(doorbell)
+        if scarce(doorbell):
+            raise Refused(
+                ErrorCode.UNAVAILABLE, "no shell could be started: no more files can be open", FULL_SECONDS
+            )
         try:
             return self._registry.create(
                 session_id.value,
@@ -300,7 +322,7 @@ class Attacher:
             raise Refused(ErrorCode.TOO_MANY_SESSIONS, str(error), 5.0) from None
         except OSError as error:
             raise Refused(
-                ErrorCode.UNAVAILABLE, f"no shell could be started: {error.strerror}", 5.0
+                ErrorCode.UNAVAILABLE, f"no shell could be started: {error.strerror}", FULL_SECONDS
             ) from None
 
     def _abandoned(self, address: str, now: float) -> bool:
@@ -367,7 +389,7 @@ class Attacher:
             if created:
                 session.kill()
             raise Refused(
-                ErrorCode.UNAVAILABLE, f"{session.id} cannot be opened now: {error.strerror}", 5.0
+                ErrorCode.UNAVAILABLE, f"{session.id} cannot be opened now: {error.strerror}", FULL_SECONDS
             ) from None
         return ring, doorbell
 

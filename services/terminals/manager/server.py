@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import fcntl
 import logging
 import os
@@ -12,10 +11,13 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
+from terminals.background import Troubles
 from terminals.control import CONTROL_VERSION, packets
 from terminals.control.channel import Channel
+from terminals.control.descriptors import LAST, scarce
 from terminals.manager import admin
 from terminals.manager.attach import Attacher
 from terminals.manager.certificate import CertificateError
@@ -36,6 +38,7 @@ BACKLOG_SECONDS = 10.0
 TICK = 1.0
 FULL_SECONDS = 0.05
 """Time until new connections are looked at again while no more TLS handshakes can be in progress."""
+FULL = "one is refused: no more files can be open"
 
 
 class Manager:
@@ -66,6 +69,7 @@ class Manager:
         self.listeners: dict[str, socket.socket] = {}
         self._backlog: collections.deque[tuple[str, socket.socket, str, float]] = collections.deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._troubles = Troubles(log)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -123,17 +127,20 @@ class Manager:
     def _accept(self, name: str, listener: socket.socket) -> None:
         for _ in range(64):
             if self.tls is not None and not self.tls.room():
-                self._look_away(name, listener, FULL_SECONDS)
+                self._look_away(FULL_SECONDS, listener, self._accept, name, listener)
                 return
             try:
                 conn, address = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                # Out of descriptors: what waits in the kernel's queue is served when some are free.
-                # Until then the socket stays readable, and asking again at once would burn a core.
-                log.warning("accept on %s: %s", name, error)
-                self._look_away(name, listener, TICK)
+                self._troubles.say(f"accept on {name}", str(error))
+                self._look_away(TICK, listener, self._accept, name, listener)
+                return
+            if scarce(conn.fileno(), LAST):
+                conn.close()
+                self._troubles.say(f"accept on {name}", FULL)
+                self._look_away(FULL_SECONDS, listener, self._accept, name, listener)
                 return
             if self.tls is None:
                 self._arrived(name, conn, str(address[0]))
@@ -141,18 +148,22 @@ class Manager:
             try:
                 self.tls.take(name, conn, str(address[0]))
             except OSError as error:
-                log.warning("a connection to %s is dropped: %s", name, error)
+                self._troubles.say(f"connections to {name}", f"one is dropped: {error}")
 
-    def _look_away(self, name: str, listener: socket.socket, seconds: float) -> None:
+    def _look_away(
+        self, seconds: float, listener: socket.socket, accept: Callable[..., None], *arguments: Any
+    ) -> None:
+        """Do not accept for a while: what waits in the kernel's queue keeps the socket readable, and asking
+        again at once would burn a core."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(listener.fileno())
-        loop.call_later(seconds, loop.add_reader, listener.fileno(), self._accept, name, listener)
+        loop.call_later(seconds, loop.add_reader, listener.fileno(), accept, *arguments)
 
     def _arrived(self, name: str, conn: socket.socket, address: str) -> None:
         """Pass on a connection that carries plain bytes, or keep it until there is somebody to pass it to."""
         if self._dispatch(name, conn, address):
             return
-        if len(self._backlog) >= BACKLOG:
+        if len(self._backlog) >= BACKLOG or scarce(conn.fileno()):
             conn.close()
         else:
             self._backlog.append((name, conn, address, time.monotonic() + BACKLOG_SECONDS))
@@ -174,9 +185,13 @@ class Manager:
             (peer for peer in self.peers_of(generation) if peer.role == role),
             key=lambda peer: peer.connections,
         )
-        peer.connections += 1
-        peer.send(message, (conn.fileno(),))
-        conn.close()
+        try:
+            peer.send(message, (conn.fileno(),))
+            peer.connections += 1
+        except OSError as error:
+            self._troubles.say(f"connections to {generation}", f"one is dropped: {error}")
+        finally:
+            conn.close()
 
     def flush_backlog(self) -> None:
         """Hand out connections that had to wait for a worker."""
@@ -193,27 +208,40 @@ class Manager:
     # --- processes on the control socket ------------------------------------------
 
     def _accept_control(self, control: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             sock, _ = control.accept()
-            _, uid, _ = struct.unpack(
-                "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            )
-            if uid not in (os.getuid(), 0):
-                sock.close()
-                return
-            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
-            peer = Peer()
-            peer.channel = Channel(
-                sock, lambda packet, fds: self._packet(peer, packet, fds), lambda: self._lost(peer)
-            )
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._troubles.say("accept on the control socket", str(error))
+            self._look_away(TICK, control, self._accept_control, control)
+            return
+        _, uid, _ = struct.unpack(
+            "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        )
+        if uid not in (os.getuid(), 0):
+            sock.close()
+            return
+        if scarce(sock.fileno(), LAST):
+            sock.close()
+            self._troubles.say("accept on the control socket", FULL)
+            return
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+        peer = Peer()
+        peer.channel = Channel(
+            sock, lambda packet, fds: self._packet(peer, packet, fds), lambda: self._lost(peer)
+        )
 
     def _packet(self, peer: Peer, packet: packets.Hot | dict[str, Any], fds: list[int]) -> None:
         try:
             if isinstance(packet, packets.Hot):
                 self._hot(peer, packet)
-            elif packet["type"] == "handoff" and len(fds) == 1:
-                self._handoff(peer, packet, fds.pop())
+            elif packet["type"] == "handoff":
+                if fds:
+                    self._handoff(peer, packet, fds.pop())
+                else:  # its descriptor got lost here, and with it the connection: its client comes again
+                    self._troubles.say("connections handed over", FULL)
             else:
                 self._message(peer, packet)
         except Exception as error:
