@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +22,23 @@ def open_files(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
+def _settled(pid: int) -> set[int]:
+    """The descriptors of a process, once those of connections that have just been closed are gone."""
+    before: set[int] | None = None
+    while True:
+        taken = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+        if taken == before:
+            return taken
+        before = taken
+        time.sleep(0.2)
+
+
 @contextlib.contextmanager
 def few_files(pid: int, spare: int) -> Iterator[None]:
     """For a while the process can open no more than ``spare`` further files."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     # The limit is one of numbers, of which the kernel gives the lowest that is free.
-    taken = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    taken = _settled(pid)
     free = (number for number in itertools.count() if number not in taken)
     limit = next(itertools.islice(free, spare, None))
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
