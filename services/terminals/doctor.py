@@ -148,6 +148,9 @@ def _services(config: ManagerConfig) -> Iterator[Finding]:
     if config.tls is not None and not (status.get("tls") or {}).get("terminator"):
         remedy = "its reason is in the manager's log; was the manager started before tls was configured?"
         yield Finding("wrong", "TLS", "nothing ends TLS", remedy)
+    if status.get("unsaved"):
+        remedy = f"make room in {config.state_dir}: a session manager that starts now knows an older state"
+        yield Finding("wrong", "generations", f"what holds cannot be saved: {status['unsaved']}", remedy)
     yield from _generations(status)
     sessions = status["sessions"]["live"]
     if sessions >= 0.9 * config.max_sessions:

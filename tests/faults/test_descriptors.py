@@ -194,4 +194,3 @@ def test_the_nursery_is_back_when_there_are_descriptors_again(stack):
         until(lambda: stack.status()["shells"]["nursery"] not in (None, nursery), "another nursery")
     until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
     until(lambda: open_files(manager) <= before + 4, "nothing being left open")
-

@@ -219,8 +219,8 @@ class ManagerLink:
             self._requests.pop(number, None)
 
     def _report(self) -> None:
-        self.send({"type": "report", "memory": proportional_set_size()})
         self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
+        self.send({"type": "report", "memory": proportional_set_size()})
 
     def close(self) -> None:
         """Close the connection."""

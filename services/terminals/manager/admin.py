@@ -164,6 +164,7 @@ def status(manager: Manager) -> dict[str, Any]:
             "started": manager.started,
         },
         "fence": manager.generations.fence,
+        "unsaved": manager.generations.unsaved,
         "generations": [_generation(manager, entry) for entry in manager.generations.table.values()],
         "sessions": {
             "live": len(live),

@@ -11,6 +11,7 @@ import os
 import time
 from typing import Any
 
+from terminals.background import Background
 from terminals.control.descriptors import scarce
 from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generations
@@ -65,7 +66,7 @@ class Attacher:
         """Output bytes that returning clients came too late for."""
         self.snapshots = 0
         """Screens painted for clients instead."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(log)
 
     def attach(self, peer: Peer, request: dict[str, Any], *, route_to: str | None) -> None:
         """Answer a worker's ``attach`` request.
@@ -76,9 +77,8 @@ class Attacher:
         try:
             self._answer(peer, request, route_to, None, last=False)
         except _NeedsSnapshot as needed:
-            task = asyncio.create_task(self._attach_to_screen(peer, request, needed.session))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            work = self._attach_to_screen(peer, request, needed.session)
+            self._background.start(work, f"an attach to {needed.session.id}")
 
     async def _attach_to_screen(self, peer: Peer, request: dict[str, Any], session: Session) -> None:
         snapshot = await self._registry.screens.snapshot(session)
@@ -86,9 +86,9 @@ class Attacher:
             if peer.connected:
                 self._answer(peer, request, None, snapshot, last=True)
         except Exception as error:
-            # Nobody waits for this task: unanswered, the client would hang until it gives up.
-            log.warning("attach for %s %s: %r", peer.role, peer.pid, error)
-            peer.reply(request, error=f"the attach failed: {error!r}")
+            # As where no screen is waited for: whoever asked is answered.
+            peer.reply(request, error=f"bad packet: {error!r}")
+            raise
         finally:
             if snapshot is not None:
                 os.close(snapshot.fd)
@@ -124,8 +124,10 @@ class Attacher:
     def _take_back(self, peer: Peer, request: dict[str, Any], reply: dict[str, Any], error: OSError) -> None:
         """The worker cannot be told of an attachment for want of descriptors: there is none."""
         session = self._registry.table[reply["session"]]
+        typing = session.attachment
+        created = typing is not None and typing.handle == reply["handle"] and typing.created
         self.detach(peer, reply["handle"], planned=True)
-        if reply["status"] == "created":
+        if created:
             session.kill()
         message = f"no more files can be open: {error.strerror}"
         peer.reply(
@@ -149,9 +151,7 @@ class Attacher:
             finally:
                 os.close(snapshot.fd)
 
-        task = asyncio.create_task(answer())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.start(answer(), "a screen for a watcher")
 
     def session_of(self, raw: object) -> Session | None:
         """The session that an id, canonical or legacy, names; ``None`` when there is none."""

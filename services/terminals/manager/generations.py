@@ -7,14 +7,19 @@ canary needs: a generation that drops its clients looks idle and would attract e
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from terminals.background import Troubles
 from terminals.manager.metrics import Histogram
+
+log = logging.getLogger("terminals.manager")
 
 
 @dataclass(slots=True)
@@ -48,11 +53,17 @@ class StaleFence(Exception):
 
 
 class Generations:
-    """The known generations, kept in a file so that a new manager goes on with the same weights."""
+    """The known generations, kept in a file so that a new manager goes on with the same weights.
+
+    What is decided holds at once, whatever the disk says: a full one must not keep people on a bad build.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._troubles = Troubles(log)
         self.fence = 0
+        self.unsaved = ""
+        """Why the file does not say what holds; empty where it does."""
         self.table: dict[str, Generation] = {}
         if path.exists():
             saved = json.loads(path.read_text())
@@ -130,11 +141,28 @@ class Generations:
         self.save()
 
     def save(self) -> None:
-        """Write the table atomically: a crash leaves the old one or the new one."""
+        """Write the table. Where that fails, :attr:`unsaved` says why, and it is to be called again."""
+        kind = f"{self._path} cannot be written"
+        try:
+            self._write()
+        except OSError as error:
+            self.unsaved = str(error)
+            self._troubles.say(kind, f"{error}; a session manager that starts now knows only what was before")
+        else:
+            self.unsaved = ""
+            self._troubles.over(kind)
+
+    def _write(self) -> None:
+        """Atomically: a crash leaves the old table or the new one."""
         entries: list[dict[str, Any]] = [{key: getattr(g, key) for key in _KEPT} for g in self.table.values()]
         temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w") as file:
-            json.dump({"fence": self.fence, "generations": entries}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        try:
+            with temporary.open("w") as file:
+                json.dump({"fence": self.fence, "generations": entries}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()  # half a file would keep what little room there is
+            raise

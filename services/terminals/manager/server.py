@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from terminals.background import Troubles
+from terminals.background import Background, Troubles
 from terminals.control import CONTROL_VERSION, packets
 from terminals.control.channel import Channel
 from terminals.control.descriptors import LAST, scarce
@@ -68,7 +68,7 @@ class Manager:
         self.peers: list[Peer] = []
         self.listeners: dict[str, socket.socket] = {}
         self._backlog: collections.deque[tuple[str, socket.socket, str, float]] = collections.deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(log)
         self._troubles = Troubles(log)
         self._stop = asyncio.Event()
 
@@ -92,7 +92,7 @@ class Manager:
             loop.add_reader(sock.fileno(), self._accept, name, sock)
         control = self._control_socket()
         loop.add_reader(control.fileno(), self._accept_control, control)
-        ticker = asyncio.create_task(self._tick())
+        ticker = self._background.start(self._tick(), "housekeeping")
         log.info("ready: %s, %d ended sessions restored", self.ports(), restored)
         await self._stop.wait()
         ticker.cancel()
@@ -276,9 +276,7 @@ class Manager:
         if kind == "hello":
             self._hello(peer, packet)
         elif kind in admin.COMMANDS:
-            task = asyncio.create_task(admin.run(self, peer, packet))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._background.start(admin.run(self, peer, packet), f"the command {kind}")
         elif not peer.role:
             raise ValueError(f"{kind} before hello")
         elif kind == "attach":
@@ -366,18 +364,36 @@ class Manager:
     # --- housekeeping ---------------------------------------------------------------
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        parts: dict[str, Callable[[], None]] = {
+            "rollback windows": self._end_windows,
+            "the file of generations": self._save_again,
+            "limits of sessions": lambda: self.registry.enforce_limits(loop.time()),
+            "the keeper of screens": lambda: self.registry.screens.check(loop.time()),
+            "waiting connections": self.flush_backlog,
+        }
         while True:
             await asyncio.sleep(TICK)
-            now = time.time()
-            for generation in list(self.generations.table.values()):
-                due = generation.retire_at is not None and generation.retire_at <= now
-                if due and not generation.retired and not generation.weight:
-                    log.info("rollback window of %s is over: stopping it", generation.name)
-                    self.retire(generation)
-            loop_time = asyncio.get_running_loop().time()
-            self.registry.enforce_limits(loop_time)
-            self.registry.screens.check(loop_time)
-            self.flush_backlog()
+            for name, part in parts.items():
+                # Each on its own: what one stumbles over each second must not keep the others from theirs.
+                try:
+                    part()
+                except Exception as error:
+                    self._troubles.say(name, repr(error), error)
+                else:
+                    self._troubles.over(name)
+
+    def _end_windows(self) -> None:
+        now = time.time()
+        for generation in list(self.generations.table.values()):
+            due = generation.retire_at is not None and generation.retire_at <= now
+            if due and not generation.retired and not generation.weight:
+                log.info("rollback window of %s is over: stopping it", generation.name)
+                self.retire(generation)
+
+    def _save_again(self) -> None:
+        if self.generations.unsaved:
+            self.generations.save()
 
     def _only_one(self) -> int:
         """Hold a lock of the state folder for life: two managers would write the same rings."""

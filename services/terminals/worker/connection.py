@@ -22,6 +22,7 @@ from websockets.protocol import SERVER, Protocol, State
 from websockets.server import ServerProtocol
 
 from terminals.access import Access, Denied
+from terminals.background import Background
 from terminals.control import packets
 from terminals.control.channel import ControlError, ManagerLink
 from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages
@@ -65,6 +66,7 @@ class Server:
     connections: set[Connection] = field(default_factory=set)
     viewers: dict[int, Connection] = field(default_factory=dict)
     """Which connection serves which attachment."""
+    background: Background = field(default_factory=lambda: Background(log))
 
 
 class Connection(asyncio.Protocol):
@@ -90,7 +92,6 @@ class Connection(asyncio.Protocol):
         self._writing = True
         self._planned = False
         self._heard = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
 
     # --- asyncio.Protocol -----------------------------------------------------------
@@ -330,12 +331,10 @@ class Connection(asyncio.Protocol):
             "since": self._conn.get("since", self._accepted),
         }
         self._attaching.add(channel)
-        self._spawn(self._attach(channel, message, request))
+        self._spawn(self._attach(channel, message, request), "an attach")
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        self._server.background.start(work, what)
 
     async def _attach(self, channel: int, message: dict[str, Any], request: dict[str, Any]) -> None:
         try:
@@ -378,7 +377,7 @@ class Connection(asyncio.Protocol):
                     messages.encode_snapshot(channel, seq, data)
                 ),
                 writable=lambda: self._writing and not self._transport.is_closing(),
-                overrun=lambda: self._spawn(self._repaint(viewer)),
+                overrun=lambda: self._spawn(self._repaint(viewer), "a new screen"),
             )
         except OSError as error:
             for fd in fds:
@@ -482,7 +481,7 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         chunks = self._ws.data_to_send()
-        if data := b"".join(chunks):
+        if (data := b"".join(chunks)) and not self._transport.is_closing():
             self._transport.write(data)  # at once: each write wakes the client
         if chunks and not chunks[-1] and self._transport.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
@@ -510,11 +509,11 @@ class Connection(asyncio.Protocol):
         if self._loop.time() - self._heard >= HEARTBEATS_MISSED * self._server.heartbeat:
             self._transport.abort()
             return
+        self._timers = [timer for timer in self._timers if timer.when() > self._loop.time()]
+        self._timers.append(self._loop.call_later(self._server.heartbeat, self._beat))
         if self._ws.state is State.OPEN:
             self._ws.send_ping(b"")
             self._flush()
-        self._timers = [timer for timer in self._timers if timer.when() > self._loop.time()]
-        self._timers.append(self._loop.call_later(self._server.heartbeat, self._beat))
 
 
 def _contents(fd: int, length: int) -> bytes:

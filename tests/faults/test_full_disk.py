@@ -1,0 +1,90 @@
+"""A disk that takes nothing any more stops neither the manager's housekeeping nor the way back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.disk import Disk, small_disk
+from tests.support.resident import Resident
+from tests.support.stack import TERMINALS, Stack, until
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Disk]:
+    with small_disk(tmp_path) as disk:
+        yield disk
+
+
+@pytest.fixture
+def stack(disk) -> Iterator[Stack]:
+    """g1 and g2, everybody on g2; nothing is kept in stock, so that the disk decides alone."""
+    stack = Stack(state_dir=str(disk.path / "state"), shell_pool=0, ring_bytes=65536, idle_seconds=1.0)
+    try:
+        for name in ("g1", "g2"):
+            stack.start_generation(name)
+        stack.admin("weights", weights={"g2": 100}, fence=5)
+        yield stack
+    finally:
+        stack.close()
+
+
+def saved(disk: Disk, name: str) -> dict:
+    known = json.loads((disk.path / "state" / "generations.json").read_text())["generations"]
+    return next((entry for entry in known if entry["name"] == name), {})
+
+
+def test_housekeeping_goes_on(disk, stack):
+    left = stack.terminal()
+    left.open()
+    somebody = Resident(stack.terminal())
+    # Due when nothing can be written any more.
+    stack.admin("retire", generation="g1", after=2.0)
+    disk.fill()
+    left.close()
+    until(lambda: not stack.generation("g1")["workers"], "g1 ending with its window")
+    assert stack.generation("g1")["state"] == "retired"
+    until(lambda: stack.status()["sessions"]["expired"] == 1, "a limit of time being kept")
+    assert stack.status()["unsaved"]
+    assert "No space left" in stack.log("manager")
+    assert stack.log("manager").count("No space left") < 5
+    doctor = [*TERMINALS, "doctor", "--config", str(stack.root / "manager.json"), "--output", "json"]
+    found = json.loads(subprocess.run(doctor, capture_output=True).stdout)
+    assert [entry["verdict"] for entry in found if entry["subject"] == "generations"] == ["wrong"]
+    disk.room()
+    until(lambda: saved(disk, "g1")["retired"], "what had to wait being written")
+    until(lambda: not stack.status()["unsaved"], "nothing waiting any more")
+    somebody.leave()
+
+
+def test_the_way_back_needs_no_disk(disk, stack):
+    stack.admin("retire", generation="g1", after=3600, way_back_from="g2", fence=5)
+    somebody = Resident(stack.terminal())
+    disk.fill()
+    stack.admin("cancel-retire", generation="g1", fence=6)
+    stack.admin("weights", weights={"g1": 100}, fence=6)
+    pace = {"batch": 5, "interval": 0.1, "deadline": 30}
+    tally = stack.admin("move", to="g1", share=100, fence=6, **pace)
+    assert (tally["moved"], tally["severed"]) == (1, 0)
+    assert stack.admin("stop", generation="g2", fence=6)["stopped"]
+    assert stack.admin("sessions")["items"][0]["generation"] == "g1"
+    somebody.leave()
+    disk.room()
+    until(lambda: saved(disk, "g1")["weight"] == 100, "the weights being written")
+    stack.kill("manager")
+    stack.start_manager()
+    assert stack.status()["fence"] == 6
+    assert stack.generation("g2")["state"] == "retired"
+
+
+def test_a_manager_starts_on_a_full_disk(disk, stack):
+    disk.fill()
+    stack.kill("manager")
+    stack.start_manager()
+    stack.start_generation("g3")
+    assert stack.generation("g2")["weight"] == 100
+    disk.room()
+    until(lambda: saved(disk, "g3"), "the newcomer being written")
