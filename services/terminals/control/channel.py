@@ -291,12 +291,13 @@ def admin(path: str, command: str, *, timeout: float = 10.0, **fields: Any) -> d
         try:
             packets.send(sock, packets.encode({"type": command, "req": 1, **fields}))
             items: list[Any] = []
+            joiner = packets.Joiner()
             while True:
                 data, _ = packets.receive(sock)
                 if not data:
                     raise ControlError(f"the session manager at {path} closed the connection")
-                reply = packets.decode(data)
-                if isinstance(reply, packets.Hot):
+                reply = joiner.add(packets.decode(data))
+                if reply is None or isinstance(reply, packets.Hot):
                     continue
                 if "error" in reply:
                     raise ControlError(str(reply["error"]))

@@ -11,6 +11,8 @@ first  rest                   meaning (worker to manager)
 ``A``  handle u32, seq u64    the client has output up to ``seq``
 ====== ====================== ===========================================
 
+An answer that is larger than a packet comes as several of type ``part``, see :func:`encode_all`.
+
 A handle names one attachment of one client to one session.
 """
 
@@ -21,9 +23,13 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 MAX_PACKET: Final = 1 << 17
+_PART: Final = MAX_PACKET // 2 - 512
+"""Characters of a message's text in one packet: at worst each is written as two."""
+_CHUNK: Final = MAX_PACKET // 2 - 512
 MAX_FDS: Final = 4
 REFUSED: Final = (errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """What the kernel says when it cannot take this packet; the link is as good as before."""
@@ -67,6 +73,53 @@ def encode(message: dict[str, Any]) -> bytes:
     if len(data) > MAX_PACKET:
         raise BadPacket(f"a packet of {len(data)} bytes exceeds {MAX_PACKET}")
     return data
+
+
+def encode_all(message: dict[str, Any]) -> Iterator[bytes]:
+    """A JSON message in as many packets as it takes, to be put together by a :class:`Joiner`."""
+    text = json.dumps(message, separators=(",", ":"))
+    if len(text) <= MAX_PACKET:
+        yield text.encode()
+        return
+    for at in range(0, len(text), _PART):
+        part, more = text[at : at + _PART], at + _PART < len(text)
+        yield encode({"type": "part", "req": message.get("req", 0), "text": part, "more": more})
+
+
+class Joiner:
+    """Puts messages together that came in several packets."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+
+    def add(self, packet: Hot | dict[str, Any]) -> Hot | dict[str, Any] | None:
+        """The next message; ``None`` while more of it is to come.
+
+        Raises:
+            BadPacket: what was put together is no message.
+        """
+        if isinstance(packet, Hot) or packet["type"] != "part":
+            return packet
+        self._parts.append(str(packet.get("text")))
+        if packet.get("more"):
+            return None
+        text, self._parts = "".join(self._parts), []
+        return decode(text.encode())
+
+
+def chunks(items: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """A list in lists that fit into one packet each, unless an item alone does not."""
+    chunk: list[dict[str, Any]] = []
+    size = 0
+    for item in items:
+        length = len(json.dumps(item)) + 2
+        if chunk and size + length > _CHUNK:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += length
+    if chunk:
+        yield chunk
 
 
 def decode(data: bytes) -> Hot | dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from terminals.control import CONTROL_VERSION
+from terminals.control import CONTROL_VERSION, packets
 from terminals.manager import metrics
 from terminals.manager.generations import Generation
 from terminals.manager.mover import Pace, move
@@ -17,7 +17,6 @@ from terminals.manager.peers import Peer
 if TYPE_CHECKING:
     from terminals.manager.server import Manager
 
-LIST_CHUNK = 100
 _ASK = {"status", "metrics", "peers", "sessions", "wait"}
 _FENCED = {"weights", "move", "retire", "cancel-retire", "stop"}
 """Commands of a rollout: a stale fencing token must not get through."""
@@ -104,9 +103,9 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
 
 
 def _reply_list(peer: Peer, request: dict[str, Any], items: list[dict[str, Any]]) -> None:
-    """Reply in several packets, each well below the size that one may have."""
-    for at in range(0, len(items), LIST_CHUNK):
-        peer.reply(request, items=items[at : at + LIST_CHUNK], more=True)
+    """Reply in several packets."""
+    for chunk in packets.chunks(items):
+        peer.reply(request, items=chunk, more=True)
     peer.reply(request, items=[])
 
 

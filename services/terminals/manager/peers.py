@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from terminals.control import packets
 from terminals.control.channel import Channel
 from terminals.control.memory import proportional_set_size
+
+MAX_ERROR: Final = 2000
 
 
 @dataclass(slots=True, eq=False)
@@ -18,9 +21,9 @@ class Peer:
     role: str = ""
     generation: str = ""
     pid: int = 0
+    """As it knows itself: in a container of its own, another process here has that number."""
     protocol: int = 1
     """The best version of the WebSocket protocol that it speaks."""
-    """As it knows itself: in a container of its own, another process here has that number."""
     host: str = ""
     reported: int | None = None
     """Memory in bytes by its latest report; a process of an older build makes none."""
@@ -47,8 +50,19 @@ class Peer:
             self.reported = max(0, int(packet["memory"]))
 
     def reply(self, request: dict[str, Any], fds: tuple[int, ...] = (), /, **fields: Any) -> None:
-        """Answer a request."""
-        self.send({"type": "reply", "req": request.get("req", 0), **fields}, fds)
+        """Answer a request.
+
+        Raises:
+            OSError: as :meth:`Channel.send <terminals.control.channel.Channel.send>`.
+        """
+        if "error" in fields:
+            fields["error"] = fields["error"][:MAX_ERROR]  # it may repeat what was asked
+        message = {"type": "reply", "req": request.get("req", 0), **fields}
+        if fds or self.channel is None:
+            self.send(message, fds)
+            return
+        for data in packets.encode_all(message):
+            self.channel.send_raw(data)
 
     def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Send a packet."""
