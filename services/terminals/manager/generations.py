@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from terminals.background import Troubles
 from terminals.manager.metrics import Histogram
 
 log = logging.getLogger("terminals.manager")
+
+ENDED_KEPT = 16
+"""Generations that have ended and are still known."""
 
 
 @dataclass(slots=True)
@@ -134,11 +137,31 @@ class Generations:
         best.credit -= sum(g.weight for g in candidates)
         return best
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Drop generations that are gone for good."""
-        for name in names:
-            self.table.pop(name, None)
+    def retire(self, generation: Generation) -> None:
+        """It is to end, and to be the last of those that are forgotten."""
+        generation.retired = True
+        generation.weight = 0
+        self.table[generation.name] = self.table.pop(generation.name)
         self.save()
+
+    def forget(self, used: Collection[str]) -> None:
+        """Drop all but the latest of those that have ended; those that are ``used`` have not.
+
+        Some are kept: a way back may lead to a build that has ended, and what is left of one on its host is
+        taken away by its name.
+        """
+        ended = [
+            name
+            for name, generation in self.table.items()
+            # One without workers that is to end later is down, and comes back.
+            if not generation.weight
+            and (generation.retired or generation.retire_at is None)
+            and name not in used
+        ]
+        if len(ended) > ENDED_KEPT:
+            for name in ended[:-ENDED_KEPT]:
+                del self.table[name]
+            self.save()
 
     def save(self) -> None:
         """Write the table. Where that fails, :attr:`unsaved` says why, and it is to be called again."""

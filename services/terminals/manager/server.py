@@ -116,9 +116,7 @@ class Manager:
 
     def retire(self, generation: Generation) -> None:
         """Tell a generation's processes to stop; their clients are asked to come back."""
-        generation.retired = True
-        generation.weight = 0
-        self.generations.save()
+        self.generations.retire(generation)
         for peer in self.peers_of(generation.name):
             peer.send({"type": "quit"})
 
@@ -367,6 +365,7 @@ class Manager:
         loop = asyncio.get_running_loop()
         parts: dict[str, Callable[[], None]] = {
             "rollback windows": self._end_windows,
+            "generations that have ended": self._forget_ended,
             "the file of generations": self._save_again,
             "limits of sessions": lambda: self.registry.enforce_limits(loop.time()),
             "the keeper of screens": lambda: self.registry.screens.check(loop.time()),
@@ -390,6 +389,12 @@ class Manager:
             if due and not generation.retired and not generation.weight:
                 log.info("rollback window of %s is over: stopping it", generation.name)
                 self.retire(generation)
+
+    def _forget_ended(self) -> None:
+        used = {peer.generation for peer in self.peers}
+        for session in self.registry.table.values():
+            used |= {session.generation, session.origin, session.served_by}
+        self.generations.forget(used)
 
     def _save_again(self) -> None:
         if self.generations.unsaved:
