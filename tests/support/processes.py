@@ -17,11 +17,6 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def open_files(pid: int) -> int:
-    """How many descriptors the process has."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-
-
 def _settled(pid: int) -> set[int]:
     """The descriptors of a process, once those of connections that have just been closed are gone."""
     before: set[int] | None = None
