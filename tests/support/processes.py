@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import os
 import resource
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,3 +43,13 @@ def few_files(pid: int, spare: int) -> Iterator[None]:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@contextlib.contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """For a while the process is there and does nothing."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from terminals.control import CONTROL_VERSION, packets
 from terminals.control.memory import proportional_set_size
@@ -17,7 +17,8 @@ from terminals.protocol import PROTOCOL_VERSIONS
 
 MAX_QUEUED = 4096
 """Packets that may wait for a peer that does not read; past that the peer is given up."""
-
+MANY_QUEUED = 256
+"""Packets for the manager, past which a process takes no more from its clients until they are gone."""
 
 REPORT_SECONDS = 2.0
 """Between two reports of a process about itself."""
@@ -31,7 +32,9 @@ class Channel:
     """Sends and receives packets without blocking the loop.
 
     ``on_packet(packet, fds)`` owns the file descriptors it is given. ``on_close()`` is
-    called once, when the peer is gone or the channel gave it up.
+    called once, when the peer is gone or the channel gave it up, which it does when more than
+    ``limit`` packets wait; without a limit it never does. ``on_empty()`` is called when packets
+    had to wait and none does any more.
     """
 
     def __init__(
@@ -39,8 +42,13 @@ class Channel:
         sock: socket.socket,
         on_packet: Callable[[packets.Hot | dict[str, Any], list[int]], None],
         on_close: Callable[[], None],
+        *,
+        limit: int | None = MAX_QUEUED,
+        on_empty: Callable[[], None] = lambda: None,
     ) -> None:
         sock.setblocking(False)
+        self._limit = limit
+        self._on_empty = on_empty
         self._sock = sock
         self._on_packet = on_packet
         self._on_close = on_close
@@ -77,12 +85,17 @@ class Channel:
                     raise
                 self.close()
                 return
-        if len(self._queue) >= MAX_QUEUED:
+        if self._limit is not None and len(self._queue) >= self._limit:
             self.close()
             return
         self._queue.append((data, _duplicates(fds)))
         if len(self._queue) == 1:
             self._loop.add_writer(self._sock.fileno(), self._writable)
+
+    @property
+    def queued(self) -> int:
+        """Packets that wait."""
+        return len(self._queue)
 
     def close(self) -> None:
         """Close this end. Calls ``on_close`` the first time."""
@@ -132,6 +145,7 @@ class Channel:
             self._queue.popleft()
             _close(fds)
         self._loop.remove_writer(self._sock.fileno())
+        self._on_empty()
 
 
 def _duplicates(fds: tuple[int, ...]) -> tuple[int, ...]:
@@ -150,18 +164,31 @@ def _close(fds: Iterable[int]) -> None:
         os.close(fd)
 
 
+class _Request(NamedTuple):
+    future: asyncio.Future[tuple[dict[str, Any], list[int]]]
+    on_reply: Callable[[dict[str, Any]], None]
+
+
 class ManagerLink:
     """A worker's or web process's connection to the session manager.
 
     Introduces the process, reports its memory from time to time (in a container of its own
     nobody else can measure it; a loop that hangs reports nothing), passes packets on to
     ``on_packet`` and matches replies to requests. ``closed`` is set when the manager is gone.
+
+    The manager is never given up for being slow. Whoever passes on what clients send is to stop
+    while the link is ``congested``, until ``on_relief()`` is called.
     """
 
-    def __init__(self, on_packet: Callable[[dict[str, Any], list[int]], None]) -> None:
+    def __init__(
+        self,
+        on_packet: Callable[[dict[str, Any], list[int]], None],
+        on_relief: Callable[[], None] = lambda: None,
+    ) -> None:
         self._on_packet = on_packet
+        self._on_relief = on_relief
         self._channel: Channel | None = None
-        self._requests: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._requests: dict[int, _Request] = {}
         self._last = 0
         self.closed = asyncio.Event()
         self.welcome: dict[str, Any] = {}
@@ -173,7 +200,9 @@ class ManagerLink:
         Raises:
             ControlError: nobody listens there, or the manager refuses this process.
         """
-        self._channel = Channel(connect(path), self._received, self._lost)
+        self._channel = Channel(
+            connect(path), self._received, self._lost, limit=None, on_empty=self._on_relief
+        )
         self.welcome, _ = await self.request(
             {
                 "type": "hello",
@@ -190,6 +219,11 @@ class ManagerLink:
         if self.welcome.get("reports"):  # an older manager would log each as a bad packet
             self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
 
+    @property
+    def congested(self) -> bool:
+        """Whether the manager has to catch up first."""
+        return self._channel is not None and self._channel.queued > MANY_QUEUED
+
     def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Send a packet that needs no reply."""
         if self._channel:
@@ -200,8 +234,12 @@ class ManagerLink:
         if self._channel:
             self._channel.send_raw(data)
 
-    async def request(self, message: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    async def request(
+        self, message: dict[str, Any], on_reply: Callable[[dict[str, Any]], None] = lambda reply: None
+    ) -> tuple[dict[str, Any], list[int]]:
         """Send a request and wait for its reply and the file descriptors that came with it.
+
+        ``on_reply(reply)`` is called before any later packet is passed on; whoever waits goes on after some.
 
         Raises:
             ControlError: the manager said no, or is gone.
@@ -211,7 +249,7 @@ class ManagerLink:
         self._last += 1
         number = self._last
         future: asyncio.Future[tuple[dict[str, Any], list[int]]] = asyncio.get_running_loop().create_future()
-        self._requests[number] = future
+        self._requests[number] = _Request(future, on_reply)
         try:
             self._channel.send({**message, "req": number})
             return await future
@@ -233,20 +271,21 @@ class ManagerLink:
         if packet["type"] != "reply":
             self._on_packet(packet, fds)
             return
-        future = self._requests.pop(packet.get("req", 0), None)
-        if future is None or future.done():
+        request = self._requests.pop(packet.get("req", 0), None)
+        if request is None or request.future.done():
             _close(fds)
         elif "error" in packet:
-            future.set_exception(ControlError(str(packet["error"])))
+            request.future.set_exception(ControlError(str(packet["error"])))
         else:
-            future.set_result((packet, fds))
+            request.on_reply(packet)
+            request.future.set_result((packet, fds))
 
     def _lost(self) -> None:
         if self._reporting is not None:
             self._reporting.cancel()
-        for future in self._requests.values():
-            if not future.done():
-                future.set_exception(ControlError("the session manager has gone away"))
+        for request in self._requests.values():
+            if not request.future.done():
+                request.future.set_exception(ControlError("the session manager has gone away"))
         self._requests.clear()
         self.closed.set()
 

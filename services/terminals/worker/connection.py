@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import collections
 import contextlib
 import errno
+import json
 import logging
 import math
 import os
@@ -37,6 +39,8 @@ RETURN_WINDOW = 0.5
 """Seconds over which clients that are asked to come back spread their return."""
 WRITE_HIGH_WATER = 1 << 18
 MAX_MESSAGE = messages.MAX_MESSAGE
+MAX_ATTACH = 4096
+"""Characters of an ``attach``: with others of its connection it has to fit into a packet."""
 
 
 class _Frames(Protocol):
@@ -67,6 +71,14 @@ class Server:
     viewers: dict[int, Connection] = field(default_factory=dict)
     """Which connection serves which attachment."""
     background: Background = field(default_factory=lambda: Background(log))
+    held_back: set[Connection] = field(default_factory=set)
+    """Connections that are not read until the session manager has caught up."""
+
+    def go_on(self) -> None:
+        """The session manager has caught up."""
+        held_back, self.held_back = self.held_back, set()
+        for connection in held_back:
+            connection.go_on()
 
 
 class Connection(asyncio.Protocol):
@@ -86,6 +98,11 @@ class Connection(asyncio.Protocol):
         self._hello: dict[str, Any] | None = conn.get("hello")
         self._channels: dict[int, Viewer] = {}
         self._attaching: set[int] = set()
+        self._held: dict[int, dict[str, Any]] = {}
+        """Attaches, by channel, that wait for the first to tell whether this connection is handed over."""
+        self._orders: dict[int, tuple[int, str, str]] = {}
+        """How attachments are to end, by handle, that have overtaken their attach."""
+        self._events: collections.deque[Any] = collections.deque()
         self._fragments: list[Frame] = []
         self._rest = b""
         self._routable = not self._handoff
@@ -122,7 +139,23 @@ class Connection(asyncio.Protocol):
         if self._routable and self._ws.behind is not None:
             # What the parser holds of an incomplete frame has to travel along with a handover.
             self._rest = self._rest[len(self._rest) - self._ws.behind :]
-        for event in self._ws.events_received():
+        self._events.extend(self._ws.events_received())
+        self._work_off()
+
+    def go_on(self) -> None:
+        """The session manager takes packets again."""
+        self._work_off()
+        if not self._events and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _work_off(self) -> None:
+        """Handle what the client has sent, as far as the session manager takes it."""
+        while self._events:
+            if self._server.link.congested and not self._transport.is_closing():
+                self._transport.pause_reading()
+                self._server.held_back.add(self)
+                break
+            event = self._events.popleft()
             if isinstance(event, Request):
                 self._handshake(event)
             elif isinstance(event, Frame):
@@ -137,6 +170,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: give its sessions back."""
         self._server.connections.discard(self)
+        self._server.held_back.discard(self)
+        self._held.clear()
         for timer in self._timers:
             timer.cancel()
         rcvd = self._ws.close_rcvd
@@ -164,6 +199,9 @@ class Connection(asyncio.Protocol):
 
     def drop(self, handle: int, code: int, error: str, message: str) -> None:
         """End one attachment with an error; the connection ends with ``code`` when it was its last."""
+        if all(viewer.handle != handle for viewer in self._channels.values()):
+            self._orders[handle] = (code, error, message)
+            return
         for channel, viewer in list(self._channels.items()):
             if viewer.handle == handle:
                 self._detach(channel, planned=True)
@@ -205,8 +243,11 @@ class Connection(asyncio.Protocol):
             else:
                 self._binary(messages.decode_binary(data))
         except BadMessage as error:
-            self._error(ErrorCode.BAD_MESSAGE, str(error), None)
-            self._close(StandardClose.POLICY_VIOLATION, "bad message")
+            self._refuse(error)
+
+    def _refuse(self, error: BadMessage) -> None:
+        self._error(ErrorCode.BAD_MESSAGE, str(error), None)
+        self._close(StandardClose.POLICY_VIOLATION, "bad message")
 
     def _binary(self, frame: messages.Binary) -> None:
         viewer = self._channels.get(frame.channel)
@@ -284,8 +325,13 @@ class Connection(asyncio.Protocol):
 
     def _start_attach(self, message: dict[str, Any]) -> None:
         channel = messages.integer(message, "channel", 0, messages.MAX_CHANNEL)
-        if channel in self._channels or channel in self._attaching:
+        if channel in self._channels or channel in self._attaching or channel in self._held:
             raise BadMessage(f"channel {channel} is in use")
+        if len(json.dumps(message)) > MAX_ATTACH:
+            raise BadMessage(f"an attach has at most {MAX_ATTACH} characters")
+        if self._routable and self._attaching:
+            self._held[channel] = message
+            return
         assert self._hello is not None
         session = message.get("session")
         if session is not None and not isinstance(session, str):
@@ -327,7 +373,7 @@ class Connection(asyncio.Protocol):
             "cols": messages.integer(message, "cols", 1, messages.MAX_SIDE, 80),
             "rows": messages.integer(message, "rows", 1, messages.MAX_SIDE, 24),
             "resume": resume,
-            "routable": self._routable and not self._attaching,
+            "routable": self._routable,
             "since": self._conn.get("since", self._accepted),
         }
         self._attaching.add(channel)
@@ -338,16 +384,33 @@ class Connection(asyncio.Protocol):
 
     async def _attach(self, channel: int, message: dict[str, Any], request: dict[str, Any]) -> None:
         try:
-            reply, fds = await self._server.link.request(request)
+            reply, fds = await self._server.link.request(request, self._replied)
             if "route" in reply and self._hand_over(str(reply["route"]), message):
                 return
             if "route" in reply:
-                reply, fds = await self._server.link.request({**request, "routable": False})
+                request = {**request, "routable": False}
+                reply, fds = await self._server.link.request(request, self._replied)
         except ControlError as error:
             self._unavailable(str(error), channel)
             return
         finally:
             self._attaching.discard(channel)
+        self._attached(channel, reply, fds)
+        held, self._held = self._held, {}
+        try:
+            for later in held.values():
+                if self._ws.state is State.OPEN:
+                    self._start_attach(later)
+        except BadMessage as error:
+            self._refuse(error)
+
+    def _replied(self, reply: dict[str, Any]) -> None:
+        """From here on the session manager may say something about the new attachment."""
+        if "handle" in reply:
+            self._server.viewers[int(reply["handle"])] = self
+
+    def _attached(self, channel: int, reply: dict[str, Any], fds: list[int]) -> None:
+        """Carry out what the session manager has said to an attach."""
         if reply.get("refused"):
             self._error(reply["code"], reply["message"], channel, retry_after=reply["retry_after"])
             if reply["code"] == ErrorCode.BREAKER_OPEN and not self._channels:
@@ -355,10 +418,17 @@ class Connection(asyncio.Protocol):
             return
         handle = int(reply["handle"])
         self._routable, self._rest = False, b""
-        if self._transport.is_closing():
+        order = self._orders.pop(handle, None)
+        if order is not None or self._transport.is_closing():
             for fd in fds:
                 os.close(fd)
-            self._server.link.send({"type": "detach", "handle": handle, "planned": False})
+            self._give_back(handle, planned=self._planned or order is not None)
+            if order is not None:
+                code, error, text = order
+                self._error(error, text, channel)
+                if not self._channels:
+                    self._planned = True
+                    self._close(code, error)
             return
         painted = reply.get("snapshot")
         try:
@@ -384,13 +454,12 @@ class Connection(asyncio.Protocol):
                 os.close(fd)
             if reply["status"] == "created":  # nobody will ever know of it
                 self._server.link.send({"type": "end", "handle": handle})
-            self._server.link.send({"type": "detach", "handle": handle, "planned": True})
+            self._give_back(handle, planned=True)
             self._unavailable(f"no more files can be open: {error.strerror}", channel)
             return
         if painted:
             viewer.paint(painted["offset"], screen)
         self._channels[channel] = viewer
-        self._server.viewers[handle] = self
         server = self._server
         self._send(
             "attached",
@@ -419,11 +488,17 @@ class Connection(asyncio.Protocol):
 
     def _hand_over(self, generation: str, attach: dict[str, Any]) -> bool:
         """Pass this connection on to the generation that its session belongs to."""
-        if self._transport.is_closing() or self._transport.get_write_buffer_size():
+        if self._transport.is_closing() or self._transport.get_write_buffer_size() or self._events:
             return False
+        # As if they had come after it: whoever has the connection then finds the other attaches there.
+        later = b"".join(
+            Frame(Opcode.TEXT, json.dumps(message).encode()).serialize(mask=True)
+            for message in self._held.values()
+        )
         self._transport.pause_reading()
-        fd = os.dup(self._transport.get_extra_info("socket").fileno())
+        fd = -1
         try:
+            fd = os.dup(self._transport.get_extra_info("socket").fileno())
             self._server.link.send(
                 {
                     "type": "handoff",
@@ -433,12 +508,17 @@ class Connection(asyncio.Protocol):
                     "hello": self._hello,
                     "attach": attach,
                     "since": self._accepted,
-                    "rest": base64.b64encode(self._rest).decode(),
+                    "rest": base64.b64encode(later + self._rest).decode(),
                 },
                 (fd,),
             )
+        except (OSError, packets.BadPacket) as error:
+            log.info("%s is not handed over: %s", self._address, error)
+            self._transport.resume_reading()
+            return False
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         self._transport.abort()  # closes our descriptor only; the connection lives on in the other worker
         return True
 
@@ -446,8 +526,11 @@ class Connection(asyncio.Protocol):
         viewer = self._channels.pop(channel, None)
         if viewer is not None:
             viewer.close()
-            self._server.viewers.pop(viewer.handle, None)
-            self._server.link.send({"type": "detach", "handle": viewer.handle, "planned": planned})
+            self._give_back(viewer.handle, planned=planned)
+
+    def _give_back(self, handle: int, *, planned: bool) -> None:
+        self._server.viewers.pop(handle, None)
+        self._server.link.send({"type": "detach", "handle": handle, "planned": planned})
 
     # --- output -----------------------------------------------------------------------
 
@@ -506,6 +589,8 @@ class Connection(asyncio.Protocol):
 
     def _beat(self) -> None:
         """Find half-open connections: nothing is heard, though we pinged."""
+        if self in self._server.held_back:
+            self._heard = self._loop.time()  # it is we who do not listen
         if self._loop.time() - self._heard >= HEARTBEATS_MISSED * self._server.heartbeat:
             self._transport.abort()
             return

@@ -52,7 +52,7 @@ async def run_worker(socket_path: str, *, generation: str, build: str, token: by
         for fd in fds:
             os.close(fd)
 
-    link = ManagerLink(packet)
+    link = ManagerLink(packet, lambda: server.go_on())
     server = Server(link, Access(token, {}), generation, build)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
