@@ -124,8 +124,8 @@ class Attacher:
     def _take_back(self, peer: Peer, request: dict[str, Any], reply: dict[str, Any], error: OSError) -> None:
         """The worker cannot be told of an attachment for want of descriptors: there is none."""
         session = self._registry.table[reply["session"]]
-        typing = session.attachment
-        created = typing is not None and typing.handle == reply["handle"] and typing.created
+        writer = session.attachment
+        created = writer is not None and writer.handle == reply["handle"] and writer.created
         self.detach(peer, reply["handle"], planned=True)
         if created:
             session.kill()
@@ -302,9 +302,7 @@ class Attacher:
         return reply, (*fds, snapshot.fd) if painted and snapshot is not None else fds
 
     def _create(self, peer: Peer, request: dict[str, Any], session_id: ids.SessionId) -> Session:
-        doorbell = _doorbell()
-        os.close(doorbell)
-        if scarce(doorbell):
+        if _files_are_scarce():
             raise Refused(
                 ErrorCode.UNAVAILABLE, "no shell could be started: no more files can be open", FULL_SECONDS
             )
@@ -405,3 +403,13 @@ class Attacher:
             session.detach()
         session.generation = session.served_by = peer.generation
         return session.attach(attachment, start, returning=returning)
+
+
+def _files_are_scarce() -> bool:
+    """Whether a newcomer would take descriptors that those who are there need to go on."""
+    try:
+        newest = os.eventfd(0, os.EFD_CLOEXEC)
+    except OSError:
+        return True
+    os.close(newest)
+    return scarce(newest)
