@@ -99,6 +99,23 @@ def test_what_was_interrupted_after_the_mark_is_finished(promoted, tmp_path, mon
     assert promoted.generation("g2")["weight"] == 100
 
 
+def test_it_is_gone_on_with_where_somebody_was_not_led_back_yet(promoted, tmp_path):
+    mark, socket, told = tmp_path / "mark.json", str(promoted.socket), {**alert(), "rule": "down"}
+    somebody = Resident(promoted.terminal())
+    assert consider(socket, mark, [told], time.time()) is not None
+    # As if the one that led back had been killed in its move: that ends with whoever ordered it.
+    promoted.admin("cancel-retire", generation="g2", fence=8)
+    promoted.admin("weights", weights={"g2": 100}, fence=8)
+    promoted.admin("move", to="g2", share=100, batch=5, interval=0.1, deadline=60, fence=8)
+    promoted.admin("weights", weights={"g1": 100}, fence=8)
+    assert promoted.generation("g2")["assigned"] == 1
+    assert consider(socket, mark, [], time.time()) is not None
+    assert promoted.generation("g1")["assigned"] == 1
+    assert promoted.generation("g2")["retire_at"]
+    assert consider(socket, mark, [], time.time()) is None
+    somebody.leave()
+
+
 def test_a_generation_with_traffic_is_not_stopped_when_its_time_is_up(promoted):
     promoted.admin("retire", generation="g2", after=0)
     promoted.admin("retire", generation="g1", after=0)

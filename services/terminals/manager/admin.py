@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from terminals.manager.peers import Peer
 
 if TYPE_CHECKING:
     from terminals.manager.server import Manager
+
+log = logging.getLogger("terminals.manager")
 
 _ASK = {"status", "metrics", "peers", "sessions", "wait"}
 _FENCED = {"weights", "move", "retire", "cancel-retire", "stop"}
@@ -58,21 +61,11 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
             case "weights":
                 weights = {str(name): int(weight) for name, weight in request["weights"].items()}
                 changed = manager.generations.set_weights(weights)
+                manager.end_moves()
                 manager.flush_backlog()
                 peer.reply(request, weights=weights, changed=changed)
             case "move":
-                known(manager, str(request["to"]))
-                pace = Pace(
-                    max(1, int(request["batch"])), float(request["interval"]), float(request["deadline"])
-                )
-                tally = await move(
-                    manager.registry,
-                    str(request["to"]),
-                    int(request["share"]),
-                    pace,
-                    retry_after=float(request.get("retry_after", 0.25)),
-                )
-                peer.reply(request, **tally.as_dict())
+                await _move(manager, peer, request)
             case "retire":
                 generation = known(manager, str(request["generation"]))
                 generation.retire_at = time.time() + float(request["after"])
@@ -100,6 +93,29 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
         peer.reply(request, error=str(error))
         if type(error).__name__ != "StaleFence":
             raise
+
+
+async def _move(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
+    """A move goes on while somebody waits for it and nobody has decided otherwise: its fence was looked at
+    when it began, and whoever sent it may have lost the lease since."""
+    to, share = known(manager, str(request["to"])).name, int(request["share"])
+    pace = Pace(max(1, int(request["batch"])), float(request["interval"]), float(request["deadline"]))
+    retry_after = float(request.get("retry_after", 0.25))
+    task = asyncio.current_task()
+    assert task is not None
+    manager.end_moves()
+    if not peer.connected:
+        return
+    manager.moves[task] = peer
+    try:
+        tally = await move(manager.registry, to, share, pace, retry_after=retry_after)
+    except asyncio.CancelledError:
+        log.info("a move to %s has ended before it was done", to)
+        peer.reply(request, error=f"the move to {to} was ended by another command")
+    else:
+        peer.reply(request, **tally.as_dict())
+    finally:
+        del manager.moves[task]
 
 
 def _reply_list(peer: Peer, request: dict[str, Any], items: list[dict[str, Any]]) -> None:

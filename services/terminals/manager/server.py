@@ -69,6 +69,8 @@ class Manager:
         self.listeners: dict[str, socket.socket] = {}
         self._backlog: collections.deque[tuple[str, socket.socket, str, float]] = collections.deque()
         self._background = Background(log)
+        self.moves: dict[asyncio.Task[Any], Peer] = {}
+        """Those that go on, and who waits for them."""
         self._troubles = Troubles(log)
         self._stop = asyncio.Event()
 
@@ -119,6 +121,12 @@ class Manager:
         self.generations.retire(generation)
         for peer in self.peers_of(generation.name):
             peer.send({"type": "quit"})
+
+    def end_moves(self, ordered_by: Peer | None = None) -> None:
+        """Let nobody be moved any more by what was ordered before, or by one peer."""
+        for task, peer in self.moves.items():
+            if ordered_by in (None, peer):
+                task.cancel()
 
     # --- connections from outside -------------------------------------------------
 
@@ -356,6 +364,7 @@ class Manager:
         if peer in self.peers:
             self.peers.remove(peer)
             log.info("%s %d of %s is gone", peer.role, peer.pid, peer.generation)
+        self.end_moves(ordered_by=peer)
         for handle in list(peer.handles):
             self.attacher.detach(peer, handle, planned=False)
 

@@ -119,8 +119,11 @@ def _finish(manager: str, path: Path, now: float) -> tuple[WayBack, str] | None:
     status = admin(manager, "status")
     known = {entry["name"]: entry for entry in status["generations"]}
     bad, good = known.get(mark["from_generation"]), known.get(mark["to_generation"])
-    if bad is None or good is None or bad["weight"] != 100 or not good["workers"]:
-        return None  # it is done, or cannot be
+    if bad is None or good is None or not good["workers"]:
+        return None  # it cannot be
+    left_there = not bad["weight"] and bad["assigned"] and bad["retire_at"] is None
+    if bad["weight"] != 100 and not left_there:
+        return None  # it is done
     if status["fence"] > mark["fence"]:
         return None  # somebody else is in charge by now
     retire_at = float(good["retire_at"] or now + LEFT_SECONDS)
