@@ -6,7 +6,6 @@ import contextlib
 import os
 import pwd
 import re
-import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -367,22 +366,6 @@ def test_all_that_a_dead_manager_leaves_is_there_for_its_people(build):
         terminal.url = stack.url()
         until(lambda t=terminal: t.pump(0.05) or t.exit_status is not None, "the news of its end")
         assert b"the session manager was restarted" in terminal.read()
-
-
-def test_ended_sessions_make_room_where_descriptors_run_out(build):
-    stack = build(shell_pool=0)
-    ended = [end(stack, stack.terminal()) for _ in range(12)]
-    with stack.terminal() as resident:
-        manager = stack.processes["manager"].pid
-        highest = max(int(entry.name) for entry in Path(f"/proc/{manager}/fd").iterdir())
-        resource.prlimit(manager, resource.RLIMIT_NOFILE, (highest + 3, highest + 3))
-        with stack.terminal() as newcomer:
-            newcomer.send(b"echo [$((6 * 7))]\n")
-            newcomer.expect(rb"\[42\]")
-        resident.send(b"echo [$((6 * 7))]\n")
-        resident.expect(rb"\[42\]")
-    assert ended[0].session not in {item["id"] for item in stack.admin("sessions")["items"]}
-    assert "to make room" in stack.log("manager")
 
 
 @pytest.fixture

@@ -373,13 +373,13 @@ class Attacher:
         except SequenceGap as gap:
             raise Refused(ErrorCode.BAD_MESSAGE, f"cannot resume: {gap}") from None
 
-    def _descriptors(self, session: Session, *, created: bool) -> tuple[int, int]:
+    @staticmethod
+    def _descriptors(session: Session, *, created: bool) -> tuple[int, int]:
         """What a worker needs to follow a session: its ring, to read only, and a doorbell."""
         try:
-            ring = self._registry.with_room(session.ring.share, sparing=session)
+            ring = session.ring.share()
             try:
-                flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
-                doorbell = self._registry.with_room(lambda: os.eventfd(0, flags), sparing=session)
+                doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             except OSError:
                 os.close(ring)
                 raise

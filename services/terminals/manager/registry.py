@@ -28,8 +28,8 @@ log = logging.getLogger("terminals.manager")
 
 ENDED_KEPT = 300.0
 """Seconds an ended session is kept so that its client learns the exit status."""
-_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
-"""What an ended session may free some of: descriptors, disk, memory."""
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
+"""What an ended session may free some of: disk and memory. Of descriptors it has none."""
 MAX_TITLE = 80
 AGE_WARNING = 300.0
 """Seconds before its maximum age that a session's terminal is warned."""
@@ -120,18 +120,17 @@ class Registry:
         asyncio.get_running_loop().call_soon(self._save_new, session)
         return session
 
-    def with_room(self, attempt: Callable[[], T], *, sparing: Session | None = None) -> T:
-        """Do what takes descriptors, disk or memory; while there is none, ended sessions give theirs.
+    def with_room(self, attempt: Callable[[], T]) -> T:
+        """Do what takes disk or memory; while there is none, ended sessions give theirs.
 
         Raises:
-            OSError: as ``attempt`` does, when no ended session but ``sparing`` is left.
+            OSError: as ``attempt`` does, when no ended session is left.
         """
         while True:
             try:
                 return attempt()
             except OSError as error:
-                spared = (session for session in self._ended() if session is not sparing)
-                oldest = next(spared, None)
+                oldest = next(iter(self._ended()), None)
                 if error.errno not in _NO_ROOM or oldest is None:
                     raise
                 log.warning("%s: the ended session %s is dropped to make room", error.strerror, oldest.id)

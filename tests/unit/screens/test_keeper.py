@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 
@@ -37,7 +38,10 @@ def answer(manager: socket.socket) -> dict:
 def test_a_ring_whose_descriptor_got_lost_is_said_to_be_lost_and_the_others_are_kept(manager, tmp_path):
     ring = Ring.create(tmp_path / "a.ring", 1 << 16)
     ring.append(b"hello")
-    ask(manager, {"type": "follow", "key": "a", "cols": 80, "rows": 24, "start": 0}, (ring.fd,))
+    ask(
+        manager, {"type": "follow", "key": "a", "cols": 80, "rows": 24, "start": 0}, (shared := ring.share(),)
+    )
+    os.close(shared)
     # As the kernel brings it to a process that can open no more files.
     ask(manager, {"type": "follow", "key": "b", "cols": 80, "rows": 24, "start": 0})
     ask(manager, {"type": "advance", "key": "b"})
