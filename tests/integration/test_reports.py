@@ -41,7 +41,8 @@ def test_an_older_process_that_reports_nothing_is_measured(stack):
 def test_an_older_manager_gets_no_reports(monkeypatch, tmp_path):
     monkeypatch.setattr(channel, "REPORT_SECONDS", 0.01)
 
-    def received(welcome: dict) -> list[str]:
+    def received(welcome: dict, *, reports: int) -> list[str]:
+        """What such a manager gets until that many reports have come, and a moment later."""
         path = str(tmp_path / f"{len(welcome)}.sock")
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
             server.bind(path)
@@ -56,18 +57,26 @@ def test_an_older_manager_gets_no_reports(monkeypatch, tmp_path):
                     hello = packets.decode(packets.receive(manager)[0])
                     packets.send(manager, packets.encode({"type": "reply", "req": hello["req"], **welcome}))
                     await connecting
-                    await asyncio.sleep(0.1)
-                    link.send({"type": "closed"})
-                    kinds = []
-                    while kinds[-1:] != ["closed"]:
-                        kinds.append(packets.decode(packets.receive(manager)[0])["type"])
+                    kinds: list[str] = []
+
+                    async def one() -> None:
+                        data, _ = await asyncio.to_thread(packets.receive, manager)
+                        kinds.append(packets.decode(data)["type"])
+
+                    async with asyncio.timeout(60):
+                        while kinds.count("report") < reports:
+                            await one()
+                        await asyncio.sleep(0.1)
+                        link.send({"type": "closed"})
+                        while kinds[-1:] != ["closed"]:
+                            await one()
                     link.close()
                 return kinds
 
             return asyncio.run(talk())
 
-    assert received({}) == ["closed"]
-    assert received({"reports": True}).count("report") >= 2
+    assert received({}, reports=0) == ["closed"]
+    assert received({"reports": True}, reports=2).count("report") >= 2
 
 
 def health(stack) -> subprocess.CompletedProcess[str]:
