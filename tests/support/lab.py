@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ class LabProject:
 
     def __init__(self, lab: Lab) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-"))
+        self._began = 0.0
         self.lab = lab
         self.base = docker.base()
         self._encrypt()
@@ -173,6 +175,7 @@ class LabProject:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin a rollout command; :meth:`finish` waits for its end."""
+        self._began = time.time()
         return subprocess.Popen(
             [sys.executable, "-m", "rollout", *arguments],
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -223,6 +226,7 @@ class LabProject:
         def there() -> bool:
             assert process.poll() is None, self.finish(process) or self.said
             timeline = self.json("report", environment)["timeline"]
-            return any(entry["step"] == step for entry in timeline)
+            # The last rollout may still be the one before, which came there, too.
+            return any(entry["step"] == step and entry["at"] >= self._began for entry in timeline)
 
         until(there, f"{step} of {environment}", timeout=900)
