@@ -32,6 +32,7 @@ check: setup ## Lint, types, import contracts, subjects of commits
 
 programs: setup
 	@scripts/test-requirements.sh
+	@$(BIN)/python -m tests.support.images
 
 unit: setup ## The quick tests only
 	$(BIN)/pytest -n auto tests/unit

@@ -12,7 +12,7 @@ import pytest
 from rollout.errors import ExitCode
 from tests.support.project import ROOT, TwoStages, source_of
 
-pytestmark = pytest.mark.rollout
+pytestmark = [pytest.mark.rollout, pytest.mark.in_order]
 
 BAD = ROOT / "demo" / "reconnection-loop.patch"
 """The bug that this project began with: sessions that an earlier build made are dropped as they attach."""

@@ -12,7 +12,7 @@ from tests.support.docker import PROJECT
 from tests.support.lab_host import LabHost
 from tests.support.resident import Resident
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.in_order]
 
 SMOKE = {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}
 
@@ -34,6 +34,16 @@ def deployed(provisioned: LabHost) -> LabHost:
 def weights(host: LabHost) -> dict[str, int]:
     status = json.loads(host.ssh(f"docker exec {PROJECT}-dev-manager-1 terminals ctl status"))
     return {entry["name"]: entry["weight"] for entry in status["generations"] if entry["workers"]}
+
+
+def test_a_host_is_set_up_for_deployments(provisioned):
+    assert provisioned.ssh("docker info --format '{{.LiveRestoreEnabled}}'") == "true"
+    assert provisioned.run("provision", "dev", "--check", "--output", "json") == 0, provisioned.said
+    assert json.loads(provisioned.printed)[0]["changed"] == []
+
+
+def test_a_build_is_deployed_to_it(deployed):
+    assert weights(deployed) == {"g1": 100}
 
 
 def test_a_second_release_and_the_way_back_cost_nobody_a_shell(deployed):

@@ -25,8 +25,14 @@ def assign(items: list[pytest.Item]) -> None:
 
 
 def long_first(items: list[pytest.Item]) -> None:
-    """Put the long groups first; beyond this, they stay shuffled."""
+    """Put the long groups first, and stages in the order of their file; beyond this, they stay shuffled."""
     items.sort(key=_rank)
+    stages = {item.path for item in items if item.get_closest_marker("in_order")}
+    for path in stages:
+        places = [place for place, item in enumerate(items) if item.path == path]
+        ordered = sorted((items[place] for place in places), key=lambda item: item.location[1] or 0)
+        for place, item in zip(places, ordered, strict=True):
+            items[place] = item
 
 
 def _group(item: pytest.Item) -> str | None:

@@ -15,7 +15,7 @@ import pytest
 from tests.support import logs, tiers
 
 def pytest_configure(config):
-    for mark in ("docker", "rollout", "slow"):
+    for mark in ("docker", "in_order", "rollout", "slow"):
         config.addinivalue_line("markers", mark)
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -94,6 +94,17 @@ def test_long_ones_come_first_in_any_order(suite):
         done = run(suite, "-v", f"--randomly-seed={seed}")
         names = [line.partition("::")[2].split()[0] for line in done.stdout.splitlines() if " PASSED" in line]
         assert names[:2] == ["test_engine", "test_long"], done.stdout
+
+
+def test_stages_come_in_the_order_of_their_file(suite):
+    (suite / "tests" / "test_z.py").write_text(
+        "import pytest\npytestmark = pytest.mark.in_order\n"
+        + "".join(f"def test_stage_{number}(): pass\n" for number in range(5))
+    )
+    for seed in "123":
+        done = run(suite, "-v", f"--randomly-seed={seed}")
+        names = [line.partition("::")[2].split()[0] for line in done.stdout.splitlines() if " PASSED" in line]
+        assert [name for name in names if "stage" in name] == [f"test_stage_{number}" for number in range(5)]
 
 
 @pytest.mark.parametrize("mark", ["slow", "slow()", "slow('')", "slow(7)"])
