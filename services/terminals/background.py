@@ -54,6 +54,10 @@ class Troubles:
         more = f" ({unsaid} more since the last line)" if unsaid else ""
         self._log.warning("%s: %s%s", kind, text, more, exc_info=error)
 
+    def forget(self, kind: str) -> None:
+        """What it was about is gone."""
+        self._said.pop(kind, None)
+
     def over(self, kind: str) -> None:
         """It works; said only where it did not."""
         if self._said.pop(kind, None) is not None:

@@ -92,6 +92,21 @@ class Channel:
         if len(self._queue) == 1:
             self._loop.add_writer(self._sock.fileno(), self._writable)
 
+    def withdraw(self, wanted: Callable[[dict[str, Any]], bool]) -> list[tuple[dict[str, Any], int]]:
+        """Take back what waits and brings one descriptor, which is the caller's then."""
+        kept: collections.deque[tuple[bytes, tuple[int, ...]]] = collections.deque()
+        found: list[tuple[dict[str, Any], int]] = []
+        for data, fds in self._queue:
+            message = packets.decode(data) if len(fds) == 1 else None
+            if isinstance(message, dict) and wanted(message):
+                found.append((message, fds[0]))
+            else:
+                kept.append((data, fds))
+        if found and not kept:
+            self._loop.remove_writer(self._sock.fileno())
+        self._queue = kept
+        return found
+
     @property
     def queued(self) -> int:
         """Packets that wait."""

@@ -235,7 +235,9 @@ def _generation(manager: Manager, generation: Generation) -> dict[str, Any]:
 
 
 def peers(manager: Manager) -> list[dict[str, Any]]:
-    """The processes of all generations; ``silent`` is how many seconds ago each last reported itself."""
+    """The processes of all generations; ``silent`` is how many seconds ago each last reported itself.
+
+    ``passed_over``: that is so long that nobody is led to it."""
     now = time.monotonic()
     return [
         {
@@ -245,6 +247,7 @@ def peers(manager: Manager) -> list[dict[str, Any]]:
             "pid": peer.pid,
             "memory_bytes": peer.memory,
             "silent": None if peer.reported is None else round(now - peer.heard, 1),
+            "passed_over": peer.silent,
         }
         for peer in manager.peers
     ]

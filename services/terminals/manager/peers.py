@@ -11,6 +11,8 @@ from terminals.control.channel import Channel
 from terminals.control.memory import proportional_set_size
 
 MAX_ERROR: Final = 2000
+SILENT_ROUNDS: Final = 5
+"""Seconds at the least: two reports in a row are missing, and half the time until the third is over."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,14 +31,30 @@ class Peer:
     """Memory in bytes by its latest report; a process of an older build makes none."""
     heard: float = 0.0
     """Monotonic seconds of its hello or latest report."""
+    missed: int = 0
+    """Rounds of the manager's housekeeping since it said anything."""
     connections: int = 0
     handles: dict[int, str] = field(default_factory=dict)
     """Attachments it serves: handle to session id."""
 
     @property
+    def name(self) -> str:
+        """For the log."""
+        return f"{self.role} {self.pid} of {self.generation}"
+
+    @property
     def connected(self) -> bool:
         """Whether it can still be answered."""
         return self.channel is not None and not self.channel.closed
+
+    @property
+    def silent(self) -> bool:
+        """Whether it hangs, as it seems: nobody is to be led to it while there is somebody else.
+
+        Counted in rounds of the manager and not by a clock: where the whole machine stands still or is
+        slow, so is the one who counts. A process of an older build that never reports is never silent.
+        """
+        return self.reported is not None and self.missed > SILENT_ROUNDS
 
     @property
     def memory(self) -> int:

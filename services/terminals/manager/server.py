@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from terminals.background import Background, Troubles
@@ -176,20 +176,24 @@ class Manager:
 
     def _dispatch(self, name: str, conn: socket.socket, address: str) -> bool:
         role = "web" if name == "web" else "worker"
-
-        def usable(generation: Generation) -> bool:
-            return any(peer.role == role for peer in self.peers_of(generation.name))
-
-        generation = self.generations.choose(usable)
+        generation = self._choose(role) or self._choose(role, hanging=True)
         if generation is None:
             return False
         self._pass(generation.name, role, conn, {"type": "conn", "listener": name, "address": address})
         return True
 
+    def _choose(self, role: str, *, hanging: bool = False) -> Generation | None:
+        """The generation of the next connection, among those with a process that works, or hangs."""
+        return self.generations.choose(lambda entry: any(self._serving(entry.name, role, hanging=hanging)))
+
+    def _serving(self, generation: str, role: str, *, hanging: bool = False) -> Iterator[Peer]:
+        return (
+            peer for peer in self.peers_of(generation) if peer.role == role and (hanging or not peer.silent)
+        )
+
     def _pass(self, generation: str, role: str, conn: socket.socket, message: dict[str, Any]) -> None:
         peer = min(
-            (peer for peer in self.peers_of(generation) if peer.role == role),
-            key=lambda peer: peer.connections,
+            self._serving(generation, role, hanging=True), key=lambda peer: (peer.silent, peer.connections)
         )
         try:
             peer.send(message, (conn.fileno(),))
@@ -198,6 +202,26 @@ class Manager:
             self._troubles.say(f"connections to {generation}", f"one is dropped: {error}")
         finally:
             conn.close()
+
+    def _look_at_peers(self) -> None:
+        """Find those that hang, and give what still waits for them to others."""
+        for peer in self.peers:
+            peer.missed += 1
+            if peer.silent:
+                self._troubles.say(peer.name, "says nothing: nobody is led to it while others work")
+                self._take_back(peer)
+
+    def _take_back(self, peer: Peer) -> None:
+        assert peer.channel is not None
+        in_its_place = any(self._serving(peer.generation, peer.role))
+        weighty = (entry.name for entry in self.generations.table.values() if entry.weight)
+        if not in_its_place and not any(any(self._serving(name, peer.role)) for name in weighty):
+            return
+        for message, fd in peer.channel.withdraw(lambda message: message["type"] == "conn"):
+            peer.connections = max(0, peer.connections - 1)
+            chosen = None if in_its_place else self._choose(peer.role)
+            generation = chosen.name if chosen else peer.generation
+            self._pass(generation, peer.role, socket.socket(fileno=fd), message)
 
     def flush_backlog(self) -> None:
         """Hand out connections that had to wait for a worker."""
@@ -240,6 +264,8 @@ class Manager:
         )
 
     def _packet(self, peer: Peer, packet: packets.Hot | dict[str, Any], fds: list[int]) -> None:
+        if peer.missed:
+            self._heard(peer)
         try:
             if isinstance(packet, packets.Hot):
                 self._hot(peer, packet)
@@ -257,6 +283,10 @@ class Manager:
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _heard(self, peer: Peer) -> None:
+        peer.missed = 0
+        self._troubles.over(peer.name)
 
     def _typed_by(self, peer: Peer, handle: int) -> Session | None:
         """The session that this attachment works in; a watcher's word changes nothing."""
@@ -290,7 +320,7 @@ class Manager:
         elif kind == "detach":
             self.attacher.detach(peer, int(packet["handle"]), planned=bool(packet["planned"]))
         elif kind == "closed":
-            peer.connections -= 1
+            peer.connections = max(0, peer.connections - 1)
         elif kind == "report":
             peer.report(packet)
         elif kind in ("resize", "end"):
@@ -312,6 +342,8 @@ class Manager:
                 error=f"this manager speaks control version {CONTROL_VERSION}, not {packet['version']}",
             )
             return
+        if peer.role:
+            raise ValueError("it has said hello before")
         if packet["role"] not in ("worker", "web"):
             raise ValueError(f"unknown role {packet['role']!r}")
         peer.role, peer.pid = packet["role"], int(packet["pid"])
@@ -331,7 +363,7 @@ class Manager:
             front=self.config.front,
             reports=True,
         )
-        log.info("%s %d of %s connected", peer.role, peer.pid, peer.generation)
+        log.info("%s connected", peer.name)
         self.flush_backlog()
 
     def _route(self, peer: Peer, packet: dict[str, Any]) -> str | None:
@@ -344,7 +376,7 @@ class Manager:
         generation = self.generations.table.get(session.generation)
         if generation is None or generation.retired or generation.weight == 0:
             return None
-        workers = [p for p in self.peers_of(generation.name) if p.role == "worker"]
+        workers = list(self._serving(generation.name, "worker"))
         if packet.get("watch") and any(p.protocol < 2 for p in workers):
             return None  # an older worker would take the session over
         return generation.name if workers else None
@@ -363,7 +395,8 @@ class Manager:
     def _lost(self, peer: Peer) -> None:
         if peer in self.peers:
             self.peers.remove(peer)
-            log.info("%s %d of %s is gone", peer.role, peer.pid, peer.generation)
+            self._troubles.forget(peer.name)
+            log.info("%s is gone", peer.name)
         self.end_moves(ordered_by=peer)
         for handle in list(peer.handles):
             self.attacher.detach(peer, handle, planned=False)
@@ -375,6 +408,7 @@ class Manager:
         parts: dict[str, Callable[[], None]] = {
             "rollback windows": self._end_windows,
             "generations that have ended": self._forget_ended,
+            "processes that hang": self._look_at_peers,
             "the file of generations": self._save_again,
             "limits of sessions": lambda: self.registry.enforce_limits(loop.time()),
             "the keeper of screens": lambda: self.registry.screens.check(loop.time()),
