@@ -19,7 +19,8 @@ forget      key                           the session is gone
 =========== ============================= ==============================================
 
 Ours: ``kept`` (key, offset) and ``snapshot`` (request, offset, length; a descriptor of a
-memory file with the bytes).
+memory file with the bytes); ``lost`` (key, and request where one was made): out of descriptors,
+there is no such screen.
 """
 
 from __future__ import annotations
