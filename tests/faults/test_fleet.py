@@ -37,7 +37,7 @@ class Fleet(Project):
             "listen": self.listen("dev"),
             "gates": [{"metric": "generation.memory_bytes", "op": "<", "threshold": "500MB"}],
             "canary": [{"weight": 100, "hold": "1s"}],
-            "soak": "1s",
+            "soak": "100ms",
         }
         staging = {
             **common,

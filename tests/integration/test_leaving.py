@@ -25,7 +25,7 @@ class Team(Project):
         self.webhook = webhook
         self.configure()
 
-    def configure(self, *, memory: str = "500MB", soak: str = "1s", approvals: int = 0, **staging) -> None:
+    def configure(self, *, memory: str = "500MB", soak: str = "100ms", approvals: int = 0, **staging) -> None:
         gate = {"metric": "generation.memory_bytes", "op": "<"}
         common = {"profiles": PROFILES, "canary": [{"weight": 100, "hold": "1s"}], "max_hold": "30s"}
         dev = {

@@ -40,7 +40,7 @@ class Deployment:
             "profiles": {"system": shell, "claude": shell},
             "gates": [{"metric": "generation.memory_bytes", "op": "<", "threshold": "500MB"}],
             "canary": [{"weight": 100, "hold": "1s"}],
-            "soak": "1s",
+            "soak": "100ms",
             "rollback_window": "1h",
             **environment,
         }

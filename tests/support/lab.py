@@ -122,7 +122,7 @@ class LabProject:
                 "checks": ["smoke"],
                 "gates": [{"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}],
                 "max_hold": "60s",
-                "soak": "1s",
+                "soak": "100ms",
                 "rollback_window": "1h",
             }
             if after is None:

@@ -36,7 +36,7 @@ class LabHost:
             "profiles": {"system": shell, "claude": shell},
             "canary": [{"weight": 100, "hold": "1s"}],
             "gates": [{"metric": "generation.memory_bytes", "op": "<", "threshold": "500MB"}],
-            "soak": "1s",
+            "soak": "100ms",
             "rollback_window": "1h",
             **environment,
         }

@@ -140,7 +140,7 @@ class TwoStages(Project):
             "hosts": {"local": {"root": "dev"}},
             "listen": self.listen("dev"),
             "gates": [smoke, {"metric": "generation.memory_bytes", "op": "<", "threshold": "500MB"}],
-            "soak": "1s",
+            "soak": "100ms",
             **dev,
         }
         staging = {
