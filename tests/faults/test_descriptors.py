@@ -9,7 +9,6 @@ import socket
 import time
 
 import pytest
-from terminals.client.link import LinkLost
 from terminals.control.channel import ControlError
 from terminals.control.channel import connect as connect_control
 
@@ -43,17 +42,6 @@ def ended(sock: socket.socket) -> bool:
         return False
     except OSError:
         return True
-
-
-def closed_by(raw: Raw, timeout: float = 60.0) -> int | None:
-    """Wait for the end of a connection, and give its code."""
-    end = time.monotonic() + timeout
-    try:
-        while time.monotonic() < end:
-            raw.take()
-    except LinkLost as lost:
-        return lost.code
-    raise AssertionError(f"the connection is still there, and has brought {raw.inbox}")
 
 
 def test_the_control_socket_costs_neither_processor_nor_log(lean):
@@ -129,7 +117,7 @@ def test_an_attach_whose_descriptors_get_lost_is_refused_and_leaves_no_shell(lea
         with few_files(worker.pid, 0):
             newcomer.attach()
             assert newcomer.want("error")["code"] == "unavailable"
-            assert closed_by(newcomer) == 1013
+            assert newcomer.closed() == 1013
         until(lambda: lean.status()["sessions"]["live"] == 1, "the shell that nobody has being ended")
         works(somebody, 1)
         assert lean.generation("g1")["short_lived"] == 0
@@ -151,7 +139,7 @@ def test_a_manager_that_gets_no_descriptor_of_a_handover_keeps_the_worker(lean):
         manager = lean.processes["manager"].pid
         with few_files(manager, 0):
             visitor.attach(session=session)
-            assert closed_by(visitor) in (None, 1006)
+            assert visitor.closed() in (None, 1006)
         works(somebody, 1)
         assert lean.processes["worker-g1"].poll() is None
         assert lean.generation("g1")["workers"] == 1

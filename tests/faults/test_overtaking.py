@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
-from terminals.client.link import LinkLost
 from terminals.protocol import messages
 from websockets.frames import Frame, Opcode
 
@@ -30,16 +28,6 @@ def pair() -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
-
-
-def code_at_the_end(raw: Raw, timeout: float = 60.0) -> int | None:
-    end = time.monotonic() + timeout
-    try:
-        while time.monotonic() < end:
-            raw.take()
-    except LinkLost as lost:
-        return lost.code
-    raise AssertionError(f"the connection is still there, and has brought {raw.inbox}")
 
 
 def detached(stack: Stack) -> str:
@@ -72,7 +60,7 @@ def test_whoever_is_taken_over_before_the_attach_is_known_is_told(pair):
     # What w1 finds, when it goes on, is the answer and at once the word that it holds no more.
     assert second.want("attached")["status"] == "resumed"
     pair.processes["w1"].send_signal(signal.SIGCONT)
-    assert code_at_the_end(first) == 4409
+    assert first.closed() == 4409
     second.type(0, b"echo [$((6 * 7))]\n")
     second.shown(b"[42]")
 
@@ -92,7 +80,7 @@ def test_whoever_is_moved_before_the_attach_is_known_comes_back(pair):
     move.start()
     until(lambda: pair.generation("g2")["assigned"], "the order to move")
     pair.processes["w1"].send_signal(signal.SIGCONT)
-    assert code_at_the_end(first) == 1012
+    assert first.closed() == 1012
     with pair.terminal(session=session):
         move.join()
     assert (tally["moved"], tally["severed"]) == (1, 0)
@@ -129,7 +117,7 @@ def test_more_attaches_wait_for_the_first_where_nothing_is_handed_over(pair):
         assert visitor.want("attached", channel=channel)["generation"] == "g1"
     visitor.attach(7, "x" * 100_000)
     assert visitor.want("error")["code"] == "bad-message"
-    assert code_at_the_end(visitor) == 1008
+    assert visitor.closed() == 1008
 
 
 def test_a_client_that_sends_more_than_the_manager_takes_waits(pair):

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from terminals.client.link import Link
+from terminals.client.link import Link, LinkLost
 from terminals.protocol import messages
 
 from tests.support.stack import TOKEN
@@ -72,6 +72,16 @@ class Raw:
                 return output
             assert time.monotonic() < end, f"{text!r} is not in {output!r} after {timeout} s"
             self.take()
+
+    def closed(self, timeout: float = 60.0) -> int | None:
+        """Wait for the end of the connection, and give its code."""
+        end = time.monotonic() + timeout
+        try:
+            while time.monotonic() < end:
+                self.take()
+        except LinkLost as lost:
+            return lost.code
+        raise AssertionError(f"the connection is still there, and has brought {self.inbox}")
 
     def close(self) -> None:
         """Cut the connection."""
