@@ -46,12 +46,16 @@ class RunningHolder:
         self.folder = tempfile.TemporaryDirectory(prefix="holder-")
         self.socket = str(Path(self.folder.name) / "holder.sock")
         self.process = self.start()
-        until(lambda: Path(self.socket).exists(), "the holder's socket")
+        until(self.answers, "the holder's socket")
         self.managers: list[RelayedManager] = []
 
     def start(self) -> subprocess.Popen[bytes]:
         with (Path(self.folder.name) / "log").open("ab") as log:
             return subprocess.Popen([*PROGRAM, self.socket, BUILD], stderr=log)
+
+    def answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            return sock.connect_ex(self.socket) == 0
 
     @property
     def log(self) -> str:

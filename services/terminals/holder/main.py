@@ -10,8 +10,8 @@ it has ended, its status.
 ======== ================================ ======================================================
 request  fields                           answered by ``reply`` (req, ``error`` if it went wrong)
 ======== ================================ ======================================================
-hello    versions, patience (seconds)     version, number (the fence), build, pid; then each item,
-                                          in as many packets as it takes, and ``end``
+hello    versions, patience (seconds);    version, number (the fence), build, pid; then each item,
+         a pidfd of itself                in as many packets as it takes, and ``end``
 put      key, fields; descriptors         nothing. Fields are merged, one that is null is taken
                                           away; descriptors replace those before
 drop     key                              nothing
@@ -20,7 +20,8 @@ spawn    key, plan, cols, rows, fields    the terminal's descriptor, and pid, or
                                           program cannot be run, as its terminal says
 signal   key, number                      nothing: to the process group of a shell that runs
 exec     argv, build                      nothing, by the program that goes on in this one's place
-status                                    version, number, build, pid, items, manager (its pid)
+status                                    version, number, build, pid, kept (items), shells (that
+                                          run), manager (its pid)
 ======== ================================ ======================================================
 
 Unasked: ``exited`` (key, status), and ``leave``, where another manager takes over. Only ``hello``
@@ -34,6 +35,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -53,6 +55,8 @@ MAX_FDS = 16
 _FIELDS = 1 << 16
 """Characters of an item's fields in one packet."""
 CHECK_SECONDS = 20.0
+STUCK_SECONDS = 30.0
+"""Between two lines of log about a manager that neither leaves nor can be killed from here."""
 HANGUP_SECONDS = 3.0
 """Between SIGHUP and SIGKILL where the holder itself is told to end."""
 
@@ -75,6 +79,7 @@ class Peer:
     def __init__(self, sock: socket.socket, pidfd: int) -> None:
         self.sock = sock
         self.pidfd = pidfd
+        """Negative where its process cannot be seen from here, until it has sent one."""
         self.waiting: collections.deque[tuple[bytes, list[int]]] = collections.deque()
         """What it has not taken yet. The descriptors are the items' own."""
 
@@ -112,11 +117,19 @@ class Holder:
             for key, _ in self._selector.select(timeout):
                 key.data()
             if self._successor and self._manager and time.monotonic() >= self._deadline:
-                say("the session manager has not left in time: it is killed")
-                self._deadline += 1.0
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._manager.pidfd, signal.SIGKILL)
+                self._kill(self._manager)
         self._hang_up()
+
+    def _kill(self, manager: Peer) -> None:
+        say("the session manager has not left in time: it is killed")
+        self._deadline += 1.0
+        try:
+            signal.pidfd_send_signal(manager.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        except OSError as error:  # it is in another PID namespace, of another container
+            say(f"it cannot be killed from here, but has to be, by whoever started it: {error}")
+            self._deadline += STUCK_SECONDS
 
     # --- shells and their ends --------------------------------------------------------------
 
@@ -172,9 +185,8 @@ class Holder:
         try:
             if uid not in (os.getuid(), 0):
                 raise PermissionError(errno.EPERM, "it is of another account")
-            pidfd = os.pidfd_open(
-                pid
-            )  # fails for one in a PID namespace beside this one: it could not be killed
+            # 0: it is in another PID namespace, as of a container beside this one.
+            pidfd = os.pidfd_open(pid) if pid else -1
         except OSError as error:
             say(f"process {pid} of {uid} is refused: {error}")
             sock.close()
@@ -203,7 +215,8 @@ class Holder:
         except Exception as error:
             # Whatever a manager asks for, this process goes on.
             say(f"a request fails: {error!r}")
-            self._reply(peer, packet, error=f"{getattr(error, 'strerror', None) or error}")
+            number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
+            self._reply(peer, packet, error=f"{text or error}", errno=number or 0)
         finally:
             close(fds)
 
@@ -215,7 +228,7 @@ class Holder:
             self._successor = None
             assert self._manager is not None  # or nobody would wait
             self._selector.unregister(self._manager.pidfd)
-        if peer is not self._manager:
+        if peer is not self._manager and peer.pidfd >= 0:
             os.close(peer.pidfd)
 
     def _send(self, peer: Peer, message: dict[str, Any], fds: list[int]) -> None:
@@ -251,9 +264,11 @@ class Holder:
         kind = packet["type"]
         if kind == "status":
             manager = self._pid_of(self._manager)
-            self._reply(peer, packet, **self._about, items=len(self._items), manager=manager)
+            shells = sum(self._runs(item) for item in self._items.values())
+            about = {**self._about, "kept": len(self._items), "shells": shells, "manager": manager}
+            self._reply(peer, packet, **about)
         elif kind == "hello":
-            self._hello(peer, packet)
+            self._hello(peer, packet, fds)
         elif peer is not self._manager:
             raise PermissionError(errno.EPERM, "only the session manager may ask for this")
         else:
@@ -263,11 +278,15 @@ class Holder:
     def _about(self) -> dict[str, Any]:
         return {"version": VERSION, "number": self._number, "build": self._build, "pid": os.getpid()}
 
-    def _hello(self, peer: Peer, packet: dict[str, Any]) -> None:
+    def _hello(self, peer: Peer, packet: dict[str, Any], fds: list[int]) -> None:
         if VERSION not in packet["versions"]:
             raise ValueError(f"this holder speaks version {VERSION}, not {packet['versions']}")
         if self._successor or peer is self._manager:
             raise ValueError("a session manager is about to take over")
+        if peer.pidfd < 0:
+            if not fds:
+                raise ValueError("its process cannot be seen from here: it has to send a pidfd of itself")
+            peer.pidfd = fds.pop(0)
         self._successor = peer, packet
         self._deadline = time.monotonic() + float(packet["patience"])
         if self._manager is None:
@@ -392,7 +411,7 @@ class Holder:
 
     @staticmethod
     def _pid_of(peer: Peer | None) -> int | None:
-        """Of a process that runs; ``None`` where there is none."""
+        """Of a process that runs and can be seen from here; ``None`` where there is none."""
         if peer is None:
             return None
         lines = Path(f"/proc/self/fdinfo/{peer.pidfd}").read_text().splitlines()
@@ -436,12 +455,8 @@ def _own_socket(path: str) -> socket.socket:
     """The socket that managers come to; for this account only.
 
     Raises:
-        OSError: another holder listens there, or the folder cannot be written.
+        OSError: the folder cannot be written.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if not sock.connect_ex(path):
-        raise FileExistsError(errno.EEXIST, "another holder runs here")
-    sock.close()
     Path(path).unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     os.umask(0o077)
@@ -450,6 +465,24 @@ def _own_socket(path: str) -> socket.socket:
     sock.listen(16)
     sock.setblocking(False)
     return sock
+
+
+def _stand_in(path: str) -> None:
+    """Stand in for a holder that runs already, as long as it does; back at once where none does.
+
+    A supervisor that was killed starts what it finds in its files. What it starts here is as good as the
+    holder that has outlived it: told to end, it has that one end, and it ends with that one.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        if sock.connect_ex(path):
+            return
+        pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        pidfd = os.pidfd_open(pid)
+    say(f"process {pid} is the holder: standing in for it")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: signal.pidfd_send_signal(pidfd, number))
+    select.select([pidfd], [], [])
+    sys.exit(0)
 
 
 def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
@@ -482,6 +515,7 @@ def main(argv: list[str]) -> NoReturn:
         if argv[0].isdigit():
             holder = Holder.resume(int(argv[0]), argv[1], check="--check" in argv)
         else:
+            _stand_in(argv[0])
             holder = Holder(_own_socket(argv[0]), argv[1])
     except (OSError, ValueError, KeyError, TypeError) as error:
         sys.exit(f"holder: {argv[0]}: {error}")

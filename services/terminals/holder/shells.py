@@ -22,7 +22,8 @@ In thousandths of the memory there is, see proc_pid_oom_score_adj(5)."""
 _FULL = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENXIO}
 """The machine has no more processes or terminals; anything else is the program's own affair."""
 _SCORE = Path("/proc/self/oom_score_adj")
-_DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+_DEFAULTS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+"""All: one that is ignored, as what a shell starts with & ignores SIGQUIT, stays ignored across exec."""
 
 
 def start_shell(plan: dict[str, Any], cols: int, rows: int) -> tuple[int, int]:

@@ -163,7 +163,7 @@ def test_nobody_but_the_manager_may_touch_anything(holder):
     stranger = holder.manager(hello=False)
     for request in ("put", "drop", "listen", "spawn", "signal", "exec"):
         assert "only the session manager" in stranger.request(request, key="s", number=9)["error"]
-    assert stranger.request("status")["items"] == 1
+    assert stranger.request("status")["kept"] == 1
     assert screen.run("echo on") == "on"
 
 
@@ -192,7 +192,7 @@ def test_a_packet_that_makes_no_sense_is_answered_and_costs_nothing(holder, pack
     manager.send(packet)
     assert manager.told("reply")["error"]
     assert screen.run("echo on") == "on"
-    assert len(manager.request("status")) == 8
+    assert manager.request("status")["manager"] == manager.pid
 
 
 def test_what_is_kept_of_one_thing_may_be_large(holder):
@@ -280,9 +280,25 @@ def test_told_to_end_it_hangs_up_every_shell(holder):
     assert not runs(polite.pid)
 
 
-def test_a_second_holder_leaves_the_first_alone(holder):
-    screen = holder.manager().spawn("s")
+def test_a_second_one_stands_in_for_the_first(holder):
+    """As a supervisor starts it that was killed: the first has outlived that."""
+    manager = holder.manager()
+    screen = manager.spawn("s")
     second = holder.start()
-    assert second.wait(60) != 0
-    assert "another holder runs here" in holder.log
+    until(lambda: "standing in for it" in holder.log, "its standing in")
     assert screen.run("echo on") == "on"
+    assert second.poll() is None
+    second.terminate()
+    assert holder.process.wait(60) == 0
+    assert second.wait(60) == 0
+    assert not runs(screen.pid)
+
+
+def test_it_ends_with_the_one_it_stands_in_for(holder):
+    second = holder.start()
+    until(lambda: "standing in for it" in holder.log, "its standing in")
+    holder.process.kill()
+    assert second.wait(60) == 0
+    holder.process = holder.start()  # as the supervisor does then
+    until(holder.answers, "the next one")
+    assert holder.manager().spawn("s").run("echo on") == "on"
