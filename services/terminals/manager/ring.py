@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import secrets
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Final
 
 HEADER_BYTES = mmap.PAGESIZE
 MIN_CAPACITY = 1 << 16
+FIRST_RESERVED = 1 << 16
+"""What a new ring takes of the disk; most sessions never print more."""
 _MAGIC = 0x54455252494E4731
 _MAP_FIXED: Final = 0x10
 _MAP_FAILED: Final = ctypes.c_void_p(-1).value
@@ -42,6 +45,26 @@ class Word(IntEnum):
     """The attachment that INPUT_WRITTEN speaks of."""
     INPUT_WRITTEN = 7
     """Input bytes of that attachment's client that the shell's terminal has taken."""
+    # From here on: what the next session manager has to know, and nobody else reads.
+    NUMBER = 8
+    """The session's, for the journal; never 0."""
+    RESERVED = 9
+    """Bytes of the ring that the disk is known to hold."""
+    FLOOR = 10
+    """1 + the output offset that must stay in the ring; 0: none must."""
+    LEFT_AT = 11
+    """Monotonic microseconds at which the last client left; 0 while one is there."""
+
+
+SLOTS: Final = 64
+"""Clients whose input position is in the header. The positions of all others do not change there: each
+that types is given the slot of the one that has not for longest."""
+_FIRST_SLOT: Final = 64
+
+
+def slot_of(index: int) -> int:
+    """The word in which the slot of a client begins: its number, then its input bytes that are written."""
+    return _FIRST_SLOT + 2 * index
 
 
 class RingCorrupt(Exception):
@@ -107,13 +130,15 @@ class Ring:
         """Make a new ring file of ``capacity`` bytes (a multiple of the page size).
 
         Raises:
-            OSError: the disk is full or the folder is missing. Blocks are reserved now, because a
-                full disk would otherwise be a SIGBUS at the first write into the mapping.
+            OSError: the disk is full or the folder is missing. Blocks are reserved before they are written
+                to, because a full disk would otherwise be a SIGBUS; but not all of them now.
         """
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             try:
-                os.posix_fallocate(fd, 0, HEADER_BYTES + capacity)
+                first = min(capacity, FIRST_RESERVED)
+                os.posix_fallocate(fd, 0, HEADER_BYTES + first)
+                os.ftruncate(fd, HEADER_BYTES + capacity)
             except OSError:
                 os.close(fd)
                 raise
@@ -121,8 +146,10 @@ class Ring:
         except OSError:
             path.unlink()
             raise
-        ring.words[Word.MAGIC] = _MAGIC
+        ring.words[Word.RESERVED] = first
         ring.words[Word.CAPACITY] = capacity
+        ring.words[Word.NUMBER] = secrets.randbits(63) | 1
+        ring.words[Word.MAGIC] = _MAGIC
         return ring
 
     @classmethod
@@ -152,36 +179,72 @@ class Ring:
         return self.words[Word.HEAD]
 
     @property
+    def number(self) -> int:
+        """Its own; never 0, but for a ring of an older version."""
+        return self.words[Word.NUMBER]
+
+    @property
     def tail(self) -> int:
         """Offset of the oldest byte held."""
         return self.words[Word.TAIL]
 
-    def read_from(self, fd: int, limit: int) -> int:
-        """Read up to ``limit`` bytes from ``fd`` straight into the ring; returns how many.
+    def reserve(self, count: int) -> int:
+        """How many of ``count`` further bytes may be written: the disk has room for them, now and later.
 
         Raises:
-            OSError: as ``readv(2)`` does (``BlockingIOError``; EIO when a terminal hung up).
+            OSError: it has for none.
         """
-        head = self.words[Word.HEAD]
-        limit = min(limit, self.capacity)
-        oldest = head + limit - self.capacity
-        if oldest > self.words[Word.TAIL]:
-            self.words[Word.TAIL] = oldest
-        count = os.readv(fd, self._span(head, limit))
-        self.words[Word.HEAD] = head + count
+        count = min(count, self.capacity)
+        end, reserved = self.words[Word.HEAD] + count, self.words[Word.RESERVED]
+        if end > reserved and reserved < self.capacity:
+            wanted = min(self.capacity, max(2 * reserved, end))
+            try:
+                fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:  # somebody has removed it: there is nothing to reserve it by
+                wanted = self.capacity
+            else:
+                try:
+                    os.posix_fallocate(fd, HEADER_BYTES, wanted)
+                finally:
+                    os.close(fd)
+            self.words[Word.RESERVED] = wanted
         return count
 
+    def take(self, fd: int, count: int) -> int:
+        """Read up to ``count`` bytes, reserved before, from ``fd`` to the end; returns how many.
+
+        They count only when :meth:`advance` has been told.
+
+        Raises:
+            OSError: as ``readv(2)`` does.
+        """
+        head = self.words[Word.HEAD]
+        self._make_room(head + count)
+        return os.readv(fd, self._span(head, count))
+
+    def advance(self, head: int) -> None:
+        """Output before ``head`` is in the ring."""
+        self.words[Word.HEAD] = head
+
     def append(self, data: bytes) -> None:
-        """Write bytes of our own, a notice for the reader of the terminal."""
+        """Write bytes of our own, a notice for the reader of the terminal.
+
+        Raises:
+            OSError: the disk has no room for it.
+        """
+        self.reserve(len(data))
         head = self.head
-        oldest = head + len(data) - self.capacity
-        if oldest > self.tail:
-            self.words[Word.TAIL] = oldest
+        self._make_room(head + len(data))
         for part in self._span(head, len(data)):
             part[:] = data[: len(part)]
             data = data[len(part) :]
             head += len(part)
         self.words[Word.HEAD] = head
+
+    def _make_room(self, head: int) -> None:
+        oldest = head - self.capacity
+        if oldest > self.words[Word.TAIL]:
+            self.words[Word.TAIL] = oldest
 
     def end(self, status: int) -> None:
         """Mark the shell as ended with ``status`` (negative: killed by that signal)."""
