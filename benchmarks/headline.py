@@ -148,7 +148,7 @@ def run(rounds: int, count: int) -> Figures:
         if failed:
             raise RuntimeError(f"validation failed: {failed[0].name}: {failed[0].detail}")
         after, _ = _memory(pids)
-        figures.sessions = sum(stack.status()["shells"][kind] for kind in ("hits", "misses"))
+        figures.sessions = sum(stack.status()["shells"][kind] for kind in ("started", "found_ready"))
         figures.growth = {name: after[name] - before for name, before in figures.private.items()}
         _round(stack.url(), Figures(), 3)  # the first of anything is slower
         for _ in range(rounds):

@@ -160,7 +160,7 @@ class Ready(Ours):
 
     def wait(self) -> None:
         """Until the stock is full, as it is where people do not come twenty at a time."""
-        until(lambda: self._stack.status()["shells"]["started"] == KEPT_READY, "sessions kept ready")
+        until(lambda: self._stack.status()["shells"]["ready"] == KEPT_READY, "sessions kept ready")
 
 
 class OneProcess:

@@ -1,8 +1,10 @@
-"""A reconnection storm: every worker is killed at once under thousands of live sessions.
+"""A reconnection storm: every worker, or the session manager, goes under thousands of live sessions.
 
 python -m benchmarks.storm --sessions 2000 --storms 10
+python -m benchmarks.storm --sessions 2000 --storms 3 --of manager
+python -m benchmarks.storm --sessions 2000 --storms 3 --of replacement
 
-Each session's client has typed a line that is still on its way when the workers are killed.
+Each session's client has typed a line that is still on its way when they are killed, or replaced.
 A storm is over when every client is attached again and has every byte. All on loopback.
 """
 
@@ -174,7 +176,28 @@ async def _all(clients: list[Client], condition: Any, what: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _storms(stack: Stack, workers: int, sessions: int, storms: int, report: Any) -> Figures:
+def _kill_workers(stack: Stack, workers: int) -> None:
+    for worker in range(workers):
+        stack.processes[f"w{worker}"].kill()
+    for worker in range(workers):
+        stack.processes.pop(f"w{worker}").wait()
+        stack.start("worker", "g1", name=f"w{worker}")
+
+
+def _kill_manager(stack: Stack, workers: int) -> None:
+    stack.kill("manager")
+    stack.start_manager()
+
+
+def _replace_manager(stack: Stack, workers: int) -> None:
+    stack.replace_manager()
+
+
+END = {"workers": _kill_workers, "manager": _kill_manager, "replacement": _replace_manager}
+"""What goes."""
+
+
+async def _storms(stack: Stack, workers: int, sessions: int, storms: int, report: Any, of: str) -> Figures:
     url = stack.url()
     clients = [Client(url) for _ in range(sessions)]
     tasks = []
@@ -192,11 +215,7 @@ async def _storms(stack: Stack, workers: int, sessions: int, storms: int, report
         for client in clients:
             await client.type(f"line {number}")
         killed = time.monotonic()
-        for worker in range(workers):
-            stack.processes[f"w{worker}"].kill()
-        for worker in range(workers):
-            stack.processes.pop(f"w{worker}").wait()
-            stack.start("worker", "g1", name=f"w{worker}")
+        await asyncio.to_thread(END[of], stack, workers)
         failed = sum(client.failed for client in clients)
         await _all(clients, lambda client: client.attached_at > killed, "being attached again")  # noqa: B023
         back = [client.attached_at - killed for client in clients]
@@ -240,8 +259,8 @@ def _pss(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon:"))
 
 
-def run(sessions: int, storms: int, *, workers: int = 2, report: Any = print) -> Figures:
-    """Open ``sessions``, kill all ``workers`` ``storms`` times, and say what happened.
+def run(sessions: int, storms: int, *, workers: int = 2, report: Any = print, of: str = "workers") -> Figures:
+    """Open ``sessions``, have what is named by ``of`` go ``storms`` times, and say what happened.
 
     Raises:
         TimeoutError: a session did not come back, or not all its bytes.
@@ -255,7 +274,7 @@ def run(sessions: int, storms: int, *, workers: int = 2, report: Any = print) ->
             stack.start("worker", "g1", name=f"w{worker}")
         until(lambda: stack.generation("g1").get("workers") == workers, "the workers")
         stack.admin("weights", weights={"g1": 100})
-        return uvloop.run(_storms(stack, workers, sessions, storms, report))
+        return uvloop.run(_storms(stack, workers, sessions, storms, report, of))
     finally:
         stack.close()
 
@@ -265,8 +284,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sessions", type=int, default=2000)
     parser.add_argument("--storms", type=int, default=10)
+    parser.add_argument("--of", choices=END, default="workers")
     options = parser.parse_args()
-    figures = run(options.sessions, options.storms)
+    figures = run(options.sessions, options.storms, of=options.of)
     print(
         f"{figures.live} of {figures.sessions} sessions live; wrong streams {figures.wrong},"
         f" bytes skipped {figures.skipped}, reconnection loops {figures.loops}"

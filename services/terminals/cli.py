@@ -10,7 +10,7 @@ import sys
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -85,23 +85,48 @@ main.add_command(monitor_records)
     help="Make a token there if there is none. Also TERMINALS_TOKEN_FILE.",
 )
 @click.option("--first", metavar="GENERATION", help="Serve by this one, if there has been none yet.")
-def manager(config: Path, token_file: Path | None, first: str | None) -> None:
-    """Run the session manager: listening sockets, shells and output rings."""
+@click.option("--build", default="", help="Build id, for its status.")
+@click.option("--check", is_flag=True, help="Only say whether it could start, and touch nothing.")
+def manager(config: Path, token_file: Path | None, first: str | None, build: str, check: bool) -> None:
+    """Run the session manager: connections, terminals and their output. It needs a holder.
+
+    \b
+    Another one takes over, and every session goes on:
+      terminals manager --config conf/manager.json
+    """
     from terminals.access import make_token
     from terminals.manager.config import ConfigError, ManagerConfig
     from terminals.manager.server import Manager
 
     try:
         settings = ManagerConfig.load(config)
+        service = Manager(settings, version=version("terminal-services"), build=build, first=first)
+        if check:
+            click.echo(json.dumps({"code": service.code, "settings": settings.digest}))
+            return
         if token_file is not None:
             make_token(token_file)
-        service = Manager(settings, version=version("terminal-services"))
-        if first is not None:
-            service.generations.begin_with(first)
     except (ConfigError, OSError) as error:
         _fail(error)
         return
     _serve(service.run())
+
+
+@main.command()
+@click.option("--socket", envvar="TERMINALS_HOLDER", required=True, help="Socket for session managers.")
+@click.option("--build", default=version("terminal-services"), show_default=True, help="What it says it is.")
+def holder(socket: str, build: str) -> None:
+    """Run the holder: shells, listening sockets, and what the session manager must not lose.
+
+    \b
+    Example:
+      terminals holder --socket run/holder.sock
+    """
+    from terminals.control.holder import command
+
+    # As little as possible, for as long as this host is up.
+    argv = [*command(), socket, build]
+    os.execv(argv[0], argv)  # noqa: S606
 
 
 def _process_options(function: Any) -> Any:
@@ -295,6 +320,32 @@ def wait(context: click.Context, generation: str, workers: int, timeout: float) 
 
     until_answering(context.obj[0], timeout)
     _ask(context, "wait", timeout=timeout + 10, generation=generation, workers=workers, seconds=timeout)
+
+
+@ctl.command()
+@click.argument("build")
+@click.argument("settings")
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds.")
+@click.option("--before", type=click.File(), help="What `sessions` said before; -: standard input.")
+@click.pass_context
+def managed(context: click.Context, build: str, settings: str, timeout: float, before: TextIO | None) -> None:
+    """Wait until a session manager of this build and digest of settings goes on with all there is."""
+    from terminals.control.managed import NotManaged, until_managed
+
+    live = []
+    if before is not None and (text := before.read().strip()):
+        live = [entry["id"] for entry in json.loads(text)["items"] if entry["live"]]
+    try:
+        click.echo(json.dumps(until_managed(context.obj[0], build, settings, timeout, live)))
+    except NotManaged as error:
+        _fail(error)
+
+
+@ctl.command()
+@click.pass_context
+def fence(context: click.Context) -> None:
+    """Only say whether the lease of --fence still holds; exit code 3 where it does not."""
+    _ask(context, "fence")
 
 
 @ctl.command()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from terminals.control.channel import ControlError, admin
-from terminals.manager import nursery
 from terminals.manager.certificate import CertificateError, TlsFiles
 from terminals.manager.config import ConfigError, ManagerConfig
 
@@ -59,14 +58,11 @@ def _host(config: ManagerConfig) -> Iterator[Finding]:
     else:
         yield Finding("ok", "open files", f"{hard} allowed, {needed} needed at most")
     terminals = int(Path("/proc/sys/kernel/pty/max").read_text())
-    if terminals < config.max_sessions + config.shell_pool:
+    if terminals < config.max_sessions:
         remedy = f"sysctl kernel.pty.max={2 * config.max_sessions}"
         yield Finding("wrong", "pseudo-terminals", f"the kernel allows {terminals}", remedy)
     else:
         yield Finding("ok", "pseudo-terminals", f"the kernel allows {terminals}")
-    if config.shell_pool and not nursery.SUPPORTED:
-        remedy = "set shell_pool to 0 to say that this is meant"
-        yield Finding("warning", "shell pool", "not available on this kind of machine", remedy)
     folder = next(path for path in (config.state_dir, *config.state_dir.absolute().parents) if path.exists())
     free, wanted = (
         shutil.disk_usage(folder).free,
@@ -156,9 +152,13 @@ def _services(config: ManagerConfig) -> Iterator[Finding]:
     if sessions >= 0.9 * config.max_sessions:
         text = f"{sessions} of at most {config.max_sessions} are live"
         yield Finding("warning", "sessions", text, "raise max_sessions, or set idle_seconds")
-    if config.shell_pool and nursery.SUPPORTED and status["shells"]["nursery"] is None:
-        remedy = "look for its reason in the manager's log; shells are forked meanwhile"
-        yield Finding("warning", "shell pool", "its process is not running", remedy)
+    if status.get("holder") is None:
+        remedy = (
+            "its log says why; no shell can be started, and a new manager would find none of those there are"
+        )
+        yield Finding("wrong", "holder", "it is gone", remedy)
+    else:
+        yield Finding("ok", "holder", f"process {status['holder']['pid']} keeps the shells")
 
 
 def _generations(status: dict[str, Any]) -> Iterator[Finding]:

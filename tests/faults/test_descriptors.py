@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 import time
 
@@ -19,8 +17,8 @@ from tests.support.stack import Stack, until
 
 @pytest.fixture
 def lean():
-    """A stack that keeps nothing in stock: descriptors are counted here."""
-    stack = Stack(shell_pool=0, stable_seconds=0)
+    """A stack that never takes a quick series of cuts for a reconnection loop."""
+    stack = Stack(stable_seconds=0)
     try:
         stack.start_generation("g1", weight=100)
         yield stack
@@ -167,16 +165,19 @@ def test_a_full_manager_refuses_new_shells_and_lets_people_come_back(lean):
             works(another, 9)
 
 
-def test_the_nursery_is_back_when_there_are_descriptors_again(stack):
-    manager = stack.processes["manager"].pid
-    until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
-    nursery = stack.status()["shells"]["nursery"]
-    with stack.terminal() as somebody:
+def test_a_full_holder_refuses_new_shells_and_keeps_those_there_are(lean):
+    with lean.terminal() as somebody:
         works(somebody, 0)
-        with few_files(manager, 0):
-            os.kill(nursery, signal.SIGKILL)
-            # It gives its own socket back, which is one descriptor and not the two of a new pair.
-            until(lambda: "nursery of shells cannot" in stack.log("manager"), "the try that fails")
+        with few_files(lean.processes["holder"].pid, 1):
+            newcomer = Raw(lean.url())
+            newcomer.attach()
+            refusal = newcomer.want("error")
+            assert refusal["code"] == "unavailable"
+            assert "open files" in refusal["message"]
+            newcomer.close()
+            somebody.cut()
             works(somebody, 1)
-        until(lambda: stack.status()["shells"]["nursery"] not in (None, nursery), "another nursery")
-    until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
+            sessions = lean.root / "state" / "sessions"
+            assert [path.stem for path in sessions.glob("session_*.ring")] == [somebody.session]
+        with lean.terminal() as another:
+            works(another, 2)

@@ -1,12 +1,16 @@
-"""A disk that takes nothing any more stops neither the manager's housekeeping nor the way back."""
+"""A disk that takes nothing any more stops neither housekeeping nor the way back; shells wait for room."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
+from terminals.client import Terminal
+from terminals.manager.ring import FIRST_RESERVED
+from terminals.manager.session import DISK_SECONDS
 
 from tests.support.disk import Disk, small_disk
 from tests.support.resident import Resident
@@ -21,8 +25,8 @@ def disk(tmp_path) -> Iterator[Disk]:
 
 @pytest.fixture
 def stack(disk) -> Iterator[Stack]:
-    """g1 and g2, everybody on g2; nothing is kept in stock, so that the disk decides alone."""
-    stack = Stack(state_dir=str(disk.path / "state"), shell_pool=0, ring_bytes=65536, idle_seconds=1.0)
+    """g1 and g2, everybody on g2."""
+    stack = Stack(state_dir=str(disk.path / "state"), ring_bytes=65536, idle_seconds=1.0)
     try:
         for name in ("g1", "g2"):
             stack.start_generation(name)
@@ -88,3 +92,56 @@ def test_a_manager_starts_on_a_full_disk(disk, stack):
     assert stack.generation("g2")["weight"] == 100
     disk.room()
     until(lambda: saved(disk, "g3"), "the newcomer being written")
+
+
+@pytest.fixture
+def roomy(disk) -> Iterator[Stack]:
+    """Rings that are much larger than what they have of the disk at first."""
+    stack = Stack(state_dir=str(disk.path / "state"), ring_bytes=1 << 20, stable_seconds=0)
+    try:
+        stack.start_generation("g1", weight=100)
+        yield stack
+    finally:
+        stack.close()
+
+
+LINES = 30_000
+
+
+def waits(stack: Stack, terminal: Terminal) -> bool:
+    terminal.pump(0.05)
+    return f"{terminal.session}: its shell has to wait" in stack.log("manager")
+
+
+@pytest.mark.parametrize("manager_ends", [False, True])
+def test_a_shell_waits_for_room_and_goes_on_with_nothing_lost(disk, roomy, manager_ends):
+    other, terminal = roomy.terminal(), roomy.terminal()
+    for one in (other, terminal):
+        one.open()
+        one.send(b"PS1=; stty -echo; echo rea''dy\n")
+        one.expect(rb"ready\r\n")
+    disk.fill()
+    terminal.send(b"exec sh -c 'seq %d; exit 6'\n" % LINES)
+    until(lambda: waits(roomy, terminal), "the shell waiting")
+    assert terminal.received <= FIRST_RESERVED
+    if manager_ends:
+        roomy.kill("manager")
+        roomy.start_manager()
+        until(lambda: waits(roomy, terminal), "the shell waiting again")
+    # Who prints little works on, and what has to be said of it is said once, not each second.
+    end = time.monotonic() + 3 * DISK_SECONDS
+    while time.monotonic() < end:
+        terminal.pump(0.05)
+        other.send(b"echo [$((6 * 7))]\n")
+        other.expect(rb"\[42\]")
+    assert roomy.log("manager").count("has to wait") == 1 + manager_ends
+    assert terminal.exit_status is None
+    assert terminal.received <= FIRST_RESERVED
+    disk.room()
+    text = bytearray()
+    until(lambda: text.extend(terminal.read(0.1)) or terminal.exit_status is not None, "the shell's end")
+    text += terminal.read()
+    assert text.split() == [b"%d" % number for number in range(1, LINES + 1)]
+    assert terminal.exit_status == 6
+    assert terminal.stats.skipped == 0
+    other.close(kill=True)

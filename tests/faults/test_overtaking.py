@@ -19,7 +19,7 @@ from tests.support.stack import Stack, until
 @pytest.fixture
 def pair() -> Iterator[Stack]:
     """Two workers, w1 of g1, which has all connections, and w2 of g2."""
-    stack = Stack(shell_pool=0, stable_seconds=0.05)
+    stack = Stack(stable_seconds=0.05)
     try:
         stack.start("worker", "g1", name="w1")
         stack.start("worker", "g2", name="w2")

@@ -66,6 +66,26 @@ def test_the_screen_and_what_follows(stack):
     assert stack.status()["screens"]["snapshots"] == 1
 
 
+def test_the_next_manager_goes_on_past_the_ring_and_keeps_the_screen(stack):
+    """It has neither the screen nor the ring's beginning; the shell need not wait for what nobody has."""
+    terminal = stack.terminal(backoff=QUICK)
+    terminal.open()
+    more = stack.root / "more"
+    wait = b"until [ -e %s ]; do sleep 0.02; done" % bytes(more)
+    leave_and_print(stack, terminal, b"seq 1 100000; %s; seq 1 100000; echo last-$((1 + 1))" % wait, SEQ)
+    had, before = terminal.received, printed(stack, terminal)
+    stack.kill("manager")
+    stack.start_manager()
+    more.touch()
+    until(lambda: printed(stack, terminal) >= before + SEQ + 8, "the output")
+    terminal.open()
+    until(lambda: terminal.pump(0.05) or terminal.screen is not None, "the screen")
+    terminal.send(b"echo [$((6 * 7))]\n")
+    follows = terminal.expect(rb"\[42\]") + terminal.read()
+    assert terminal.stats.skipped == terminal.received - len(follows) - had
+    assert text_of(terminal.screen).rstrip().split("\n")[-3:-1] == ["100000", "last-2"]
+
+
 def test_a_program_on_the_alternate_screen_started_long_before(stack):
     terminal = stack.terminal(backoff=QUICK)
     terminal.open()

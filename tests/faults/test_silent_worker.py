@@ -26,7 +26,7 @@ HANDSHAKE = (
 
 @pytest.fixture
 def stack() -> Iterator[Stack]:
-    stack = Stack(shell_pool=0, stable_seconds=0)
+    stack = Stack(stable_seconds=0)
     try:
         yield stack
     finally:

@@ -1,4 +1,4 @@
-"""Every worker is killed at once under 2,000 live sessions, several times."""
+"""Every worker, or the session manager, goes under 2,000 live sessions, several times."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def test_a_storm_loses_nothing_and_grows_nothing():
     # The first storm may warm things up; from then on memory is flat.
     memory = [storm.manager_bytes for storm in figures.storms]
     assert memory[-1] < 1.05 * memory[1] + (1 << 20), memory
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("of", ["manager", "replacement"])
+def test_the_session_managers_end_loses_nothing(of):
+    figures = run(SESSIONS, 3, of=of)
+    assert figures.live == SESSIONS
+    assert (figures.wrong, figures.skipped, figures.loops) == (0, 0, 0)

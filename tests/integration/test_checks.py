@@ -60,8 +60,8 @@ def test_checks_leave_no_session_and_no_loop_behind(target, stack):
 
 def test_every_check_fails_where_nothing_answers(stack):
     target = front_door(stack)
-    stack.kill("worker-g1")
-    stack.kill("manager")
+    for name in ("holder", "worker-g1", "manager"):
+        stack.kill(name)
     dead = dataclasses.replace(target, patience=0.5)
     assert [result.name for result in smoke(dead) if result.ok] == []
 

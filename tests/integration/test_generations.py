@@ -28,7 +28,7 @@ def after_releases(tmp_path) -> Iterator[Callable[..., Stack]]:
         state.mkdir()
         known = [{"name": f"g{number}", "build": "0" * 40, "weight": 0, **fields} for number in range(COUNT)]
         (state / "generations.json").write_text(json.dumps({"fence": 3, "generations": known}))
-        stacks.append(Stack(state_dir=str(state), shell_pool=0))
+        stacks.append(Stack(state_dir=str(state)))
         return stacks[-1]
 
     yield start

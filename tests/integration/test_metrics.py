@@ -59,7 +59,7 @@ def test_metrics_count_what_happened(served):
     assert after["terminals_input_bytes_total"][()] == 2 * len(b"echo [$((6 * 7))]\n")
     assert after["terminals_output_bytes_total"][()] >= terminal.received - 100
     assert after["terminals_breakers"][("scope", "session"), ("state", "closed")] == 1
-    assert after["terminals_shell_starts_total"][(("source", "pool"),)] == 1
+    assert after["terminals_shell_starts_total"][(("source", "started"),)] == 1
     assert after["terminals_generation_weight"][g1] == 100
     assert after["terminals_connections"][g1] >= 1
     memory = {dict(labels)["role"]: value for labels, value in after["terminals_memory_bytes"].items()}

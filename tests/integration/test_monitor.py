@@ -123,8 +123,10 @@ def test_nothing_is_checked_before_anybody_is_to_be_served(calm_stack):
     calm_stack.start("worker", "g2")
     fresh = Monitored(calm_stack)
     try:
-        calm_stack.kill("manager", signal.SIGTERM)
+        for name in ("holder", "manager"):
+            calm_stack.kill(name)
         shutil.rmtree(calm_stack.root / "state")
+        calm_stack.start_holder()
         calm_stack.start_manager()
         calm_stack.start_generation("g7")
         fresh.settings["profiles"] = {"system": {"url": calm_stack.url()}}

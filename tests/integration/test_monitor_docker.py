@@ -49,6 +49,7 @@ class Here(DockerEngine):
 def bring(built, tmp_path_factory):
     """Starts generation g1 with a monitor, or without; gives the engine, with what changed."""
     build, image = built
+    client().images.get(image.id).tag(PROJECT, build.id)  # as an image of this project would be called
     folder = tmp_path_factory.mktemp("monitored")
     folder.chmod(0o755)
     pager = folder / "pager"
@@ -100,6 +101,7 @@ def bring(built, tmp_path_factory):
 
     yield run
     engines[-1].teardown()
+    client().images.remove(f"{PROJECT}:{build.id}")
     assert not [volume.name for volume in client().volumes.list() if volume.name.startswith(PROJECT)]
 
 
@@ -154,12 +156,15 @@ def it_sees_and_is_asked(bring):
 
 
 def a_second_run_changes_nothing_and_another_configuration_only_the_monitor(bring):
-    before, manager = monitor().id, client().containers.get(f"{NAME}-manager-1").id
+    def lasting() -> list[str]:
+        return [client().containers.get(f"{NAME}-{name}-1").id for name in ("holder", "manager")]
+
+    before, others = monitor().id, lasting()
     assert bring(Monitor(every=2, timeout=5)).changes == []
     assert monitor().id == before
     assert bring(Monitor(every=1, timeout=5)).changes == ["Configure the monitor", "Start the monitor"]
     assert monitor().id != before
-    assert client().containers.get(f"{NAME}-manager-1").id == manager
+    assert lasting() == others
 
 
 def with_null_it_is_gone(bring):

@@ -15,7 +15,7 @@ from terminals import tickets
 from terminals.client import Terminal
 from terminals.control import CONTROL_VERSION, packets
 from terminals.control.channel import connect as connect_control
-from terminals.manager.nursery import OOM_SCORE_ADJ
+from terminals.holder.shells import OOM_SCORE_ADJ
 from terminals.tickets import Ticket
 
 from tests.support.stack import TOKEN, Stack, until
@@ -48,20 +48,17 @@ def entry(stack: Stack, session: str) -> dict:
 BASH = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
 
 
-def test_a_shell_comes_from_the_stock_and_the_stock_is_filled_again(stack):
-    until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
-    before = stack.status()["shells"]["hits"]
+def test_a_shell_is_the_holders_and_its_terminal_has_the_clients_size(stack):
     with stack.terminal(cols=101, rows=33) as terminal:
         terminal.send(b"stty size; ps -o ppid= -p $$; tty\n")
         shown = terminal.expect(rb"/dev/pts/\d+")
         assert b"33 101" in shown
-        # The manager itself is the parent: it alone learns the exit status from the kernel.
-        assert str(stack.status()["manager"]["pid"]).encode() in shown
-        assert stack.status()["shells"]["hits"] == before + 1
-        until(lambda: stack.status()["shells"]["ready"] == 4, "the stock filled again")
+        # Whose end is no shell's end: the manager's is.
+        assert str(stack.status()["holder"]["pid"]).encode() in shown
 
 
-def test_more_shells_at_once_than_the_stock_has(stack):
+def test_many_shells_at_once(stack):
+    before = stack.status()["shells"]["started"]
     terminals = [stack.terminal() for _ in range(12)]
     for terminal in terminals:
         terminal.open()
@@ -70,22 +67,7 @@ def test_more_shells_at_once_than_the_stock_has(stack):
     for number, terminal in enumerate(terminals):
         terminal.expect(rf"\[{number + 1000}\]".encode())
         terminal.close(kill=True)
-    # The nursery makes what is missing faster than the manager could fork; and no more than that.
-    assert stack.status()["shells"]["misses"] == 0
-    until(lambda: stack.status()["shells"]["ready"] == 4, "the stock filled again")
-
-
-def test_a_new_session_takes_the_ring_in_stock_and_another_is_made(build):
-    stack = build()
-    sessions = stack.root / "state" / "sessions"
-    spare = sessions / "spare.ring"
-    with stack.terminal():
-        until(spare.exists, "a ring in stock")
-        made = spare.stat().st_ino
-        with stack.terminal() as second:
-            assert (sessions / f"{second.session}.ring").stat().st_ino == made
-            until(spare.exists, "the next ring in stock")
-            until((sessions / f"{second.session}.json").exists, "the description of the session")
+    assert stack.status()["shells"]["started"] == before + 12
 
 
 def test_an_acknowledgement_comes_without_an_echo_too(stack):
@@ -96,42 +78,11 @@ def test_an_acknowledgement_comes_without_an_echo_too(stack):
         until(lambda: terminal.pump(0.05) or terminal.unacknowledged == 0, "the acknowledgement", 5.0)
 
 
-def test_a_killed_nursery_costs_no_shell_and_comes_back(stack):
-    until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
-    with stack.terminal() as resident:
-        resident.send(b"mark=41\n")
-        nursery = stack.status()["shells"]["nursery"]
-        os.kill(nursery, signal.SIGKILL)
-        until(lambda: stack.status()["shells"]["nursery"] != nursery, "the nursery's death noticed")
-        # More than the stock: the last ones are forked by the manager.
-        for _ in range(6):
-            with stack.terminal() as terminal:
-                terminal.send(b"echo [$((6 * 7))]\n")
-                terminal.expect(rb"\[42\]")
-        resident.send(b"echo [$((mark + 1))]\n")
-        resident.expect(rb"\[42\]")
-        until(lambda: stack.status()["shells"]["ready"] == 4, "a stock made by the next nursery")
-
-
-def test_killed_children_of_the_stock_are_passed_over(stack):
-    until(lambda: stack.status()["shells"]["ready"] == 4, "a full stock")
-    manager, nursery = stack.status()["manager"]["pid"], stack.status()["shells"]["nursery"]
-    children = [int(pid) for pid in Path(f"/proc/{manager}/task/{manager}/children").read_text().split()]
-    for pid in set(children) - {nursery}:
-        os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: " Z " in Path(f"/proc/{pid}/stat").read_text(), "its death")
-    with stack.terminal() as terminal:
-        terminal.send(b"echo [$((6 * 7))]\n")
-        terminal.expect(rb"\[42\]")
-
-
-def test_without_a_stock_shells_are_forked(build):
-    stack = build(shell_pool=0)
+def test_an_end_has_its_status(stack):
     with stack.terminal() as terminal:
         terminal.send(b"exit 3\n")
         until(lambda: terminal.read(0.1) is not None and terminal.exit_status is not None, "exit")
     assert terminal.exit_status == 3
-    assert stack.status()["shells"] == {"ready": 0, "hits": 0, "misses": 1, "nursery": None, "started": 0}
 
 
 def test_the_profile_says_environment_and_folder(build, tmp_path):
@@ -149,11 +100,9 @@ def test_a_missing_folder_is_said_in_the_terminal(build):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-@pytest.mark.parametrize("pool", [4, 0])
-def test_a_shell_runs_as_the_user_of_its_profile(build, pool):
-    stack = build(profiles={"system": {"command": BASH, "user": "nobody", "cwd": "/"}}, shell_pool=pool)
+def test_a_shell_runs_as_the_user_of_its_profile(build):
+    stack = build(profiles={"system": {"command": BASH, "user": "nobody", "cwd": "/"}})
     uid = pwd.getpwnam("nobody").pw_uid
-    until(lambda: stack.status()["shells"]["ready"] == pool, "the stock")
     with stack.terminal() as terminal:
         terminal.send(b'grep -E "^(Uid|Groups|CapEff)" /proc/self/status; echo "[$USER]" > /dev/tty\n'
                       b"echo oom:$(cat /proc/$$/oom_score_adj); exit\n")  # fmt: skip
@@ -292,13 +241,12 @@ def descriptors(pid: int) -> int:
 
 
 def test_descriptors_of_attached_detached_and_ended_sessions(build):
-    """Terminal, process and doorbell; a worker has the connection and the doorbell."""
-    stack = build(shell_pool=0)
+    """Terminal and doorbell; a worker has the connection and the doorbell, the holder the terminal again."""
+    stack = build()
     first = stack.terminal()
     first.open()  # whatever the first one brings about
-    processes = [stack.processes[name].pid for name in ("manager", "worker-g1")]
-    spare = stack.root / "state" / "sessions" / "spare.ring"
-    before = [until(spare.exists, "the spare ring") and descriptors(pid) for pid in processes]
+    processes = [stack.processes[name].pid for name in ("manager", "worker-g1", "holder")]
+    before = [descriptors(pid) for pid in processes]
 
     def more() -> list[int]:
         """By session, whatever else came or went; the keeper of screens may have been started."""
@@ -307,14 +255,14 @@ def test_descriptors_of_attached_detached_and_ended_sessions(build):
     terminals = [stack.terminal() for _ in range(20)]
     for terminal in terminals:
         terminal.open()
-    until(lambda: more() == [3, 2], f"few descriptors of attached sessions, not {more()}", 5)
+    until(lambda: more() == [2, 2, 1], f"few descriptors of attached sessions, not {more()}", 5)
     for terminal in terminals:
         terminal.cut()
-    until(lambda: more() == [2, 0], f"few descriptors of detached sessions, not {more()}", 5)
+    until(lambda: more() == [1, 0, 1], f"few descriptors of detached sessions, not {more()}", 5)
     for terminal in terminals:
         stack.admin("kill", session=terminal.session)
     until(lambda: stack.status()["sessions"]["live"] == 1, "their end")
-    until(lambda: more() == [0, 0], f"no descriptors of ended sessions, not {more()}", 5)
+    until(lambda: more() == [0, 0, 0], f"no descriptors of ended sessions, not {more()}", 5)
 
 
 def end(stack: Stack, terminal: Terminal) -> Terminal:
@@ -350,30 +298,27 @@ def test_ended_sessions_are_bounded(build, limit):
         assert live.connected
 
 
-def test_all_that_a_dead_manager_leaves_is_there_for_its_people(build):
+def test_all_that_a_dead_holder_leaves_is_there_for_its_people(build):
     stack = build(max_ended_sessions=1, ring_bytes=1 << 16)
     terminals = [stack.terminal() for _ in range(4)]
     for terminal in terminals:
         terminal.open()
     described = [stack.root / "state" / "sessions" / f"{terminal.session}.json" for terminal in terminals]
     until(lambda: all(path.exists() for path in described), "descriptions of all sessions")
-    stack.kill("manager")
-    stack.start_manager()
-    stack.start("worker", "g1", name="again")
-    until(lambda: stack.generation("g1").get("workers"), "the worker")
-    stack.admin("weights", weights={"g1": 100})
+    stack.lose_all_shells()
     for terminal in terminals:
         terminal.url = stack.url()
         until(lambda t=terminal: t.pump(0.05) or t.exit_status is not None, "the news of its end")
-        assert b"the session manager was restarted" in terminal.read()
+        assert terminal.exit_status == -1
+        assert b"holder of shells was restarted" in terminal.read()
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Four rings of 256 KiB and some files fit on it."""
+    """Six rings in which little has been printed and some files fit on it."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", disk], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", disk], check=False).returncode:
         pytest.skip("only root can make a small disk")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
@@ -424,7 +369,7 @@ def slow_start(tmp_path: Path) -> dict:
 
 def test_a_session_that_is_kept_ready_is_at_its_prompt_at_once(build, tmp_path):
     stack = build(profiles={"system": slow_start(tmp_path)})
-    until(lambda: stack.status()["shells"]["started"] == 2, "two in stock")
+    until(lambda: stack.status()["shells"]["ready"] == 2, "two in stock")
     sessions = stack.root / "state" / "sessions"
     until(lambda: all(b"ready> " in path.read_bytes() for path in sessions.glob("session_*.ring")), "prompts")
     assert stack.admin("sessions")["items"] == []
@@ -436,29 +381,59 @@ def test_a_session_that_is_kept_ready_is_at_its_prompt_at_once(build, tmp_path):
         assert b"33 99" in shown
         assert f"[{terminal.session}]".encode() in shown
         assert entry(stack, terminal.session)["user"] == ""
-    until(lambda: stack.status()["shells"]["started"] == 2, "the stock filled again")
+    until(lambda: stack.status()["shells"]["ready"] == 2, "the stock filled again")
 
 
 def test_who_names_a_session_gets_no_other(build, tmp_path):
     stack = build(profiles={"system": {"command": BASH, "ready": 1}})
-    until(lambda: stack.status()["shells"]["started"] == 1, "one in stock")
+    until(lambda: stack.status()["shells"]["ready"] == 1, "one in stock")
     wanted = "session_1754931600123_abcdefghi"
     with stack.terminal(session=wanted) as terminal:
         assert terminal.session == wanted
-        assert stack.status()["shells"]["started"] == 1
+        assert stack.status()["shells"]["ready"] == 1
 
 
 def test_a_shell_that_ends_in_stock_is_replaced_and_leaves_nothing(build):
     stack = build(profiles={"system": {"command": BASH, "ready": 1}})
-    until(lambda: stack.status()["shells"]["started"] == 1, "one in stock")
+    until(lambda: stack.status()["shells"]["ready"] == 1, "one in stock")
     folder = stack.root / "state" / "sessions"
     (ring,) = folder.glob("session_*.ring")
-    manager = stack.status()["manager"]["pid"]
-    children = Path(f"/proc/{manager}/task/{manager}/children").read_text().split()
+    holder = stack.status()["holder"]["pid"]
+    children = Path(f"/proc/{holder}/task/{holder}/children").read_text().split()
     (shell,) = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "bash\n"]
     os.kill(int(shell), signal.SIGKILL)
     until(lambda: not ring.exists(), "its ring removed")
-    until(lambda: stack.status()["shells"]["started"] == 1, "another one")
+    until(lambda: stack.status()["shells"]["ready"] == 1, "another one")
     with stack.terminal() as terminal:
+        terminal.send(b"echo [$((6 * 7))]\n")
+        terminal.expect(rb"\[42\]")
+
+
+def test_ready_sessions_of_a_profile_that_is_gone_leave_nothing(build):
+    stack = build(profiles={"system": {"command": BASH}, "claude": {"command": BASH, "ready": 1}})
+    until(lambda: stack.status()["shells"]["ready"] == 1, "one in stock")
+    folder = stack.root / "state" / "sessions"
+    (ring,) = folder.glob("session_*.ring")
+    holder = stack.status()["holder"]["pid"]
+    children = Path(f"/proc/{holder}/task/{holder}/children")
+    until(lambda: children.read_text(), "its shell")
+    for settings in (stack.settings["profiles"], stack.settings["listeners"]):
+        del settings["claude"]
+    assert stack.replace_manager() == 0
+    assert stack.status()["shells"]["ready"] == 0
+    until(lambda: not children.read_text(), "its end")
+    assert not ring.exists()
+
+
+def test_ready_sessions_outlive_the_manager(build):
+    stack = build(profiles={"system": {"command": BASH, "ready": 2}})
+    until(lambda: stack.status()["shells"]["ready"] == 2, "two in stock")
+    rings = set((stack.root / "state" / "sessions").glob("session_*.ring"))
+    stack.kill("manager")
+    stack.start_manager()
+    assert stack.status()["shells"]["ready"] == 2
+    assert set((stack.root / "state" / "sessions").glob("session_*.ring")) == rings
+    with stack.terminal() as terminal:
+        assert terminal.session in {ring.stem for ring in rings}
         terminal.send(b"echo [$((6 * 7))]\n")
         terminal.expect(rb"\[42\]")

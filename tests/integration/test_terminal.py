@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -89,12 +88,12 @@ def test_unknown_session_cannot_be_resumed(stack):
     terminal = stack.terminal()
     terminal.open()
     terminal.cut()
-    stack.admin("kill", session=terminal.session)
-    stack.kill("manager", signal.SIGKILL)
+    stack.kill("holder")
+    stack.kill("manager")
     for path in (stack.root / "state" / "sessions").iterdir():
         path.unlink()
+    stack.start_holder()
     stack.start_manager()
-    stack.start("worker", "g1", name="again")
     terminal.url = stack.url()
     with pytest.raises(SessionLost):
         terminal.open()
@@ -285,15 +284,12 @@ def test_malformed_messages_end_that_connection_only(stack, frames):
     assert witness.stats.losses == 0
 
 
-def test_ended_scrollback_outlives_the_manager_with_a_mark(stack):
+def test_ended_scrollback_outlives_the_holder_with_a_mark(stack):
     terminal = stack.terminal(backoff=QUICK)
     terminal.open()
     terminal.send(b"echo remember-$((3*3))\n")
     terminal.expect(rb"remember-9")
-    stack.kill("manager", signal.SIGKILL)
-    stack.kill("worker-g1")
-    stack.start_manager()
-    stack.start("worker", "g1", name="again")
+    stack.lose_all_shells()
     terminal.url = stack.url()
     text = b""
     while terminal.exit_status is None:

@@ -79,12 +79,35 @@ class Stack:
             **config,
         }
         logs.show_when_failing(self)
+        self.start_holder()
         self.start_manager()
+
+    def start_holder(self) -> None:
+        self._spawn("holder", "holder", "--socket", str(Path(self.socket).with_name("holder.sock")))
 
     def start_manager(self) -> None:
         self._config.write_text(json.dumps(self.settings))
         self._spawn("manager", "manager", "--config", str(self._config))
         until(self._answers, "the manager answering")
+
+    def replace_manager(self, timeout: float = PATIENCE) -> int:
+        """Start another manager beside the one that runs, and give the status with which that one leaves."""
+        old = self.processes.pop("manager")
+        self._config.write_text(json.dumps(self.settings))
+        self._spawn("manager", "manager", "--config", str(self._config))
+        status = old.wait(timeout)
+        until(self._answers, "the other manager answering")
+        return status
+
+    def lose_all_shells(self) -> None:
+        """End the holder, and with it the shells, and the manager, as the host's end does; start both again.
+
+        The manager's end alone is no shell's, and the holder's end leaves the shells to the manager.
+        """
+        self.kill("holder")
+        self.kill("manager")
+        self.start_holder()
+        self.start_manager()
 
     def start(self, role: str, generation: str, *, build: str | None = None, name: str = "") -> str:
         name = name or f"{role}-{generation}"
@@ -140,9 +163,9 @@ class Stack:
 
     def close(self) -> None:
         logs.forget(self)
-        for name in [*(n for n in self.processes if n != "manager"), "manager"]:
+        for name in [*(n for n in self.processes if n != "holder"), "holder"]:
             if name in self.processes:
-                self.kill(name, signal.SIGTERM if name == "manager" else signal.SIGKILL)
+                self.kill(name, signal.SIGTERM if name == "holder" else signal.SIGKILL)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _answers(self) -> bool:

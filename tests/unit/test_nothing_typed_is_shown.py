@@ -19,9 +19,8 @@ import terminals
 from terminals.manager.peers import Peer
 from terminals.manager.ring import Ring
 from terminals.manager.session import Attachment
-from terminals.manager.shell import Shell
 
-from tests.unit.manager.sessions import session_of
+from tests.unit.manager.sessions import session_of, start
 
 TYPED = b"correct-horse-battery-staple"
 PUBLIC = {"Assets"}
@@ -76,17 +75,16 @@ def test_a_session_shows_neither_what_waits_for_its_shell_nor_what_it_has_printe
         os.set_blocking(master, False)
         process = subprocess.Popen(["cat"], stdin=slave, stdout=slave)  # noqa: ASYNC220
         os.close(slave)
-        shell = Shell(process.pid, os.pidfd_open(process.pid), master)
-        session = session_of(shell, Ring.create(tmp_path / "a.ring", 1 << 16))
-        session.start()
+        session = session_of(Ring.create(tmp_path / "a.ring", 1 << 16))
+        start(session, process, master)
         session.attach(Attachment(1, "c", Peer(), os.eventfd(0, os.EFD_NONBLOCK), 0.0), 0)
         process.send_signal(signal.SIGSTOP)  # what does not fit into its terminal waits
         session.input("c", 0, (TYPED + b"\n") * 5000)
         async with asyncio.timeout(10):
             while TYPED not in bytes(session.ring._data[:4096]):  # noqa: ASYNC110 - nothing tells it but the ring
                 await asyncio.sleep(0.001)
-        assert session._inputs.waiting
-        for shown in (session, session._write, session._inputs, session.attachment, session.ring):
+        assert session.inputs.waiting
+        for shown in (session, session._write, session.inputs, session.attachment, session.ring):
             assert TYPED.decode() not in repr(shown)
         process.kill()
         async with asyncio.timeout(10):

@@ -8,8 +8,8 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 from terminals.control import CONTROL_VERSION, packets
 from terminals.control.memory import proportional_set_size
@@ -24,8 +24,19 @@ REPORT_SECONDS = 2.0
 """Between two reports of a process about itself."""
 
 
+NEXT_SECONDS = 60.0
+"""So long a process waits for the next manager before it ends, too."""
+NEXT_POLL = 0.05
+
+T = TypeVar("T")
+
+
 class ControlError(Exception):
     """The manager refused a request, or the connection to it is gone."""
+
+
+class NoManager(ControlError):
+    """Nobody listens, or whoever did is gone before it has answered."""
 
 
 class Channel:
@@ -300,9 +311,35 @@ class ManagerLink:
             self._reporting.cancel()
         for request in self._requests.values():
             if not request.future.done():
-                request.future.set_exception(ControlError("the session manager has gone away"))
+                request.future.set_exception(NoManager("the session manager has gone away"))
         self._requests.clear()
         self.closed.set()
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiters = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    for waiter in waiters:
+        waiter.cancel()
+
+
+async def until_there(serve: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+    """Serve the next manager as soon as it is there; ``None`` where ``stop`` is set before.
+
+    Raises:
+        ControlError: none has come in ``NEXT_SECONDS``, or it refuses this process.
+    """
+    end = time.monotonic() + NEXT_SECONDS
+    while not stop.is_set():
+        try:
+            return await serve()
+        except NoManager:
+            if time.monotonic() >= end:
+                raise
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), NEXT_POLL)
+    return None
 
 
 def connect(path: str) -> socket.socket:
@@ -318,7 +355,7 @@ def connect(path: str) -> socket.socket:
         sock.connect(path)
     except OSError as error:
         sock.close()
-        raise ControlError(f"no session manager at {path}: {error.strerror or error}") from None
+        raise NoManager(f"no session manager at {path}: {error.strerror or error}") from None
     return sock
 
 

@@ -30,7 +30,7 @@ MAX_PACKET: Final = 1 << 17
 _PART: Final = MAX_PACKET // 2 - 512
 """Characters of a message's text in one packet: at worst each is written as two."""
 _CHUNK: Final = MAX_PACKET // 2 - 512
-MAX_FDS: Final = 4
+MAX_FDS: Final = 8
 REFUSED: Final = (errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """What the kernel says when it cannot take this packet; the link is as good as before."""
 _HOT: Final = struct.Struct("=cIQ")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("terminals.manager")
 
 _ASK = {"status", "metrics", "peers", "sessions", "wait"}
-_FENCED = {"weights", "move", "retire", "cancel-retire", "stop"}
+_FENCED = {"weights", "move", "retire", "cancel-retire", "stop", "fence"}
 """Commands of a rollout: a stale fencing token must not get through."""
 COMMANDS = frozenset(_ASK | _FENCED | {"kill", "rename"})
 POLL = 0.02
@@ -41,6 +41,8 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
                 _reply_list(peer, request, metrics.families(manager))
             case "peers":
                 _reply_list(peer, request, peers(manager))
+            case "fence":
+                peer.reply(request, fence=manager.generations.fence)
             case "kill":
                 session = manager.attacher.session_of(request["session"])
                 if session is None:
@@ -168,13 +170,20 @@ async def wait(manager: Manager, generation: str, workers: int, timeout: float) 
 
 
 def status(manager: Manager) -> dict[str, Any]:
-    """State of the manager, its generations and counts of its sessions."""
+    """State of the manager, its generations and counts of its sessions.
+
+    Sessions that are ``left`` are with the holder alone: this manager could not go on with them.
+    """
     live = manager.registry.live
     return {
         "manager": {
             "pid": manager.pid,
             "host": socket.gethostname(),
             "version": manager.version,
+            "build": manager.build,
+            "code": manager.code,
+            "settings": manager.config.digest,
+            "configured": manager.config.shown,
             "protocol": CONTROL_VERSION,
             "started": manager.started,
         },
@@ -187,13 +196,13 @@ def status(manager: Manager) -> dict[str, Any]:
             "watchers": sum(len(session.watchers) for session in live),
             "ended": len(manager.registry.table) - len(live),
             "expired": manager.registry.expired,
+            "left": len(manager.registry.left),
         },
+        "holder": manager.link.about if not manager.link.lost else None,
         "shells": {
-            "ready": manager.registry.pool.ready,
-            "hits": manager.registry.pool.hits,
-            "misses": manager.registry.pool.misses,
-            "nursery": manager.registry.pool.pid,
-            "started": len(manager.registry.ready),
+            "ready": len(manager.registry.ready),
+            "started": manager.registry.started,
+            "found_ready": manager.registry.found_ready,
         },
         "screens": {
             "followed": manager.registry.screens.followed,

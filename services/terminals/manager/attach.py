@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from terminals.background import Background
@@ -51,13 +52,25 @@ class _NeedsSnapshot(Exception):
 class Attacher:
     """Decides attaches and keeps count of the attachments."""
 
-    def __init__(self, registry: Registry, generations: Generations, config: ManagerConfig) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        generations: Generations,
+        config: ManagerConfig,
+        keep: Callable[[dict[str, Any]], None],
+        newcomers: Mapping[str, Any],
+    ) -> None:
+        """``keep(fields)`` keeps breakers of addresses for the next manager; ``newcomers`` are such."""
         self._registry = registry
+        self._keep = keep
         self._stable_seconds = config.stable_seconds
         self._new_breaker = config.breaker
         self.newcomers: collections.OrderedDict[str, CircuitBreaker] = collections.OrderedDict()
         """Breakers of addresses that start sessions and lose them at once. A session's own
         breaker cannot see a client that loops by starting a new one each time."""
+        for address, saved in newcomers.items():
+            self.newcomers[address] = config.breaker()
+            self.newcomers[address].restore(saved)
         self._generations = generations
         self._handles = itertools.count(1)
         self.replayed = 0
@@ -113,23 +126,48 @@ class Attacher:
                 refused=True,
             )
             return
+        session = self._registry.table.get(reply.get("session", ""))
+        if session is not None and session.started is not None and not session.started.done():
+            work = self._when_started(peer, request, session, reply, fds)
+            self._background.start(work, f"an attach to {session.id}, which is being started")
+        else:
+            self._tell(peer, request, reply, fds)
+
+    async def _when_started(
+        self,
+        peer: Peer,
+        request: dict[str, Any],
+        session: Session,
+        reply: dict[str, Any],
+        fds: tuple[int, ...],
+    ) -> None:
+        assert session.started is not None
+        await asyncio.wait([session.started])
+        if error := session.started.exception():
+            os.close(fds[0])
+            reason = getattr(error, "strerror", None) or str(error)
+            self._take_back(peer, request, reply, f"no shell could be started: {reason}")
+            self._registry.drop(session)
+        else:
+            self._tell(peer, request, reply, fds)
+
+    def _tell(self, peer: Peer, request: dict[str, Any], reply: dict[str, Any], fds: tuple[int, ...]) -> None:
         try:
             peer.reply(request, fds, **reply)
         except OSError as error:
-            self._take_back(peer, request, reply, error)
+            self._take_back(peer, request, reply, f"no more files can be open: {error.strerror}")
         finally:
             for fd in fds[:1]:
                 os.close(fd)  # the ring's; the doorbell is the session's, the screen the caller's
 
-    def _take_back(self, peer: Peer, request: dict[str, Any], reply: dict[str, Any], error: OSError) -> None:
-        """The worker cannot be told of an attachment for want of descriptors: there is none."""
-        session = self._registry.table[reply["session"]]
-        writer = session.attachment
+    def _take_back(self, peer: Peer, request: dict[str, Any], reply: dict[str, Any], message: str) -> None:
+        """The worker is not told of an attachment, for want of something: so there is none."""
+        session = self._registry.table.get(reply["session"])
+        writer = session.attachment if session is not None else None
         created = writer is not None and writer.handle == reply["handle"] and writer.created
         self.detach(peer, reply["handle"], planned=True)
-        if created:
+        if session is not None and created:
             session.kill()
-        message = f"no more files can be open: {error.strerror}"
         peer.reply(
             request, code=ErrorCode.UNAVAILABLE, message=message, retry_after=FULL_SECONDS, refused=True
         )
@@ -169,7 +207,7 @@ class Attacher:
             session.unwatch(handle)
             # Its losses are its address's affair: they must not keep out the one who works there.
             if now - watcher.since >= self._stable_seconds:
-                self.newcomers.pop(watcher.address, None)
+                self._forgive(watcher.address)
             elif not (planned or watcher.planned_end):
                 opened = self._abandoned(watcher.address, now)
                 self._generations.get(peer.generation).breaker_opened += opened
@@ -180,9 +218,16 @@ class Attacher:
         session.detach()
         if not session.live:
             return
+        self._judge(peer, session, attachment, now, planned=planned)
+        self._registry.remember(session)
+
+    def _judge(
+        self, peer: Peer, session: Session, attachment: Attachment, now: float, *, planned: bool
+    ) -> None:
+        """Whether the end of an attachment counts towards a loop."""
         if now - attachment.since >= self._stable_seconds:
             session.breaker.success()
-            self.newcomers.pop(attachment.address, None)
+            self._forgive(attachment.address)
         elif not (planned or attachment.planned_end):
             generation = self._generations.get(peer.generation)
             if attachment.created:
@@ -248,7 +293,7 @@ class Attacher:
             if watching:
                 self._check_newcomer(address)
             elif not created:
-                self.newcomers.pop(address, None)
+                self._forgive(address)
                 self._check_breaker(session)
         except Refused:
             os.close(ring)
@@ -329,13 +374,18 @@ class Attacher:
         breaker = self.newcomers.setdefault(address, self._new_breaker())
         opened = breaker.failure(now)
         self.newcomers.move_to_end(address)
+        self._keep({address: breaker.as_list()})
         while len(self.newcomers) > REMEMBERED_ADDRESSES:
-            self.newcomers.popitem(last=False)
+            self._forgive(next(iter(self.newcomers)))
         return opened
+
+    def _forgive(self, address: str) -> None:
+        if self.newcomers.pop(address, None) is not None:
+            self._keep({address: None})
 
     def _settle(self, session: Session, attachment: Attachment) -> None:
         if session.attachment is attachment:
-            self.newcomers.pop(attachment.address, None)
+            self._forgive(attachment.address)
 
     def _check_newcomer(self, address: str) -> None:
         breaker = self.newcomers.get(address)
@@ -353,7 +403,9 @@ class Attacher:
         now = asyncio.get_running_loop().time()
         if session.attachment is not None and now - session.attachment.since >= self._stable_seconds:
             session.breaker.success()
-        if not session.breaker.allow(now):
+        allowed = session.breaker.allow(now)
+        self._registry.remember(session)
+        if not allowed:
             wait = session.breaker.retry_after(now) or session.breaker.cooldown
             raise Refused(
                 ErrorCode.BREAKER_OPEN,
@@ -391,8 +443,9 @@ class Attacher:
             ) from None
         return ring, doorbell
 
-    @staticmethod
-    def _take(peer: Peer, session: Session, attachment: Attachment, start: int, *, returning: bool) -> bool:
+    def _take(
+        self, peer: Peer, session: Session, attachment: Attachment, start: int, *, returning: bool
+    ) -> bool:
         """Make it the client that types; returns whether its input position is known."""
         old = session.attachment
         if old is not None:
@@ -402,6 +455,7 @@ class Attacher:
             old.peer.send({"type": kind, "handle": old.handle})
             session.detach()
         session.generation = session.served_by = peer.generation
+        self._registry.remember(session)
         return session.attach(attachment, start, returning=returning)
 
 

@@ -6,7 +6,7 @@ import json
 import mmap
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from terminals.manager.certificate import TlsFiles
 from terminals.manager.ring import MIN_CAPACITY
 from terminals.manager.shell import Profile
+from terminals.parts import settings_digest, without_secrets
 from terminals.protocol import HEARTBEAT, LOOP_THRESHOLD, STABLE_AFTER
 from terminals.protocol.breaker import CircuitBreaker
 
@@ -71,6 +72,8 @@ class ManagerConfig:
     state_dir: Path
     listeners: dict[str, Listener]
     profiles: dict[str, Profile]
+    holder: Path | None = None
+    """Socket of the holder; beside the session manager's when it is not given."""
     ring_bytes: int = 1 << 20
     max_rings_bytes: int = 0
     """Most that all rings may take; 0 means that only ``max_sessions`` counts."""
@@ -94,14 +97,16 @@ class ManagerConfig:
     """Networks whose X-Forwarded-For is believed."""
     heartbeat_seconds: float = HEARTBEAT
     """Between pings to clients; a connection is given up after three without a word."""
-    shell_pool: int = 4
-    """Shells-to-be in stock; 0 forks each shell when it is asked for."""
     stable_seconds: float = STABLE_AFTER
     """An attach lost sooner, unplanned, counts towards a reconnection loop."""
     breaker_threshold: int = LOOP_THRESHOLD
     breaker_cooldown: float = 5.0
     tls: TlsFiles | None = None
     """With it every listener speaks TLS, and nothing else."""
+    digest: str = ""
+    """Of the settings as they were read: see :func:`terminals.parts.settings_digest`."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """The settings as they were read, for everybody's eyes."""
 
     @classmethod
     def load(cls, path: Path) -> ManagerConfig:
@@ -114,7 +119,7 @@ class ManagerConfig:
 
     @classmethod
     def _from(cls, raw: dict[str, Any]) -> ManagerConfig:
-        refuse_unknown("", raw, cls.__dataclass_fields__)
+        refuse_unknown("", raw, cls.__dataclass_fields__.keys() - {"digest", "shown"})
         config = cls(
             socket=Path(raw["socket"]),
             state_dir=Path(raw["state_dir"]),
@@ -123,6 +128,7 @@ class ManagerConfig:
                 for name, entry in raw["listeners"].items()
             },
             profiles={name: _profile(name, entry) for name, entry in raw["profiles"].items()},
+            holder=None if raw.get("holder") is None else Path(raw["holder"]),
             ring_bytes=_ring_bytes("ring_bytes", raw.get("ring_bytes", cls.ring_bytes)),
             max_rings_bytes=int(_not_negative(raw, "max_rings_bytes", cls.max_rings_bytes)),
             hold_seconds=float(raw.get("hold_seconds", cls.hold_seconds)),
@@ -138,16 +144,22 @@ class ManagerConfig:
             allowed_origins=check_origins(raw.get("allowed_origins", ())),
             trusted_proxies=check_networks(raw.get("trusted_proxies", ())),
             heartbeat_seconds=_heartbeat(raw.get("heartbeat_seconds", cls.heartbeat_seconds)),
-            shell_pool=int(_not_negative(raw, "shell_pool", cls.shell_pool)),
             stable_seconds=float(raw.get("stable_seconds", cls.stable_seconds)),
             breaker_threshold=int(raw.get("breaker_threshold", cls.breaker_threshold)),
             breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
             tls=_tls(raw.get("tls")),
+            digest=settings_digest(raw),
+            shown=without_secrets(raw),
         )
         config.breaker()  # says what is wrong with its numbers
         if not config.listeners:
             raise ValueError("listeners: at least one is needed")
         return config
+
+    @property
+    def holder_socket(self) -> Path:
+        """Where the holder listens."""
+        return self.holder or self.socket.with_name("holder.sock")
 
     @property
     def front(self) -> dict[str, Any]:

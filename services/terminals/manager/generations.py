@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ ENDED_KEPT = 16
 
 @dataclass(slots=True)
 class Generation:
-    """A generation and its counters since the manager started."""
+    """A generation and its counters."""
 
     name: str
     build: str = ""
@@ -46,7 +46,23 @@ class Generation:
     attach_seconds: Histogram = field(default_factory=Histogram)
     gap_seconds: Histogram = field(default_factory=Histogram)
 
+    def counters(self) -> dict[str, Any]:
+        """What it has counted, for :meth:`set_counters`."""
+        histograms = {name: [getattr(self, name).counts, getattr(self, name).total] for name in _HISTOGRAMS}
+        return {**{name: getattr(self, name) for name in _COUNTED}, **histograms}
 
+    def set_counters(self, counters: Mapping[str, Any]) -> None:
+        """Go on counting from there."""
+        for name in _COUNTED:
+            setattr(self, name, int(counters.get(name, 0)))
+        for name in _HISTOGRAMS:
+            if name in counters:
+                setattr(self, name, Histogram(*counters[name]))
+
+
+_COUNTED = ("attaches", "short_lived", "loops", "breaker_opened")
+_HISTOGRAMS = ("attach_seconds", "gap_seconds")
+_COUNTERS = "counters/"
 _KEPT = ("name", "build", "weight", "retire_at", "way_back_from", "retired")
 """What outlives the manager."""
 
@@ -61,19 +77,31 @@ class Generations:
     What is decided holds at once, whatever the disk says: a full one must not keep people on a bad build.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kept: Mapping[str, Any] | None = None,
+        keep: Callable[[dict[str, Any]], None] = lambda fields: None,
+    ) -> None:
+        """``keep(fields)`` keeps it besides, over this process's end and whatever the disk says; ``kept`` is
+        what was there."""
         self._path = path
+        self._keep = keep
+        self._counted: dict[str, str] = {}
         self._troubles = Troubles(log)
         self.fence = 0
         self.unsaved = ""
         """Why the file does not say what holds; empty where it does."""
         self.table: dict[str, Generation] = {}
-        if path.exists():
-            saved = json.loads(path.read_text())
+        kept = kept or {}
+        if "table" in kept or path.exists():
+            saved = kept["table"] if "table" in kept else json.loads(path.read_text())
             self.fence = int(saved["fence"])
             for entry in saved["generations"]:
                 known = {key: value for key, value in entry.items() if key in _KEPT}
-                self.table[entry["name"]] = Generation(**known)
+                generation = self.table[entry["name"]] = Generation(**known)
+                if counters := kept.get(_COUNTERS + generation.name):
+                    generation.set_counters(counters)
 
     def check_fence(self, fence: int | None) -> None:
         """Remember the highest fencing token seen.
@@ -163,25 +191,42 @@ class Generations:
                 del self.table[name]
             self.save()
 
+    def keep_counters(self) -> None:
+        """Have what has been counted kept, as far as it has changed."""
+        for generation in self.table.values():
+            counters = generation.counters()
+            text = json.dumps(counters)
+            if self._counted.get(generation.name) != text:
+                self._counted[generation.name] = text
+                self._keep({_COUNTERS + generation.name: counters})
+        for name in self._counted.keys() - self.table.keys():
+            del self._counted[name]
+            self._keep({_COUNTERS + name: None})
+
     def save(self) -> None:
         """Write the table. Where that fails, :attr:`unsaved` says why, and it is to be called again."""
+        self._keep({"table": self._as_json()})
         kind = f"{self._path} cannot be written"
         try:
             self._write()
         except OSError as error:
             self.unsaved = str(error)
-            self._troubles.say(kind, f"{error}; a session manager that starts now knows only what was before")
+            text = f"{error}; once the holder has ended, too, only what was before is known"
+            self._troubles.say(kind, text)
         else:
             self.unsaved = ""
             self._troubles.over(kind)
 
+    def _as_json(self) -> dict[str, Any]:
+        entries: list[dict[str, Any]] = [{key: getattr(g, key) for key in _KEPT} for g in self.table.values()]
+        return {"fence": self.fence, "generations": entries}
+
     def _write(self) -> None:
         """Atomically: a crash leaves the old table or the new one."""
-        entries: list[dict[str, Any]] = [{key: getattr(g, key) for key in _KEPT} for g in self.table.values()]
         temporary = self._path.with_suffix(".tmp")
         try:
             with temporary.open("w") as file:
-                json.dump({"fence": self.fence, "generations": entries}, file)
+                json.dump(self._as_json(), file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)

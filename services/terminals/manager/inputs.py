@@ -8,9 +8,11 @@ given back at any time, for its client still has it.
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from terminals.manager.ring import SLOTS, slot_of
 from terminals.protocol.resume import Receiver
 
 MAX_WAITING: Final = 1 << 18
@@ -33,21 +35,59 @@ class Position(Receiver):
 
     written: int = 0
     sent: int = 0
+    number: int = 0
+    """The client's, in its session; never 0."""
+    slot: int | None = None
+    """Where in the ring's header its position is, in which only those of the latest to type are."""
 
 
 class Inputs:
     """Positions by client, and the bytes that wait, in the order in which they came.
 
     They are nobody's to see: this is no dataclass, so that no log ever shows them.
+
+    What the next session manager has to know is kept where this one's end does not reach it: the positions
+    that change in ``words``, the ring's header; the others, and who the clients are, by
+    ``keep(fields)``, a field for each client: ``c<number>``, its id and position.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        words: memoryview,
+        keep: Callable[[dict[str, Any]], None] = lambda fields: None,
+        kept: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._words = words
+        self._keep = keep
         self._positions: dict[str, Position] = {}  # the latest to attach last
+        self._slots: dict[int, Position] = {}  # the latest to type last
         self.forgotten = False
         """There have been more clients than are remembered."""
         self._waiting: collections.deque[tuple[Position, bytearray]] = collections.deque()
         self.waiting = 0
         """Bytes that the terminal has not taken yet."""
+        self._last = 0
+        if kept is not None:
+            self._restore(kept)
+
+    def _restore(self, kept: Mapping[str, Any]) -> None:
+        self.forgotten = bool(kept.get("forgotten"))
+        clients = {int(name[1:]): value for name, value in kept.items() if name[1:].isdigit()}
+        for number, (client, written) in sorted(clients.items()):
+            self._positions[client] = Position(written, written, written, number)
+        by_number = {position.number: position for position in self._positions.values()}
+        for slot in range(SLOTS):
+            if position := by_number.get(self._words[slot_of(slot)]):
+                written = self._words[slot_of(slot) + 1]
+                position.received = position.written = position.sent = written
+                position.slot = slot
+                self._slots[slot] = position
+        self._last = max(by_number, default=0)
+
+    @property
+    def typed(self) -> int:
+        """Input bytes of all remembered clients that the terminal has taken."""
+        return sum(position.written % ANEW for position in self._positions.values())
 
     def written(self, client: str) -> int:
         """How many input bytes of ``client`` the terminal has taken, ever."""
@@ -102,18 +142,60 @@ class Inputs:
         return True
 
     def _remember(self, client: str, position: Position) -> Position:
+        self._last = position.number = self._last + 1
         self._positions[client] = position
+        self._keep({f"c{position.number}": [client, position.written]})
         while len(self._positions) > REMEMBERED_CLIENTS:
-            del self._positions[next(iter(self._positions))]
-            self.forgotten = True
+            oldest = self._positions.pop(next(iter(self._positions)))
+            if not self.forgotten:
+                self.forgotten = True
+                self._keep({"forgotten": True})
+            if oldest.slot is not None:
+                self._words[slot_of(oldest.slot)] = 0
+                del self._slots[oldest.slot]
+                oldest.slot = None  # what it has left waiting may still be taken
+            self._keep({f"c{oldest.number}": None})
         return position
 
     def next(self) -> bytearray:
         """What the terminal is to be given next; empty when nothing waits."""
         return self._waiting[0][1] if self._waiting else bytearray()
 
+    def place(self) -> tuple[int, int]:
+        """Whose :meth:`next` is: the slot of its position in the ring's header, and that position."""
+        position, _ = self._waiting[0]
+        slot = position.slot
+        if slot is None:
+            slot = self._free_slot()
+            at = slot_of(slot)
+            self._words[at] = 0  # nobody's, until it is whole
+            self._words[at + 1] = position.written
+            self._words[at] = position.number
+            position.slot = slot
+            self._slots[slot] = position
+        elif len(self._slots) > 1:
+            self._slots[slot] = self._slots.pop(slot)
+        return slot, position.written
+
+    def _free_slot(self) -> int:
+        if len(self._slots) < SLOTS:
+            return next(slot for slot in range(SLOTS) if slot not in self._slots)
+        slot, oldest = next(iter(self._slots.items()))
+        oldest.slot = None
+        del self._slots[slot]
+        self._keep_position(oldest)
+        return slot
+
+    def _keep_position(self, position: Position) -> None:
+        if position.slot is not None:
+            self._words[slot_of(position.slot) + 1] = position.written
+            return
+        for client, known in self._positions.items():
+            if known is position:  # and not forgotten
+                self._keep({f"c{position.number}": [client, position.written]})
+
     def wrote(self, count: int) -> None:
-        """The terminal has taken the first ``count`` bytes of :meth:`next`."""
+        """The terminal has taken the first ``count`` bytes of :meth:`next`, and the slot says so."""
         position, data = self._waiting[0]
         position.written += count
         self.waiting -= count
@@ -125,5 +207,6 @@ class Inputs:
         """The terminal has hung up: what waited counts as taken, for it is not to be sent again."""
         for position, data in self._waiting:
             position.written += len(data)
+            self._keep_position(position)
         self._waiting.clear()
         self.waiting = 0

@@ -112,17 +112,17 @@ def _sessions(manager: Manager) -> list[dict[str, Any]]:
         _family(
             "terminals_shell_starts",
             "counter",
-            "Shells started, from the stock or by a fork.",
+            "Sessions by how their shell came about: started for them, or ready before.",
             [
-                ({"source": "pool"}, registry.pool.hits),
-                ({"source": "fork"}, registry.pool.misses),
+                ({"source": "started"}, registry.started),
+                ({"source": "ready"}, registry.found_ready),
             ],
         ),
         _family(
-            "terminals_shell_pool_ready",
+            "terminals_ready_sessions",
             "gauge",
-            "Pre-forked children in stock.",
-            [({}, registry.pool.ready)],
+            "Sessions kept ready, that nobody has asked for yet.",
+            [({}, len(registry.ready))],
         ),
     ]
 

@@ -75,7 +75,7 @@ async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry
         for session in batch:
             if not session.live:
                 tally.drained += 1
-            elif _release(session, target, retry_after):
+            elif _release(registry, session, target, retry_after):
                 waiting.append(session)
             else:
                 tally.moved += 1
@@ -117,11 +117,12 @@ def _to_move(registry: Registry, target: str, share: int) -> list[Session]:
     return others[: max(0, wanted - there)]
 
 
-def _release(session: Session, target: str, retry_after: float) -> bool:
+def _release(registry: Registry, session: Session, target: str, retry_after: float) -> bool:
     """Assign the session to ``target``; returns whether a client has to come back for it."""
     session.generation = target
     # What an old build did to this session must not keep it from the new one.
     session.breaker.success()
+    registry.remember(session)
     leaving = [entry for entry in session.attachments if entry.peer.generation != target]
     for entry in leaving:
         entry.planned_end = True

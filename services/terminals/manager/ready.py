@@ -33,6 +33,10 @@ class ReadySessions:
     def __len__(self) -> int:
         return sum(len(stock) for stock in self._stock.values())
 
+    def add(self, session: Session) -> None:
+        """One of an earlier manager."""
+        self._stock.setdefault(session.profile, collections.deque()).append(session)
+
     def fill(self) -> None:
         """Start what is missing. The loop must be running."""
         for profile, count in self._wanted.items():
@@ -61,7 +65,7 @@ class ReadySessions:
 
     def renew(self, now: float) -> None:
         """Let go of shells that have become too old, and start what is missing. ``now``: loop time."""
-        for stock in self._stock.values():
-            while stock and now - stock[0].born > MAX_AGE:
+        for profile, stock in self._stock.items():
+            while stock and (now - stock[0].born > MAX_AGE or len(stock) > self._wanted.get(profile, 0)):
                 stock.popleft().kill()
         self.fill()

@@ -7,21 +7,23 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from terminals.background import Background, Troubles
+from terminals.control import packets
 from terminals.manager.config import ManagerConfig
-from terminals.manager.pool import ShellPool
+from terminals.manager.holding import HolderLink, Item
+from terminals.manager.inputs import Inputs
+from terminals.manager.journal import Journal
 from terminals.manager.ready import ReadySessions
-from terminals.manager.ring import HEADER_BYTES, Ring, RingCorrupt
+from terminals.manager.ring import HEADER_BYTES, Ring, RingCorrupt, Word
 from terminals.manager.screens import Screens
-from terminals.manager.session import Session
-from terminals.manager.shell import plan
-from terminals.manager.spare import SpareRing
+from terminals.manager.session import UNKNOWN, Session
+from terminals.manager.shell import Shell, plan, resize, size_of
 from terminals.protocol import ids
 
 log = logging.getLogger("terminals.manager")
@@ -33,11 +35,26 @@ _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM}
 MAX_TITLE = 80
 AGE_WARNING = 300.0
 """Seconds before its maximum age that a session's terminal is warned."""
-_LOST_NOTICE = b"\r\n\x1b[0;7m[the session manager was restarted: this shell has ended]\x1b[0m\r\n"
-_LOST_STATUS = -1  # as if hung up: the kernel sent SIGHUP when the old manager died
+_LOST_NOTICE = (
+    b"\r\n\x1b[0;7m[the host or its holder of shells was restarted: this shell has ended]\x1b[0m\r\n"
+)
 
+
+JOURNAL: Final = "journal"
+"""The holder's key of the bytes on their way."""
+_SESSION: Final = "session/"
+_RECORD: Final = (
+    *("profile", "epoch", "origin", "generation", "served_by", "created", "born", "title", "user"),
+    *("ready", "warned", "expired"),
+)
+"""What the next manager has to know of a session, beside its breaker and what the ring's header says."""
 
 T = TypeVar("T")
+
+
+def key_of(session: Session) -> str:
+    """The holder's key of a session."""
+    return _SESSION + session.id
 
 
 class TooManySessions(Exception):
@@ -45,25 +62,38 @@ class TooManySessions(Exception):
 
 
 class Registry:
-    """The sessions by canonical id."""
+    """The sessions by canonical id.
 
-    def __init__(self, config: ManagerConfig) -> None:
+    ``link``: the holder starts their shells, and keeps what the next manager has to know.
+    """
+
+    def __init__(self, config: ManagerConfig, link: HolderLink) -> None:
         self._config = config
+        self._link = link
         self._folder = config.state_dir / "sessions"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.table: dict[str, Session] = {}
         self._ended_here: dict[str, Session] = {}
-        """Those whose shell has ended in this manager's life, the oldest end first. Those of a manager
+        """Those whose shell has ended in this manager's life, the oldest end first. Those of a holder
         that died were as many as it had live ones, and all their people come to see the end."""
         self._forgotten = [0, 0]  # output and input bytes of sessions that are no longer in the table
+        self._remembered: dict[str, str] = {}
+        """What the holder was last given of each session."""
+        self.left: set[str] = set()
+        """Sessions that the holder has, and that could not be gone on with."""
+        self.started = 0
+        """Shells that were started for somebody who waited."""
+        self.found_ready = 0
+        """Sessions that were ready."""
         self.expired = 0
         """Sessions ended by a limit of time."""
-        self.pool = ShellPool(config.shell_pool)
-        self._spare = SpareRing(self._folder, self._has_room)
         self.ready = ReadySessions(
             {name: profile.ready for name, profile in config.profiles.items()}, self._begin_ready
         )
         self.screens = Screens()
+        self._journal: Journal
+        self._background = Background(log)
+        self._troubles = Troubles(log)
 
     @property
     def live(self) -> list[Session]:
@@ -110,11 +140,16 @@ class Registry:
         session = self.ready.take(profile) if fresh else None
         if session is None:
             session = self.with_room(lambda: self._begin(session_id, profile, cols=cols, rows=rows))
+            self.started += 1
+        else:
+            self.found_ready += 1
         session.generation = session.origin = generation
         session.user = user
         session.created, session.born = time.time(), asyncio.get_running_loop().time()
+        session.ready = False
         session.resize(cols, rows)
         self.table[session.id] = session
+        self.remember(session)
         # Not before the client has its answer: only a manager that is killed within this very turn
         # leaves a ring, with nothing in it, that the next one cannot name.
         asyncio.get_running_loop().call_soon(self._save_new, session)
@@ -141,31 +176,47 @@ class Registry:
         ended = [session for session in self.table.values() if not session.live]
         return sorted(ended, key=lambda session: session.ended_at or 0.0)
 
-    def _begin(self, session_id: str, profile: str, *, cols: int, rows: int) -> Session:
-        """Start a shell; it is in no table yet."""
+    def _begin(self, session_id: str, profile: str, *, cols: int, rows: int, ready: bool = False) -> Session:
+        """Have a shell started; it is in no table yet, and its session's ``started`` says when it runs."""
         size = self._config.profiles[profile].ring_bytes or self._config.ring_bytes
         self._make_room(size)
-        ring = self._spare.take(self._folder / f"{session_id}.ring", size)
-        try:
-            what = plan(profile, self._config.profiles[profile], session_id)
-            shell = self.pool.spawn(what, cols=cols, rows=rows)
-        except OSError:
-            ring.close()
-            ring.path.unlink()
-            raise
-        meta = {"profile": profile, "epoch": secrets.token_hex(8), "origin": "", "created": time.time()}
+        what = plan(profile, self._config.profiles[profile], session_id)
+        path = self._folder / f"{session_id}.ring"
+        ring = Ring.create(path, size)
+        now = {"created": time.time(), "born": asyncio.get_running_loop().time()}
+        meta = {"profile": profile, "epoch": secrets.token_hex(8), "origin": "", "ready": ready, **now}
         session = self._session(session_id, ring, meta)
-        session.shell = shell
         session.size = (cols, rows)
-        session.start()
+        session.started = asyncio.get_running_loop().create_future()
+        self._background.start(self._start(session, what), f"the start of {session_id}")
         return session
 
+    async def _start(self, session: Session, what: dict[str, Any]) -> None:
+        assert session.started is not None
+        cols, rows = session.size
+        try:
+            item = await self._link.spawn(
+                key_of(session), what, cols, rows, {"session": self._record(session)}
+            )
+        except (OSError, packets.BadPacket) as error:
+            log.warning("no shell could be started for %s: %s", session.id, error)
+            session.fail()
+            session.started.set_exception(error if isinstance(error, OSError) else OSError(0, str(error)))
+            session.started.exception()  # there may be nobody who waits for it
+            return
+        if session.size != (cols, rows):
+            resize(item.fds[0], *session.size)
+        session.start(Shell(item.pid, item.fds[0]))
+        session.started.set_result(None)
+        self.remember(session)
+        if item.status is not None:
+            session.exited(item.status)
+
     def _begin_ready(self, profile: str) -> Session:
-        return self._begin(ids.new_session_id().value, profile, cols=80, rows=24)
+        return self._begin(ids.new_session_id().value, profile, cols=80, rows=24, ready=True)
 
     def start(self) -> None:
-        """Fill the stocks. The loop must be running."""
-        self.pool.start()
+        """Fill the stock. The loop must be running."""
         self.ready.fill()
 
     def _make_room(self, size: int) -> None:
@@ -179,9 +230,6 @@ class Registry:
             return
         ended = self._ended()
         while not self._has_room(size):
-            if self._spare.bytes:
-                self._spare.close()
-                continue
             if not ended:
                 raise TooManySessions(
                     f"the rings of the running sessions leave less than {size} of max_rings_bytes {most}"
@@ -192,8 +240,7 @@ class Registry:
     def rings_bytes(self) -> int:
         """What all rings take, in memory and on disk."""
         every = (*self.table.values(), *self.ready)
-        rings: int = sum(HEADER_BYTES + session.ring.capacity for session in every)
-        return rings + self._spare.bytes
+        return sum(HEADER_BYTES + session.ring.capacity for session in every)
 
     def _has_room(self, size: int) -> bool:
         most = self._config.max_rings_bytes
@@ -208,6 +255,7 @@ class Registry:
         if len(title) > MAX_TITLE or not title.isprintable():
             raise ValueError(f"a title has at most {MAX_TITLE} printable characters")
         session.title = title
+        self.remember(session)
         self._save(session)
 
     def enforce_limits(self, now: float) -> None:
@@ -216,32 +264,105 @@ class Registry:
         for session in self._ended():
             if now - (session.ended_at or 0.0) >= ENDED_KEPT:
                 self.drop(session)
-        idle, age = self._config.idle_seconds, self._config.max_age_seconds
         for session in self.live:
-            left = session.born + age - now
-            if idle and session.idle(now) >= idle:
-                self._expire(session, f"nobody was here for {idle:g} s: this session is ended")
-            elif age and left <= 0:
-                self._expire(session, f"this session is {age:g} s old, the most allowed: it is ended")
-            elif age and left <= min(AGE_WARNING, age / 2) and not session.warned:
-                session.warned = True
-                session.notice(f"this session will be ended in {left:.0f} s, at the maximum age of {age:g} s")
+            try:
+                self._enforce(session, now)
+            except Exception as error:  # one session's, and no reason not to look at all others
+                self._troubles.say(f"limits of {session.id}", repr(error), error)
+
+    def _enforce(self, session: Session, now: float) -> None:
+        idle, age = self._config.idle_seconds, self._config.max_age_seconds
+        left = session.born + age - now
+        if idle and session.idle(now) >= idle:
+            self._expire(session, f"nobody was here for {idle:g} s: this session is ended")
+        elif age and left <= 0:
+            self._expire(session, f"this session is {age:g} s old, the most allowed: it is ended")
+        elif age and left <= min(AGE_WARNING, age / 2) and not session.warned:
+            session.warned = True
+            self.remember(session)
+            session.notice(f"this session will be ended in {left:.0f} s, at the maximum age of {age:g} s")
 
     def _expire(self, session: Session, reason: str) -> None:
         if not session.expired:
             session.expired = True
+            self.remember(session)
             self.expired += 1
             log.info("%s: %s", session.id, reason)
             session.notice(reason)
             session.kill()
 
-    def restore(self) -> int:
-        """Bring back the scrollback of sessions whose manager died. Their shells are gone.
+    def restore(self, items: dict[str, Item]) -> tuple[int, int]:
+        """Go on with the sessions that the holder has, and bring back what the ended ones have printed.
 
-        Returns how many were restored. Files that make no sense are removed.
+        Returns how many of each there are. Files that make no sense are removed.
         """
+        self._journal = self._take_journal(items.pop(JOURNAL, None))
+        held = {key.removeprefix(_SESSION): item for key, item in items.items() if key.startswith(_SESSION)}
+        for item in held.values():
+            item.fields.setdefault("session", {})  # what was left behind by one that never began
+        rings = {session_id: self._ring_of(session_id) for session_id in held}
+        # First of all: what is on its way from and to the terminals.
+        self._journal.recover({ring.number: ring for ring in rings.values() if ring is not None})
+        alive, kept = 0, set(held)
+        for session_id, item in held.items():
+            try:
+                if self._go_on(session_id, item, rings[session_id]):
+                    alive += 1
+                else:
+                    kept.remove(session_id)
+            except Exception:
+                # No reason to end, and with it everybody else's; another build may know what to do.
+                log.exception("%s is left with the holder", session_id)
+                self.left.add(session_id)
+        return alive, self._restore_ended(kept)
+
+    def _take_journal(self, item: Item | None) -> Journal:
+        if item is not None:
+            return Journal(item.fds)
+        journal = Journal.create()
+        self._link.put(JOURNAL, {}, tuple(journal.fds))
+        return journal
+
+    def _ring_of(self, session_id: str) -> Ring | None:
+        try:
+            return Ring.open(self._folder / f"{session_id}.ring")
+        except (OSError, RingCorrupt) as error:
+            log.warning("%s: what it printed before is gone: %s", session_id, error)
+            return None
+
+    def _go_on(self, session_id: str, item: Item, ring: Ring | None) -> bool:
+        """Whether a session of an earlier manager goes on."""
+        meta = item.fields["session"]
+        unused = meta.get("ready") and meta["profile"] not in self._config.profiles
+        if not item.pid or unused:
+            self._link.drop(_SESSION + session_id)
+            if ring is not None:
+                ring.close()
+            return False
+        if not item.fds:
+            raise OSError("no more files can be open")
+        if ring is None:  # the shell is worth more than what it has printed
+            path = self._folder / f"{session_id}.ring"
+            path.unlink(missing_ok=True)
+            ring = Ring.create(path, self._config.ring_bytes)
+            meta["epoch"] = secrets.token_hex(8)
+        if item.status is None:
+            ring.words[Word.ENDED] = 0  # whatever a manager before has taken it for
+        session = self._session(session_id, ring, meta, kept=item.fields)
+        session.size = size_of(item.fds[0])
+        if session.ready:
+            self.ready.add(session)
+        else:
+            self.table[session_id] = session
+        session.go_on(Shell(item.pid, item.fds[0]), item.status)
+        return True
+
+    def _restore_ended(self, held: Container[str]) -> int:
+        """Bring back what sessions without a shell have printed; returns how many there are."""
         count = 0
         for path in sorted(self._folder.glob("*.ring")):
+            if path.stem in held:
+                continue
             try:
                 if not ids.is_canonical(path.stem):
                     raise RingCorrupt(str(path))
@@ -252,12 +373,56 @@ class Registry:
                 path.unlink(missing_ok=True)
                 self._meta(path.stem).unlink(missing_ok=True)
                 continue
-            ring.append(_LOST_NOTICE)
-            ring.end(_LOST_STATUS)
-            session.status = _LOST_STATUS
+            if ring.words[Word.ENDED]:
+                session.status = ring.words[Word.STATUS] - 1000
+                self._ended_here[session.id] = session
+            else:
+                floor = ring.words[Word.FLOOR] - 1 if ring.words[Word.FLOOR] else ring.head
+                if ring.capacity - (ring.head - floor) >= len(
+                    _LOST_NOTICE
+                ):  # else its client needs the place
+                    with contextlib.suppress(OSError):  # a full disk
+                        ring.append(_LOST_NOTICE)
+                ring.end(UNKNOWN)
+                session.status = UNKNOWN
             session.ended_at = asyncio.get_running_loop().time()
             count += 1
+        for path in self._folder.glob("*.tmp"):  # half written when a manager was killed
+            path.unlink(missing_ok=True)
         return count
+
+    def exited(self, key: str, status: int) -> None:
+        """A shell has ended."""
+        session_id = key.removeprefix(_SESSION)
+        if session_id in self.left:
+            self.left.discard(session_id)
+            self._link.drop(key)
+        session = self.table.get(session_id) or next(
+            (session for session in self.ready if session.id == session_id), None
+        )
+        if session is not None:
+            session.exited(status)
+
+    def orphan(self) -> None:
+        """The holder is gone, and with it the parent of all shells."""
+        for session in (*self.live, *self.ready):
+            session.orphan()
+
+    def _record(self, session: Session) -> dict[str, Any]:
+        return {
+            **{name: getattr(session, name) for name in _RECORD},
+            "breaker": session.breaker.as_list(),
+        }
+
+    def remember(self, session: Session) -> None:
+        """Have the holder keep what the next manager has to know of a session, where that has changed."""
+        if not session.live or session.shell is None:
+            return  # while its shell is being started, what is to be kept may come before it
+        record = self._record(session)
+        text = json.dumps(record)
+        if self._remembered.get(session.id) != text:
+            self._remembered[session.id] = text
+            self._link.put(key_of(session), {"session": record})
 
     def drop(self, session: Session) -> None:
         """Forget an ended session and remove its files."""
@@ -271,31 +436,40 @@ class Registry:
             self._meta(session.id).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Hang up every shell. Rings stay on disk for the next manager."""
-        self.pool.close()
+        """Let go of everything; it stays with the holder, and on disk."""
         self.screens.close()
-        for session in (*self.live, *self.ready):
-            if session.shell is not None:
-                with contextlib.suppress(OSError):
-                    os.close(session.shell.master)
 
-    def _session(self, session_id: str, ring: Ring, meta: dict[str, Any]) -> Session:
+    def _session(
+        self, session_id: str, ring: Ring, meta: dict[str, Any], kept: dict[str, Any] | None = None
+    ) -> Session:
+        key = _SESSION + session_id
+        breaker = self._config.breaker()
+        if "breaker" in meta:
+            breaker.restore(meta["breaker"])
         return Session(
             id=session_id,
             profile=str(meta["profile"]),
             epoch=str(meta["epoch"]),
             origin=str(meta["origin"]),
-            generation=str(meta["origin"]),
+            generation=str(meta.get("generation", meta["origin"])),
             created=float(meta["created"]),
             ring=ring,
             shell=None,
-            breaker=self._config.breaker(),
+            breaker=breaker,
             hold_seconds=self._config.hold_seconds,
             on_end=self._has_ended,
             on_output=self.screens.advance,
-            born=asyncio.get_running_loop().time(),
+            send_signal=lambda session, number: self._link.signal(key, number),
+            journal=self._journal,
+            with_room=self.with_room,
+            inputs=Inputs(ring.words, lambda fields: self._link.put(key, fields), kept),
+            born=float(meta.get("born", asyncio.get_running_loop().time())),
             title=str(meta.get("title", "")),
             user=str(meta.get("user", "")),
+            served_by=str(meta.get("served_by", "")),
+            ready=bool(meta.get("ready")),
+            warned=bool(meta.get("warned")),
+            expired=bool(meta.get("expired")),
         )
 
     def _save_new(self, session: Session) -> None:
@@ -313,6 +487,8 @@ class Registry:
         temporary.replace(path)
 
     def _has_ended(self, session: Session) -> None:
+        self._remembered.pop(session.id, None)
+        self._link.drop(key_of(session))
         if self.ready.ended(session) or self.table.get(session.id) is not session:
             self.screens.forget(session)
             session.discard()

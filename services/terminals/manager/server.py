@@ -23,10 +23,12 @@ from terminals.manager.attach import Attacher
 from terminals.manager.certificate import CertificateError
 from terminals.manager.config import ConfigError, ManagerConfig
 from terminals.manager.generations import Generation, Generations
+from terminals.manager.holding import HolderLink, Item
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry
 from terminals.manager.session import Session
 from terminals.manager.tls import TlsFront
+from terminals.parts import own_code
 from terminals.protocol import PROTOCOL_VERSIONS
 from terminals.protocol.resume import SequenceGap
 
@@ -35,20 +37,33 @@ log = logging.getLogger("terminals.manager")
 BACKLOG = 4096
 """Accepted connections that may wait while no worker is there (a worker restarts in well under a second)."""
 BACKLOG_SECONDS = 10.0
+RETURN_SECONDS = 4.0
+"""So long the workers of the manager before are waited for, which first let go of their clients. Until all
+are back, connections wait: a session would else go to a generation that is not its own."""
 TICK = 1.0
 FULL_SECONDS = 0.05
 """Time until new connections are looked at again while no more TLS handshakes can be in progress."""
 FULL = "one is refused: no more files can be open"
+GENERATIONS = "generations"
+NEWCOMERS = "newcomers"
+_LISTENER = "listener/"
+"""Keys at the holder."""
+_PEERS = "peers"
+"""The field of the generations that says who is there."""
 
 
 class Manager:
     """Holds everything that a release must not interrupt."""
 
-    def __init__(self, config: ManagerConfig, *, version: str) -> None:
-        """Take the state folder.
+    def __init__(
+        self, config: ManagerConfig, *, version: str, build: str = "", first: str | None = None
+    ) -> None:
+        """Look at what can be wrong, and touch nothing yet: another manager may be at work.
+
+        ``first``: the generation that serves, where there has been none.
 
         Raises:
-            ConfigError: the certificate cannot be used, or another manager has the folder.
+            ConfigError: the certificate cannot be used.
         """
         self.config = config
         self.tls = TlsFront(config.tls, self._arrived) if config.tls else None
@@ -58,50 +73,116 @@ class Manager:
             except CertificateError as error:
                 raise ConfigError(f"tls: {error}") from None
         self.version = version
+        self.build = build
+        self.code = own_code("manager")
         self.pid = os.getpid()
         self.started = time.time()
-        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = self._only_one()
-        self.generations = Generations(config.state_dir / "generations.json")
-        self.registry = Registry(config)
-        self.attacher = Attacher(self.registry, self.generations, config)
+        self._first = first
+        self.link = HolderLink(self._exited, self._leave, self._holder_lost)
+        self.registry: Registry
+        self.generations: Generations
+        self.attacher: Attacher
         self.peers: list[Peer] = []
         self.listeners: dict[str, socket.socket] = {}
         self._backlog: collections.deque[tuple[str, socket.socket, str, float]] = collections.deque()
         self._background = Background(log)
+        self._expected: set[tuple[str, str]] = set()
+        """Roles and generations that the manager before had, and that have not come back yet."""
         self.moves: dict[asyncio.Task[Any], Peer] = {}
         """Those that go on, and who waits for them."""
         self._troubles = Troubles(log)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT.
+        """Take over what there is, and serve until SIGTERM or SIGINT, or until another manager takes over.
 
         Raises:
-            ConfigError: a port is taken, or the socket's folder cannot be written.
+            ConfigError: a port is taken, or a folder cannot be written.
+            ControlError: there is no holder.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        restored = self.registry.restore()
+        items = await self.link.take_over(str(self.config.holder_socket))
+        self.config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self._only_one()
+        table = items.pop(GENERATIONS, Item()).fields
+        self.generations = Generations(self.config.state_dir / "generations.json", table, self._keep)
+        self._expect(table.get(_PEERS, []))
+        if self._first is not None:
+            self.generations.begin_with(self._first)
+        self.registry = Registry(self.config, self.link)
+        newcomers = items.pop(NEWCOMERS, Item()).fields
+        alive, ended = self.registry.restore(items)
+        self.attacher = Attacher(
+            self.registry, self.generations, self.config, self._keep_newcomers, newcomers
+        )
         self.registry.start()
         if self.tls is not None:
             self.tls.start()
             loop.add_signal_handler(signal.SIGHUP, self.tls.reload)
-        for name, listener in self.config.listeners.items():
-            sock = _listen(name, listener.host, listener.port)
-            self.listeners[name] = sock
-            loop.add_reader(sock.fileno(), self._accept, name, sock)
+        await self._listen(items)
         control = self._control_socket()
         loop.add_reader(control.fileno(), self._accept_control, control)
         ticker = self._background.start(self._tick(), "housekeeping")
-        log.info("ready: %s, %d ended sessions restored", self.ports(), restored)
+        log.info("ready: %s; %d sessions go on, %d ended ones are kept", self.ports(), alive, ended)
         await self._stop.wait()
         ticker.cancel()
+        self._end(control)
+        os.close(lock)
+
+    def _end(self, control: socket.socket) -> None:
+        """Stop at once: the next manager waits for it."""
+        loop = asyncio.get_running_loop()
+        for sock in (*self.listeners.values(), control):
+            loop.remove_reader(sock.fileno())
+        for session in (*self.registry.live, *self.registry.ready):
+            session.stop()
+        self.generations.keep_counters()
+        self.link.close()
+        for peer in list(self.peers):
+            if peer.channel is not None:
+                peer.channel.close()
         if self.tls is not None:
             self.tls.close()
         self.registry.close()
-        self.config.socket.unlink(missing_ok=True)
+
+    def _exited(self, key: str, status: int) -> None:
+        self.registry.exited(key, status)
+
+    def _leave(self) -> None:
+        log.info("another session manager takes over")
+        self._stop.set()
+
+    def _holder_lost(self) -> None:
+        """Its shells are ours as long as their terminals are open here; but nobody gets a new one."""
+        log.error(
+            "the holder is gone: no shell can be started, and this manager's end will be all shells' end"
+        )
+        self.registry.orphan()
+
+    def _keep(self, fields: dict[str, Any]) -> None:
+        self.link.put(GENERATIONS, fields)
+
+    def _keep_newcomers(self, fields: dict[str, Any]) -> None:
+        self.link.put(NEWCOMERS, fields)
+
+    async def _listen(self, items: dict[str, Item]) -> None:
+        loop = asyncio.get_running_loop()
+        for name, listener in self.config.listeners.items():
+            items.pop(_LISTENER + name, None)
+            try:
+                sock = await self.link.listen(_LISTENER + name, listener.host, listener.port)
+            except OSError as error:
+                raise ConfigError(
+                    f"listener {name}: {listener.host}:{listener.port}: {error.strerror};"
+                    " free the port or configure another"
+                ) from None
+            self.listeners[name] = sock
+            loop.add_reader(sock.fileno(), self._accept, name, sock)
+        for key in items:
+            if key.startswith(_LISTENER):  # configured no more
+                self.link.drop(key)
 
     def ports(self) -> dict[str, int]:
         """Listener names and their ports."""
@@ -127,6 +208,18 @@ class Manager:
         for task, peer in self.moves.items():
             if ordered_by in (None, peer):
                 task.cancel()
+
+    def _expect(self, peers: list[list[str]]) -> None:
+        """Wait for those that the manager before has had, for a while."""
+        self._expected = {(role, generation) for role, generation in peers}
+        asyncio.get_running_loop().call_later(RETURN_SECONDS, self._expect_nobody)
+
+    def _expect_nobody(self) -> None:
+        self._expected.clear()
+        self.flush_backlog()
+
+    def _peers_changed(self) -> None:
+        self._keep({_PEERS: sorted({(peer.role, peer.generation) for peer in self.peers})})
 
     # --- connections from outside -------------------------------------------------
 
@@ -176,6 +269,8 @@ class Manager:
 
     def _dispatch(self, name: str, conn: socket.socket, address: str) -> bool:
         role = "web" if name == "web" else "worker"
+        if any(expected == role for expected, _ in self._expected):
+            return False
         generation = self._choose(role) or self._choose(role, hanging=True)
         if generation is None:
             return False
@@ -355,6 +450,8 @@ class Manager:
             peer.reply(packet, error=f"generation {generation.name} is retired")
             return
         self.peers.append(peer)
+        self._expected.discard((peer.role, peer.generation))
+        self._peers_changed()
         peer.reply(
             packet,
             version=CONTROL_VERSION,
@@ -395,6 +492,7 @@ class Manager:
     def _lost(self, peer: Peer) -> None:
         if peer in self.peers:
             self.peers.remove(peer)
+            self._peers_changed()
             self._troubles.forget(peer.name)
             log.info("%s is gone", peer.name)
         self.end_moves(ordered_by=peer)
@@ -410,9 +508,11 @@ class Manager:
             "generations that have ended": self._forget_ended,
             "processes that hang": self._look_at_peers,
             "the file of generations": self._save_again,
+            "counters": self.generations.keep_counters,
             "limits of sessions": lambda: self.registry.enforce_limits(loop.time()),
             "the keeper of screens": lambda: self.registry.screens.check(loop.time()),
             "waiting connections": self.flush_backlog,
+            "the holder": self._make_room,
         }
         while True:
             await asyncio.sleep(TICK)
@@ -424,6 +524,12 @@ class Manager:
                     self._troubles.say(name, repr(error), error)
                 else:
                     self._troubles.over(name)
+
+    def _make_room(self) -> None:
+        """End, once the last shell of a holder that is gone has ended: the next manager finds the next."""
+        if self.link.lost and not self.registry.live:
+            log.info("the holder is gone, and so are its shells: another manager has to find the next one")
+            self._stop.set()
 
     def _end_windows(self) -> None:
         now = time.time()
@@ -472,17 +578,3 @@ class Manager:
             os.umask(old)
         sock.listen(256)
         return sock
-
-
-def _listen(name: str, host: str, port: int) -> socket.socket:
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(4096)
-    except OSError as error:
-        raise ConfigError(
-            f"listener {name}: {host}:{port}: {error.strerror}; free the port or configure another"
-        ) from None
-    return sock

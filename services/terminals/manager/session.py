@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -16,10 +17,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from terminals.manager.inputs import Inputs
+from terminals.manager.journal import Journal
 from terminals.manager.ring import Ring, Word
 from terminals.manager.shell import Shell, resize
 from terminals.protocol.breaker import CircuitBreaker
 from terminals.protocol.resume import SequenceGap
+
+log = logging.getLogger("terminals.manager")
 
 if TYPE_CHECKING:
     from terminals.manager.peers import Peer
@@ -34,6 +38,12 @@ BELL_BYTES = 1 << 15
 BELL_SECONDS = 0.001
 """Bulk output wakes the worker once in so many bytes, or after this time: not for each 4 KiB that
 the kernel gives at a time. What a person waits for, an echo or a prompt, is announced at once."""
+NO_SHELL = 127
+"""Status of a session whose shell could not be started, as of a program that is not there."""
+UNKNOWN = -1
+"""Status of a shell whose holder is gone, which alone could have asked for it; as if hung up."""
+DISK_SECONDS = 1.0
+"""A shell whose ring finds no room on the disk is read on when so long has passed."""
 
 
 @dataclass(slots=True)
@@ -74,11 +84,21 @@ class Session:
     on_end: Callable[[Session], None]
     on_output: Callable[[Session], None]
     """Called when the keeper of screens should have a look: a part of the ring has been written."""
+    send_signal: Callable[[Session, int], None]
+    """To the process group of its shell, as long as that runs."""
+    journal: Journal
+    inputs: Inputs
+    with_room: Callable[[Callable[[], object]], object]
+    """Does what takes disk; while there is none, ended sessions give theirs."""
     born: float
     """Monotonic seconds: an age must not jump with the clock."""
     title: str = ""
     user: str = ""
     """Whose it is; empty: of the holders of the token."""
+    started: asyncio.Future[None] | None = None
+    """While its shell is being started: done when it runs, with an ``OSError`` when there is none."""
+    ready: bool = False
+    """Nobody has asked for it yet."""
     typed: int = 0
     """Input bytes of all its clients that its terminal has taken."""
     left_at: float | None = None
@@ -102,15 +122,20 @@ class Session:
     """When the keeper was last asked to look (loop time)."""
     status: int | None = None
     ended_at: float | None = None
-    _inputs: Inputs = field(default_factory=Inputs)
     _paused: bool = False
     _hold: asyncio.TimerHandle | None = None
+    _full: asyncio.TimerHandle | None = None
+    """While the disk has no room: when to look at it again, and not before."""
+    _starved: bool = False
+    """The disk had no room when it was last looked at, which has been said."""
     _look_at: int = 0
     """Output offset from which on the keeper is to look again; 0: half a ring."""
     _bell: asyncio.TimerHandle | None = None
     _announced: int = 0
     """Output offset at the last ring of the bell."""
     _exit_status: int | None = None
+    _orphaned: bool = False
+    """The holder is gone: nobody tells its shell's end, or sends it a signal."""
 
     def __repr__(self) -> str:
         # A loop that logs a failed callback logs what it was bound to.
@@ -121,12 +146,37 @@ class Session:
         """Whether the shell is still there."""
         return self.ended_at is None
 
-    def start(self) -> None:
-        """Begin to read the terminal and to watch the shell."""
+    def start(self, shell: Shell) -> None:
+        """Begin to read the terminal."""
+        self.shell = shell
+        self._paused = False
+        asyncio.get_running_loop().add_reader(shell.master, self._readable)
+        if self.inputs.waiting:
+            self._write()
+
+    def go_on(self, shell: Shell, status: int | None) -> None:
+        """Begin to read the terminal where an earlier manager has ended. ``status``: so has the shell.
+
+        Whoever was attached is on the way back: its place in the ring is kept for ``hold_seconds``.
+        """
         loop = asyncio.get_running_loop()
-        assert self.shell is not None
-        loop.add_reader(self.shell.master, self._readable)
-        loop.add_reader(self.shell.pidfd, self._exited)
+        words = self.ring.words
+        self.typed = self.inputs.typed
+        self.left_at = words[Word.LEFT_AT] / 1e6 if words[Word.LEFT_AT] else loop.time()
+        words[Word.INPUT_HANDLE] = 0
+        if words[Word.FLOOR]:
+            self._set_floor(words[Word.FLOOR] - 1)
+            self._hold = loop.call_later(self.hold_seconds, self._let_go)
+        self.start(shell)
+        if status is not None:
+            loop.call_soon(self.exited, status)
+
+    def stop(self) -> None:
+        """Read and write no more: another manager is about to."""
+        if self.shell is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self.shell.master)
+            loop.remove_writer(self.shell.master)
 
     # --- output -----------------------------------------------------------------
 
@@ -148,7 +198,9 @@ class Session:
                 if room <= 0:
                     self._pause()
                     break
-                if self.ring.read_from(self.shell.master, room) == 0:
+                if not self._reserve(room):
+                    break
+                if self.journal.output(self.ring, self.shell.master, room) == 0:
                     self._finish()
                     break
         except BlockingIOError:
@@ -158,6 +210,8 @@ class Session:
                 self._finish()
         except OSError:
             # EIO: the last process of the terminal has closed it.
+            if self._orphaned:
+                self._exit_status = UNKNOWN
             if self._exit_status is not None:
                 self._finish()
             else:
@@ -176,13 +230,32 @@ class Session:
         if held or (head != before and head >= (self._look_at or self.ring.capacity // 2)):
             self._look()
 
+    def _reserve(self, room: int) -> bool:
+        """Whether the disk has room for so much. If not, the shell waits until it has."""
+        try:
+            self.with_room(lambda: self.ring.reserve(room))
+        except OSError as error:
+            if not self._starved:
+                log.warning("%s: its shell has to wait: %s", self.id, error.strerror)
+            self._starved = True
+            self._pause()
+            if self._full is None:
+                self._full = asyncio.get_running_loop().call_later(DISK_SECONDS, self._look_at_disk)
+            return False
+        self._starved = False
+        return True
+
+    def _look_at_disk(self) -> None:
+        self._full = None
+        self._unpause()
+
     def _pause(self) -> None:
         if not self._paused and self.shell is not None:
             asyncio.get_running_loop().remove_reader(self.shell.master)
             self._paused = True
 
     def _unpause(self) -> None:
-        if self._paused and self.shell is not None and self._room() > 0:
+        if self._paused and self.shell is not None and self._full is None and self._room() > 0:
             asyncio.get_running_loop().add_reader(self.shell.master, self._readable)
             self._paused = False
 
@@ -219,14 +292,18 @@ class Session:
     def acknowledge(self, seq: int) -> None:
         """The attached client has output up to ``seq``."""
         if self.floor is not None and self.floor < seq <= self.ring.head:
-            self.floor = seq
+            self._set_floor(seq)
             self._unpause()
+
+    def _set_floor(self, floor: int | None) -> None:
+        self.floor = floor
+        self.ring.words[Word.FLOOR] = 0 if floor is None else floor + 1
 
     # --- input ------------------------------------------------------------------
 
     def input_written(self, client: str) -> int:
         """How many input bytes of ``client`` the terminal has taken, ever."""
-        return self._inputs.written(client)
+        return self.inputs.written(client)
 
     def input(self, client: str, seq: int, data: bytes) -> None:
         """Apply input once: whatever of it is already known is dropped.
@@ -235,35 +312,36 @@ class Session:
             SequenceGap: bytes before ``seq`` are missing.
             BufferError: the client sent more than its window while the shell does not read.
         """
-        if self.shell is None or not self.live:
+        if not self.live:
             return
-        idle = not self._inputs.waiting
-        if not self._inputs.accept(client, seq, data):
+        idle = not self.inputs.waiting
+        if not self.inputs.accept(client, seq, data):
             self._publish_input()
-        elif idle:
+        elif idle and self.shell is not None:  # or it waits until there is one
             self._write()
 
     def _write(self) -> None:
         assert self.shell is not None
         loop = asyncio.get_running_loop()
         try:
-            while data := self._inputs.next():
-                count = os.write(self.shell.master, data)
-                self._inputs.wrote(count)
+            while data := self.inputs.next():
+                slot, base = self.inputs.place()
+                count = self.journal.input(self.ring, slot, base, self.shell.master, data)
+                self.inputs.wrote(count)
                 self.typed += count
         except BlockingIOError:
             loop.add_writer(self.shell.master, self._write)
         except OSError:
             # The terminal is gone; the exit status follows by the pidfd.
-            self._inputs.abandon()
-        if not self._inputs.waiting:
+            self.inputs.abandon()
+        if not self.inputs.waiting:
             loop.remove_writer(self.shell.master)
         self._publish_input()
 
     def _publish_input(self) -> None:
         if self.attachment is None:
             return
-        self.ring.words[Word.INPUT_WRITTEN] = self._inputs.acknowledged(self.attachment.client)
+        self.ring.words[Word.INPUT_WRITTEN] = self.inputs.acknowledged(self.attachment.client)
         self._ring_soon()  # the terminal's echo is a moment away, and takes this along
 
     # --- attachments ------------------------------------------------------------
@@ -275,8 +353,9 @@ class Session:
         """
         self._cancel_hold()
         self.attachment = attachment
-        self.floor = start
-        known = self._inputs.begin(attachment.client, returning=returning)
+        self._set_floor(start)
+        self.ring.words[Word.LEFT_AT] = 0
+        known = self.inputs.begin(attachment.client, returning=returning)
         self.ring.words[Word.INPUT_HANDLE] = attachment.handle
         self._publish_input()
         self._unpause()
@@ -297,7 +376,12 @@ class Session:
         attachment = self.watchers.pop(handle)
         with contextlib.suppress(OSError):
             os.close(attachment.doorbell)
+        self._left()
+
+    def _left(self) -> None:
         self.left_at = asyncio.get_running_loop().time()
+        if self.attachment is None:
+            self.ring.words[Word.LEFT_AT] = int(self.left_at * 1e6)
 
     def detach(self) -> None:
         """The client is gone. Its place in the ring is kept for ``hold_seconds``.
@@ -310,7 +394,7 @@ class Session:
         with contextlib.suppress(OSError):
             os.close(self.attachment.doorbell)
         self.attachment = None
-        self.left_at = asyncio.get_running_loop().time()
+        self._left()
         self._cancel_hold()
         self._hold = asyncio.get_running_loop().call_later(self.hold_seconds, self._let_go)
         if self.ring.head >= self.ring.capacity // 2:
@@ -318,7 +402,7 @@ class Session:
 
     def _let_go(self) -> None:
         self._hold = None
-        self.floor = None
+        self._set_floor(None)
         self._unpause()
         if self._paused:
             self._look()
@@ -345,47 +429,63 @@ class Session:
         """Say something in the terminal, unless that would push out bytes a client still needs."""
         data = f"\r\n\x1b[0;7m[{text}]\x1b[0m\r\n".encode()
         if self.live and self._room() >= len(data):
-            self.ring.append(data)
-            self.ring_bell()
+            with contextlib.suppress(OSError):  # a full disk
+                self.ring.append(data)
+                self.ring_bell()
 
     # --- the end ----------------------------------------------------------------
 
     def kill(self) -> None:
         """Hang up, as a closed terminal window does; the whole process group hears it."""
-        if self.shell is not None and self.live:
+        if self.live and self._orphaned and self.shell is not None:
+            self._exit_status = UNKNOWN
+            self._finish()  # closes the terminal: the kernel hangs up
+        elif self.live and self._exit_status is not None:
+            # What it printed last waits for a client that does not take it: it is not waited for any more.
+            self._finish()
+        elif self.live:
             for number in (signal.SIGHUP, signal.SIGCONT):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.shell.pid, number)
-            asyncio.get_running_loop().call_later(2.0, self._kill_hard, self.shell.pidfd)
+                self.send_signal(self, number)
+            asyncio.get_running_loop().call_later(2.0, self._kill_hard)
 
-    def _kill_hard(self, pidfd: int) -> None:
+    def _kill_hard(self) -> None:
         if self.live and self._exit_status is None:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            self.send_signal(self, signal.SIGKILL)
 
-    def _exited(self) -> None:
-        assert self.shell is not None
-        asyncio.get_running_loop().remove_reader(self.shell.pidfd)
-        _, status = os.waitpid(self.shell.pid, 0)
-        self._exit_status = os.waitstatus_to_exitcode(status)
-        # Whatever it printed last is still in the terminal: read on, to the end.
-        self._readable()
+    def exited(self, status: int) -> None:
+        """Its shell has ended; negative: by that signal."""
+        self._exit_status = status
+        if self.shell is not None:
+            # Whatever it printed last is still in the terminal: read on, to the end.
+            self._readable()
+
+    def orphan(self) -> None:
+        """The holder is gone: from now on the end of its terminal is its shell's end."""
+        self._orphaned = True
+        if self.shell is not None:
+            self._readable()  # it may have come already
+
+    def fail(self) -> None:
+        """There is no shell, and will be none."""
+        if self.live:
+            self._exit_status = NO_SHELL
+            self._finish()
 
     def _finish(self) -> None:
-        if not self.live or self.shell is None:
+        if not self.live or self._exit_status is None:
             return
         loop = asyncio.get_running_loop()
-        if self._exit_status is None:
-            return
-        for fd in (self.shell.master, self.shell.pidfd):
-            loop.remove_reader(fd)
-            loop.remove_writer(fd)
-            os.close(fd)
+        if self.shell is not None:
+            loop.remove_reader(self.shell.master)
+            loop.remove_writer(self.shell.master)
+            os.close(self.shell.master)
+        if self._full is not None:
+            self._full.cancel()
         self.status = self._exit_status
         self.ended_at = loop.time()
         self.shell = None
         self._paused = False  # for good: there is nothing to read any more
-        self._inputs.abandon()
+        self.inputs.abandon()
         self.ring.end(self.status)
         self.ring_bell()
         self.on_end(self)

@@ -6,24 +6,17 @@ import fcntl
 import functools
 import os
 import pwd
-import signal
 import struct
 import termios
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from terminals.manager.nursery import become
-
-# Variables of the manager's own life that must not leak into people's shells.
-_PRIVATE = (
-    "VIRTUAL_ENV",
-    "PYTHONPATH",
-    "PYTHONUNBUFFERED",
-    "PYTHONDONTWRITEBYTECODE",
-    "SUPERVISOR_",
-    "TERMINALS_",
-)
+OTHERS_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+"""Of another account than the services' own, whose folders are nothing to it."""
+_PASSED = {"PATH", "TZ", "LANG", "LANGUAGE"}
+"""What shells get of the services' environment, beside ``LC_*``. Nothing else is theirs: not the services'
+settings, and nothing of the operator who has started them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +41,11 @@ class Shell:
     """A running program and the master side of its terminal (non-blocking)."""
 
     pid: int
-    pidfd: int
     master: int
 
 
 def plan(name: str, profile: Profile, session: str) -> dict[str, Any]:
-    """Everything a child has to know to become the program; see :func:`nursery.become`.
+    """What the holder has to know to start the program; see :func:`terminals.holder.shells.start_shell`.
 
     Raises:
         OSError: the profile's user does not exist (any more).
@@ -71,28 +63,9 @@ def plan(name: str, profile: Profile, session: str) -> dict[str, Any]:
         "uid": account.pw_uid if drop else None,
         "gid": account.pw_gid,
         "groups": os.getgrouplist(account.pw_name, account.pw_gid) if drop else [],
-        "failure": f"This terminal has the profile '{name}', which runs: {' '.join(profile.command)}\r\n"
-        f"Install that program on the server, or set profiles.{name}.command to another one.\r\n",
+        "failure": f"This terminal has the profile '{name}', which runs: {' '.join(profile.command)}\n"
+        f"Install that program on the server, or set profiles.{name}.command to another one.\n",
     }
-
-
-def fork(what: dict[str, Any]) -> Shell:
-    """Start a planned program in a fork of this process: always possible, but slow from a large one.
-
-    Raises:
-        OSError: no more processes or terminals.
-    """
-    pid, master = os.forkpty()
-    if pid == 0:
-        become(what)
-    os.set_blocking(master, False)
-    try:
-        return Shell(pid, os.pidfd_open(pid), master)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.close(master)
-        os.waitpid(pid, 0)
-        raise
 
 
 def resize(master: int, cols: int, rows: int) -> None:
@@ -100,10 +73,16 @@ def resize(master: int, cols: int, rows: int) -> None:
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
 
+def size_of(master: int) -> tuple[int, int]:
+    """Columns and rows of a terminal."""
+    rows, cols, _, _ = struct.unpack("HHHH", fcntl.ioctl(master, termios.TIOCGWINSZ, bytes(8)))
+    return cols, rows
+
+
 @functools.cache
 def _inherited() -> dict[str, str]:
     """What shells get of this process's environment, which stays what it is."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
+    kept = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith("LC_")}
     # The first PATH entry of a process in a virtual environment is that environment's bin.
     if venv := os.environ.get("VIRTUAL_ENV"):
         kept["PATH"] = ":".join(part for part in kept.get("PATH", "").split(":") if not part.startswith(venv))
@@ -111,13 +90,15 @@ def _inherited() -> dict[str, str]:
 
 
 def _environment(account: pwd.struct_passwd, profile: str, session: str) -> dict[str, str]:
-    kept = _inherited()
+    kept = dict(_inherited())
+    if account.pw_uid != os.getuid():
+        kept["PATH"] = OTHERS_PATH
     return {
         **kept,
         "HOME": account.pw_dir,
         "USER": account.pw_name,
         "LOGNAME": account.pw_name,
-        "SHELL": kept.get("SHELL") or account.pw_shell or "/bin/sh",
+        "SHELL": account.pw_shell or "/bin/sh",
         "PATH": kept.get("PATH") or os.defpath,
         "TERM": "xterm-256color",
         "COLORTERM": "truecolor",

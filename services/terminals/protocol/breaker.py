@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from terminals.protocol import LOOP_THRESHOLD
 
@@ -43,6 +44,15 @@ class CircuitBreaker:
     def __post_init__(self) -> None:
         if self.threshold < 1 or not (0 < self.cooldown <= self.max_cooldown):
             raise ValueError("a breaker needs threshold >= 1 and 0 < cooldown <= max_cooldown")
+
+    def as_list(self) -> list[Any]:
+        """Where it stands, for :meth:`restore`."""
+        return [self._state.value, self.failures, self.opened, self._retry_at, self._wait]
+
+    def restore(self, saved: list[Any]) -> None:
+        """Go on from where another one stood, by the same clock."""
+        state, self.failures, self.opened, self._retry_at, self._wait = saved
+        self._state = BreakerState(state)
 
     @property
     def state(self) -> BreakerState:

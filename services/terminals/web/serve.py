@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from terminals.background import Background, Troubles
-from terminals.control.channel import ManagerLink
+from terminals.control.channel import ManagerLink, first_of, until_there
 from terminals.control.descriptors import scarce
 from terminals.web.app import WebSettings, build_app
 from terminals.web.backend import ManagerBackend
@@ -99,14 +99,24 @@ async def adopt(
 
 
 async def run_web(socket_path: str, *, generation: str, build: str, token: bytes) -> None:
-    """Serve the connections that the manager passes, until told to stop or the manager is gone.
+    """Serve the connections that the manager passes, until told to stop.
+
+    When the manager goes away, the next one is waited for.
 
     Raises:
         ControlError: no manager at ``socket_path``, or it refuses this process.
-        ConnectionResetError: the manager has gone away.
     """
-    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await _serve(socket_path, stop, generation, build, token)
+    while not stop.is_set():
+        log.warning("the session manager has gone away: waiting for the next one")
+        await until_there(lambda: _serve(socket_path, stop, generation, build, token), stop)
+
+
+async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: str, token: bytes) -> None:
+    """Serve one manager until it has gone away, or ``stop`` is set."""
     background, troubles = Background(log), Troubles(log)
     waiting: list[tuple[socket.socket, str]] = []
     runner: web.AppRunner | None = None
@@ -129,8 +139,6 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
             os.close(fd)
 
     link = ManagerLink(packet)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     await link.connect(socket_path, role="web", generation=generation, build=build)
     settings = WebSettings(token, generation, build, link.welcome["listeners"])
     ready = web.AppRunner(
@@ -141,13 +149,8 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
     for conn, address in waiting:
         serve(conn, address)
     log.info("serving for generation %s, build %s", generation, build)
-    waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(link.closed.wait())]
-    await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-    for waiter in waiters:
-        waiter.cancel()
+    await first_of(stop, link.closed)
     if background.tasks:
         await asyncio.wait(background.tasks, timeout=LEAVE_SECONDS)
     await ready.cleanup()
     link.close()
-    if not stop.is_set():
-        raise ConnectionResetError("the session manager has gone away")

@@ -11,7 +11,7 @@ from typing import Any
 
 from terminals.access import Access
 from terminals.background import Background, Troubles
-from terminals.control.channel import ManagerLink
+from terminals.control.channel import ManagerLink, first_of, until_there
 from terminals.control.descriptors import scarce
 from terminals.protocol import HEARTBEAT
 from terminals.protocol.messages import CloseCode, ErrorCode
@@ -27,14 +27,24 @@ class Retired(Exception):
 
 
 async def run_worker(socket_path: str, *, generation: str, build: str, token: bytes) -> None:
-    """Serve the connections that the manager passes, until told to stop or the manager is gone.
+    """Serve the connections that the manager passes, until told to stop.
+
+    When the manager goes away, clients are asked to come back, and the next manager is waited for.
 
     Raises:
         ControlError: no manager at ``socket_path``, or it refuses this worker.
-        ConnectionResetError: the manager has gone away.
     """
-    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await _serve(socket_path, stop, generation, build, token)
+    while not stop.is_set():
+        log.warning("the session manager has gone away: waiting for the next one")
+        await until_there(lambda: _serve(socket_path, stop, generation, build, token), stop)
+
+
+async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: str, token: bytes) -> None:
+    """Serve one manager until it has gone away, or ``stop`` is set."""
     background, troubles = Background(log), Troubles(log)
 
     def packet(message: dict[str, Any], fds: list[int]) -> None:
@@ -54,22 +64,15 @@ async def run_worker(socket_path: str, *, generation: str, build: str, token: by
 
     link = ManagerLink(packet, lambda: server.go_on())
     server = Server(link, Access(token, {}), generation, build)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     await link.connect(socket_path, role="worker", generation=generation, build=build)
     # No connection is passed before we have said hello, and this runs before the first is adopted.
     front = link.welcome.get("front", {})
     server.access = Access(token, front)
     server.heartbeat = float(front.get("heartbeat", HEARTBEAT))
     log.info("serving for generation %s, build %s", generation, build)
-    waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(link.closed.wait())]
-    await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-    for waiter in waiters:
-        waiter.cancel()
+    await first_of(stop, link.closed)
     await leave(server)
     link.close()
-    if not stop.is_set():
-        raise ConnectionResetError("the session manager has gone away")
 
 
 def command(connection: Connection, message: dict[str, Any]) -> None:

@@ -27,11 +27,11 @@ class Terminal:
         ours.setblocking(False)
         self.process = subprocess.Popen(["sleep", "60"])
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.shell = Shell(self.process.pid, os.pidfd_open(self.process.pid), ours.detach())
-        self.session = session_of(self.shell, ring, hold_seconds=1.0)
+        self.master = ours.detach()
+        self.session = session_of(ring, hold_seconds=1.0)
 
     async def attach(self) -> None:
-        self.session.start()
+        self.session.start(Shell(self.process.pid, self.master))
         self.session.attach(Attachment(1, "c", Peer(), self.doorbell, 0.0), 0)
         self.session.ring_bell()
         assert self.rung()
@@ -56,8 +56,7 @@ class Terminal:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self.slave.close()
-        for fd in (self.shell.master, self.shell.pidfd):
-            os.close(fd)
+        os.close(self.master)
 
 
 @pytest.fixture

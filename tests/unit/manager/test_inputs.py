@@ -5,13 +5,20 @@ from __future__ import annotations
 import pytest
 from terminals.manager import inputs as module
 from terminals.manager.inputs import ANEW, MAX_WAITING, Inputs
+from terminals.manager.ring import HEADER_BYTES
 from terminals.protocol.resume import SequenceGap
+
+
+def of_nobody() -> Inputs:
+    """Without a ring: with a header of its own."""
+    return Inputs(memoryview(bytearray(HEADER_BYTES)).cast("Q"))
 
 
 def drain(inputs: Inputs, most: int = 1 << 30) -> bytes:
     """Take what waits, as a terminal does that has room for ``most`` bytes at a time."""
     taken = b""
     while data := inputs.next():
+        inputs.place()
         piece = bytes(data[:most])
         inputs.wrote(len(piece))
         taken += piece
@@ -19,7 +26,7 @@ def drain(inputs: Inputs, most: int = 1 << 30) -> bytes:
 
 
 def test_a_client_is_told_what_the_terminal_has_taken_not_what_waits():
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, b"one two")
     inputs.wrote(3)
     assert (inputs.written("a"), inputs.waiting) == (3, 4)
@@ -31,7 +38,7 @@ def test_a_client_is_told_what_the_terminal_has_taken_not_what_waits():
 
 
 def test_what_another_client_has_left_waiting_is_counted_as_its_own():
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, b"left")
     inputs.begin("b", returning=False)
     assert inputs.written("b") == 0
@@ -41,7 +48,7 @@ def test_what_another_client_has_left_waiting_is_counted_as_its_own():
 
 
 def test_a_gap_changes_nothing():
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, b"ab")
     with pytest.raises(SequenceGap):
         inputs.accept("a", 3, b"d")
@@ -50,7 +57,7 @@ def test_a_gap_changes_nothing():
 
 
 def test_more_than_the_window_is_refused_and_then_accepted():
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, bytes(MAX_WAITING))
     with pytest.raises(BufferError):
         inputs.accept("a", MAX_WAITING, b"more")
@@ -60,7 +67,7 @@ def test_more_than_the_window_is_refused_and_then_accepted():
 
 
 def test_what_is_too_much_of_all_clients_is_given_back_to_the_last_and_comes_again():
-    inputs = Inputs()
+    inputs = of_nobody()
     for client in range(8):
         inputs.begin(f"{client}", returning=True)
         inputs.accept(f"{client}", 0, b"%d" % client * (MAX_WAITING // 2))
@@ -75,7 +82,7 @@ def test_what_is_too_much_of_all_clients_is_given_back_to_the_last_and_comes_aga
 
 
 def test_what_waited_for_a_terminal_that_hung_up_is_not_asked_for_again():
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, b"gone")
     inputs.abandon()
     assert (inputs.written("a"), inputs.waiting, inputs.next()) == (4, 0, b"")
@@ -83,7 +90,7 @@ def test_what_waited_for_a_terminal_that_hung_up_is_not_asked_for_again():
 
 def test_clients_that_only_attach_push_nobody_out(monkeypatch):
     monkeypatch.setattr(module, "REMEMBERED_CLIENTS", 8)
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, b"typed")
     for number in range(1000):
         assert inputs.begin(f"{number}", returning=number % 2 == 1)
@@ -94,7 +101,7 @@ def test_clients_that_only_attach_push_nobody_out(monkeypatch):
 
 def test_who_attaches_again_is_remembered_longer_than_who_types(monkeypatch):
     monkeypatch.setattr(module, "REMEMBERED_CLIENTS", 8)
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, b"typed")
     inputs.accept("b", 0, b"typed")
     drain(inputs)
@@ -110,7 +117,7 @@ def test_who_attaches_again_is_remembered_longer_than_who_types(monkeypatch):
 
 def test_a_forgotten_client_types_on_from_where_it_is_told(monkeypatch):
     monkeypatch.setattr(module, "REMEMBERED_CLIENTS", 1)
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, b"run")
     inputs.accept("b", 0, b"push a out")
     drain(inputs)
@@ -124,7 +131,7 @@ def test_a_forgotten_client_types_on_from_where_it_is_told(monkeypatch):
 
 
 def test_no_acknowledgement_is_ahead_of_what_this_connection_has_sent():
-    inputs = Inputs()
+    inputs = of_nobody()
     inputs.accept("a", 0, b"one two three")
     inputs.wrote(3)
     assert inputs.acknowledged("a") == 3

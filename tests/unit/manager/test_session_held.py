@@ -9,9 +9,8 @@ import subprocess
 import pytest
 from terminals.manager.ring import Ring
 from terminals.manager.session import Session
-from terminals.manager.shell import Shell
 
-from tests.unit.manager.sessions import session_of
+from tests.unit.manager.sessions import session_of, start
 
 RING = 1 << 16
 
@@ -44,12 +43,8 @@ def test_a_keeper_that_answers_with_what_it_saw_long_ago(tmp_path, monkeypatch, 
         os.set_blocking(master, False)
         process = subprocess.Popen(["yes"], stdout=slave)  # noqa: ASYNC220
         os.close(slave)
-        session = session_of(
-            Shell(process.pid, os.pidfd_open(process.pid), master),
-            Ring.create(tmp_path / "held.ring", RING),
-            on_output=look,
-        )
-        session.start()
+        session = session_of(Ring.create(tmp_path / "held.ring", RING), on_output=look)
+        start(session, process, master)
         async with asyncio.timeout(20):
             while session.ring.head < 40 * RING:
                 assert session.ring.head - (session.kept or 0) <= RING

@@ -1,0 +1,82 @@
+"""Whether another session manager has come, and goes on with everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from terminals.control.channel import ControlError, admin
+
+POLL: Final = 0.05
+STEADY_SECONDS: Final = 1.0
+"""It has to be the same process for so long: one that ends again and again is none."""
+
+LOST_SECONDS: Final = 3.0
+"""Shells that have had no session for so long are lost."""
+
+
+class NotManaged(Exception):
+    """It has not come, or has not taken everything over. The text says which, and where to look."""
+
+
+def _shells(path: str) -> int:
+    """How many run, as the holder has it, who alone knows for sure.
+
+    Raises:
+        NotManaged: no holder answers.
+    """
+    holder = str(Path(path).with_name("holder.sock"))
+    try:
+        return int(admin(holder, "status", timeout=5.0)["shells"])
+    except ControlError as error:
+        raise NotManaged(f"the holder does not answer: {error}") from None
+
+
+def until_managed(
+    path: str, build: str, settings: str, timeout: float, sessions: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Wait until the manager at ``path`` is of this build, with settings of this digest, and stays.
+
+    ``sessions``: ids of those that were live before. Returns its status.
+
+    Raises:
+        NotManaged: it was not so within ``timeout`` seconds, or there are sessions that it has not
+            taken over.
+    """
+    end = time.monotonic() + timeout
+    since = (0.0, 0.0)
+    complete = 0.0
+    said = "it does not answer"
+    while time.monotonic() < end:
+        try:
+            status = admin(path, "status", timeout=2.0)
+        except ControlError as error:
+            said = str(error)
+            since = (0.0, 0.0)
+        else:
+            manager = status["manager"]
+            if (manager.get("build"), manager.get("settings")) != (build, settings):
+                said = f"build {manager.get('build')} with settings {manager.get('settings')} answers"
+            elif since[0] != manager["started"]:  # in a container they all have the same pid
+                said = "it has not been there for long enough"
+                since = (manager["started"], time.monotonic())
+            elif time.monotonic() - since[1] >= STEADY_SECONDS:
+                if left := status["sessions"].get("left"):
+                    raise NotManaged(f"it has left {left} sessions with the holder; its log says why")
+                more = _shells(path) - status["sessions"]["live"] - status["shells"]["ready"]
+                complete = time.monotonic() if more <= 0 else complete or time.monotonic()
+                if more > 0:  # or one has begun between the two answers
+                    if time.monotonic() - complete > LOST_SECONDS:
+                        raise NotManaged(f"it has lost {more} sessions, whose shells run")
+                    time.sleep(POLL)
+                    continue
+                known = {entry["id"] for entry in admin(path, "sessions")["items"]}
+                if lost := set(sessions) - known:
+                    raise NotManaged(f"it has lost {len(lost)} sessions, {min(lost)} among them")
+                return status
+        time.sleep(POLL)
+    raise NotManaged(
+        f"no session manager of build {build} with settings {settings} after {timeout:g} s: {said}"
+    )

@@ -1,0 +1,190 @@
+"""A release is all of it: session manager and settings change under live shells, and are taken back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from terminals.client import Terminal
+from terminals.client.errors import AttachError
+
+from rollout.errors import ExitCode
+from tests.support.project import PROFILES, Project, source_of
+from tests.support.stack import PATIENCE, runs, until
+
+pytestmark = [pytest.mark.rollout, pytest.mark.in_order]
+
+AGAIN = pytest.mark.slow("as its neighbours, in another way")
+REGISTRY = "terminals/manager/registry.py"
+
+
+class Dev(Project):
+    """One environment, which judges by smoke alone."""
+
+    def configure(self, *, source: Path | None = None, **dev: object) -> None:
+        smoke = {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}
+        environment = {
+            "hosts": {"local": {"root": "dev"}},
+            "listen": self.listen("dev"),
+            "profiles": PROFILES,
+            "canary": [{"weight": 100, "hold": "100ms"}],
+            "checks": ["smoke"],
+            "gates": [smoke],
+            **dev,
+        }
+        more = {"source": str(source)} if source else {}
+        self.write({"dev": environment}, **more)
+
+    def changed(self, version: str, *edits: tuple[str, str, str]) -> str:
+        """Make a build of the services with changes; gives its id."""
+        source = source_of(version, self.folder)
+        for name, old, new in edits:
+            path = source / name
+            text = path.read_text()
+            assert text.count(old) == 1, old
+            path.write_text(text.replace(old, new))
+        self.configure(source=source)
+        assert self.run("build") == 0, self.said
+        return self.json("build")["id"]
+
+    def terminal(self) -> Terminal:
+        token = (self.folder / "dev" / "run" / "token").read_text().strip()
+        return Terminal(f"ws://127.0.0.1:{self.listen('dev')['system']}/", token=token)
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[Dev]:
+    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
+        project = Dev(Path(folder))
+        try:
+            project.configure()
+            assert project.run("build") == 0, project.said
+            assert project.run("deploy", "dev") == 0, project.said
+            yield project
+        finally:
+            project.close()
+
+
+@pytest.fixture
+def shell(project) -> Iterator[Terminal]:
+    """Somebody who is at work all the while, and of whose shell nothing is lost."""
+    with project.terminal() as terminal:
+        terminal.send(b"mark=$((41 + 1))\n")
+        yield terminal
+        terminal.send(b"echo [still $mark]\n")
+        terminal.expect(rb"\[still 42\]", PATIENCE)
+
+
+def alone(sessions: list[dict]) -> list[dict]:
+    """The live ones, if there is one alone."""
+    live = [entry for entry in sessions if entry["live"]]
+    return live if len(live) == 1 else []
+
+
+def step(plan: dict, name: str) -> dict:
+    return next(step for step in plan["forward"] if step["name"] == name)
+
+
+def test_changed_settings_are_in_force_after_an_apply(project, shell):
+    before = project.manager("dev")["manager"]
+    assert project.run("apply", "dev") == 0
+    assert "what runs is what is declared" in project.said
+    project.configure(profiles={**PROFILES, "claude": {"command": ["echo", "hello from a profile"]}})
+    project.write_defaults(max_sessions=20)
+    assert project.run("status", "dev") == 0
+    assert "max_sessions default -> 20" in project.said
+    plan = project.json("apply", "dev", "--plan")
+    said = step(plan, "manager")["hosts"]["local"]
+    assert "max_sessions default -> 20" in said
+    assert "profiles.claude.command" in said
+    assert "build" not in said
+    assert project.manager("dev")["manager"] == before
+    assert project.run("apply", "dev") == 0, project.said
+    after = project.manager("dev")
+    assert after["manager"]["pid"] != before["pid"]
+    assert shell.session in [entry["id"] for entry in project.sessions("dev") if entry["live"]]
+    assert project.json("history", "dev")[0]["state"] == "applied"
+    with ExitStack() as others, pytest.raises(AttachError, match="20 sessions are running"):
+        for _ in range(20):
+            others.enter_context(project.terminal())
+    assert project.run("status", "dev") == 0
+    assert "declared otherwise" not in project.said
+
+
+def test_settings_with_which_it_does_not_pass_are_taken_back(project, shell):
+    before = project.manager("dev")["manager"]
+    project.configure(profiles={**PROFILES, "system": {"command": ["/bin/false"]}})
+    assert project.run("apply", "dev") == ExitCode.ENGINE, project.said
+    assert "the settings of before" in project.said
+    assert project.manager("dev")["manager"]["settings"] == before["settings"]
+    assert project.json("history", "dev")[0]["state"] == "rolled-back"
+    project.configure()
+
+
+def test_a_build_with_another_manager_replaces_it_and_a_rollback_brings_it_back(project, shell):
+    before = project.manager("dev")
+    build = project.changed("0.2.0", (REGISTRY, "MAX_TITLE = 80\n", "MAX_TITLE = 81\n"))
+    said = step(project.json("deploy", "dev", "--plan"), "manager")["hosts"]["local"]
+    assert said.startswith("session manager: build ")
+    assert said.partition(";")[0].endswith(f" -> {build}")
+    assert project.run("deploy", "dev") == 0, project.said
+    after = project.manager("dev")
+    assert after["manager"]["build"] == build
+    assert after["holder"]["pid"] == before["holder"]["pid"]
+    assert project.run("rollback", "dev") == 0, project.said
+    assert project.manager("dev")["manager"]["code"] == before["manager"]["code"]
+
+
+def test_a_build_with_the_same_manager_leaves_it_alone(project, shell):
+    before = project.manager("dev")["manager"]["pid"]
+    project.changed("0.3.0")
+    assert "manager" not in [entry["name"] for entry in project.json("deploy", "dev", "--plan")["forward"]]
+    assert project.run("deploy", "dev") == 0, project.said
+    assert project.manager("dev")["manager"]["pid"] == before
+
+
+@pytest.mark.parametrize(
+    ("version", "old", "new", "reason"),
+    [
+        # It does not even start.
+        ("0.4.0", "MAX_TITLE = 80\n", "MAX_TITLE = 80\nraise RuntimeError('broken')\n", "could start"),
+        # It starts, and ends again and again.
+        pytest.param(
+            "0.4.1",
+            "        self.ready.fill()\n",
+            "        raise RuntimeError('broken')\n",
+            "no session manager",
+            marks=AGAIN,
+        ),
+        # It starts, and knows nothing of a session that it should go on with.
+        (
+            "0.4.2",
+            "if self._go_on(session_id, item, rings[session_id]):",
+            "if True:",
+            "it has lost 1 sess",
+        ),
+        # It cannot go on with any.
+        pytest.param(
+            "0.4.3",
+            '        meta = item.fields["session"]\n',
+            "        raise KeyError('x')\n",
+            "it has left 1 sess",
+            marks=AGAIN,
+        ),
+    ],
+)
+def test_a_faulty_manager_is_taken_back_with_all_shells_alive(project, shell, version, old, new, reason):
+    before = project.manager("dev")
+    (entry,) = until(lambda: alone(project.sessions("dev")), "the end of all others")
+    project.changed(version, (REGISTRY, old, new))
+    assert project.run("deploy", "dev") == ExitCode.ENGINE, project.said
+    assert reason in project.said
+    after = project.manager("dev")
+    assert after["manager"]["code"] == before["manager"]["code"]
+    assert after["sessions"]["left"] == 0
+    assert shell.session in [item["id"] for item in project.sessions("dev") if item["live"]]
+    assert runs(entry["pid"])
+    assert project.json("history", "dev")[0]["state"] == "rolled-back"

@@ -1,0 +1,80 @@
+"""A part's code is known of a build and of a running process, and is the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import terminals
+from terminals.parts import PARTS, code_of_wheels, own_code, settings_digest
+
+PACKAGE = Path(terminals.__file__).parent
+
+
+def wheels(folder: Path, *, changed: str = "", uvloop: str = "") -> list[Path]:
+    """As a build has them, with a change to one file."""
+    from importlib.metadata import version
+
+    services = folder / "terminal_services-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(services, "w") as archive:
+        for path in PACKAGE.rglob("*.py"):
+            name = path.relative_to(PACKAGE.parent).as_posix()
+            archive.writestr(name, path.read_bytes() + (b"\n# changed\n" if name == changed else b""))
+    names = [
+        f"uvloop-{uvloop or version('uvloop')}-cp311-cp311-manylinux.whl",
+        f"click-{version('click')}-py3-none-any.whl",
+    ]
+    return [services, *(folder / name for name in names)]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_build_and_a_process_of_it_have_the_same_code(tmp_path, part):
+    assert code_of_wheels(part, wheels(tmp_path)) == own_code(part)
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        ("terminals/worker/connection.py", set()),
+        ("terminals/monitor/check.py", set()),
+        ("terminals/holder/main.py", {"holder"}),
+        ("terminals/manager/session.py", {"manager"}),
+        ("terminals/control/channel.py", {"manager"}),
+        ("terminals/protocol/breaker.py", {"manager"}),
+        ("terminals/screens/emulator.py", {"manager"}),
+        ("terminals/cli.py", {"manager"}),
+    ],
+)
+def test_a_change_is_one_of_the_parts_that_it_concerns(tmp_path, changed, parts):
+    made = wheels(tmp_path, changed=changed)
+    assert {part for part in PARTS if code_of_wheels(part, made) != own_code(part)} == parts
+
+
+def test_another_version_of_what_it_needs_is_a_change(tmp_path):
+    assert code_of_wheels("manager", wheels(tmp_path, uvloop="0.0.1")) != own_code("manager")
+
+
+def test_without_the_services_there_is_no_code(tmp_path):
+    with pytest.raises(ValueError, match="no wheel of the services"):
+        code_of_wheels("manager", [tmp_path / "uvloop-1-py3-none-any.whl"])
+
+
+def test_the_manager_imports_nothing_that_is_not_its_own():
+    """Or a change there would never reach it."""
+    program = (
+        "import sys; import terminals.cli, terminals.manager.server, terminals.manager.terminator,"
+        " terminals.screens.keeper, terminals.access;"
+        " print(*(name for name in sys.modules if name.startswith('terminals.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    tops = {name.split(".")[1] for name in done.stdout.split()}
+    # The command line names the monitor's commands, which are none of the manager's.
+    assert tops - {"monitor"} <= set(PARTS["manager"])
+
+
+def test_settings_have_one_digest_in_any_order():
+    assert settings_digest({"a": 1, "b": [2]}) == settings_digest({"b": [2], "a": 1})
+    assert settings_digest({"a": 1}) != settings_digest({"a": 2})
