@@ -14,6 +14,7 @@ _COMMANDS = {
     "provision": "Bring hosts to where builds can be deployed to them",
     "build": "Build the services once, for every environment",
     "deploy": "Bring a build to an environment without predecessor",
+    "apply": "Have changed settings in force, under live sessions",
     "promote": "Move the predecessor's build on, if its evidence allows",
     "approve": "Say yes to a build coming to an environment",
     "watch": "Judge a soak, and take the build back when a criterion fails",
@@ -38,7 +39,18 @@ _COMMANDS = {
 _GROUPS = (
     (
         "Builds and environments",
-        ("init", "provision", "build", "deploy", "approve", "promote", "rollback", "resume", "teardown"),
+        (
+            "init",
+            "provision",
+            "build",
+            "deploy",
+            "apply",
+            "approve",
+            "promote",
+            "rollback",
+            "resume",
+            "teardown",
+        ),
     ),
     ("Safety", ("watch", "rehearse", "adopt")),
     ("Looking", ("status", "history", "gates", "report", "ledger", "logs", "exec", "doctor")),

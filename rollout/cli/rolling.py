@@ -11,13 +11,18 @@ from rollout.ledger import RolloutRecord
 from rollout.pipeline import Plan
 
 
-def carry_out(output: str, act: Callable[[Progress], RolloutRecord | Plan]) -> None:
-    """Run ``act`` with progress on standard error; print the plan or the outcome."""
+def carry_out(
+    output: str, act: Callable[[Progress], RolloutRecord | Plan | None], *, nothing: str = ""
+) -> None:
+    """Run ``act`` with progress on standard error; print the plan or the outcome, or that there is nothing
+    to be done."""
     from rollout.cli import tables
 
     with Progress() as progress:
         result = act(progress)
-    if isinstance(result, Plan):
+    if result is None:
+        show(output, None, lambda: nothing)
+    elif isinstance(result, Plan):
         show(output, result.as_dict(), lambda: tables.plan(result))
     else:
         show(output, asdict(result), lambda: tables.summary(result))

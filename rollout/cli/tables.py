@@ -18,6 +18,7 @@ from rollout.pipeline import EnvironmentStatus, Plan, Provisioned, Soak
 
 _STATES = {
     State.REHEARSED: "green",
+    State.APPLIED: "green",
     State.PROMOTED: "green",
     State.RUNNING: "cyan",
     State.ROLLING_BACK: "yellow",
@@ -68,6 +69,10 @@ def status(entries: Iterable[EnvironmentStatus], now: float | None = None) -> Re
                 notes.append(f"#{entry.unfinished.number} {entry.unfinished.state}: rollout resume")
             if manager is None and entry.current:
                 notes.append("not running")
+            if drift := entry.drift.get(host):
+                notes.append(f"declared otherwise: {drift}: rollout apply {entry.environment}")
+            if left := (manager or {}).get("sessions", {}).get("left"):
+                notes.append(f"{left} sessions are left with the holder")
             if entry.soaked is not None and entry.soaked < entry.soak:
                 notes.append(f"soaked {rough_duration(entry.soaked)} of {rough_duration(entry.soak)}")
             if host in entry.marks:

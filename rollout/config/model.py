@@ -369,7 +369,6 @@ class Defaults(Section):
     max_ended_sessions_per_user: Annotated[StrictInt, Field(ge=0)] = 32
     idle_seconds: Duration = 0.0
     max_age_seconds: Duration = 0.0
-    shell_pool: Annotated[StrictInt, Field(ge=0, le=256)] = 4
     max_sessions_per_user: Annotated[StrictInt, Field(ge=0)] = 0
     allowed_origins: Annotated[tuple[StrictStr, ...], AfterValidator(check_origins)] = ()
     trusted_proxies: Annotated[tuple[StrictStr, ...], AfterValidator(check_networks)] = ()

@@ -14,7 +14,7 @@ from rollout.direct.mark import NAME, Mark, ask_for_mark, read_mark
 from rollout.direct.reach import LocalReach, Reach, SshReach
 from rollout.errors import ConfigError, EngineError
 
-# Asked where the manager runs: it needs no way to the front door but the host's own.
+# Asked where the ports are: it needs no way to the front door but the host's own.
 _READY = """
 import http.client, ssl, sys
 host, port, tls = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "tls"
@@ -40,6 +40,11 @@ class Site:
     project: str
     ctl: tuple[str, ...]
     python: tuple[str, ...]
+
+    @property
+    def beside_manager(self) -> tuple[str, ...]:
+        """Words before a command that is to run where the session manager's processes are seen."""
+        return ("docker", "exec", f"{self.project}-manager-1") if self.docker else ()
 
     @property
     def docker(self) -> bool:
@@ -74,7 +79,7 @@ class Site:
 
     def ready(self) -> bool:
         """Whether the front door says that it is ready."""
-        # In a container the manager listens on all addresses.
+        # In its container the holder listens on all addresses.
         host = "127.0.0.1" if self.docker else self.listen.host
         words = (
             *self.python,
@@ -121,6 +126,7 @@ def _site(config: Config, environment: Environment, name: str) -> Site:
     if environment.engine == "docker":
         project = f"{config.project}-{environment.name}"
         inside = ("docker", "exec", f"{project}-manager-1")
+        with_ports = ("docker", "exec", f"{project}-holder-1")
         return Site(
             name,
             SshReach(host.ssh or name, environment.ssh_config),
@@ -128,7 +134,7 @@ def _site(config: Config, environment: Environment, name: str) -> Site:
             listen,
             project,
             (*inside, "terminals", "ctl"),
-            (*inside, "/opt/terminals/bin/python"),
+            (*with_ports, "/opt/terminals/bin/python"),
         )
     programs = host.root / "base" / "venv" / "bin"
     ctl = (str(programs / "terminals"), "ctl", "--socket", str(host.root / "run" / "manager.sock"))

@@ -33,7 +33,7 @@ say root "$([ -d $root ] && { [ -w $root ] && echo writable || echo closed; })"
 say disk "$(df --output=avail -B1 "$at" 2>/dev/null | tail -n 1)"
 say listening "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
   awk '$4 == "0A" { split($2, part, ":"); print part[2] }')"
-say ours "$(docker port %(manager)s 2>/dev/null)"
+say ours "$(docker port %(holder)s 2>/dev/null)"
 say manager "$(docker exec %(manager)s terminals ctl status 2>/dev/null)"
 say token "$(docker exec %(manager)s stat -c %%Y /run/terminals/token 2>/dev/null)"
 say mark "$(cat %(root)s/broken-glass.json 2>/dev/null)"
@@ -75,6 +75,7 @@ def _examine(site: Site, environment: Environment) -> Iterator[Finding]:
         "root": shlex.quote(str(site.root)),
         "parent": shlex.quote(str(site.root.parent)),
         "manager": f"{site.project}-manager-1",
+        "holder": f"{site.project}-holder-1",
     }
     yield _clock(site)
     answer = site.reach.run(["sh", "-c", _SCRIPT % names])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rollout.checks.runner import Target
@@ -21,6 +21,30 @@ class HostFacts:
     host: str
     builds: tuple[str, ...]
     status: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerRef:
+    """A session manager: its build, and the digests of its code and of its settings."""
+
+    build: str
+    code: str
+    settings: str
+    configured: dict[str, Any] = field(default_factory=dict)
+    """Its settings, without what is secret in them."""
+
+    @classmethod
+    def of(cls, status: Mapping[str, Any] | None) -> ManagerRef | None:
+        """The one that runs, by its status; ``None`` where none does."""
+        if status is None:
+            return None
+        known = status.get("manager", {})
+        return cls(
+            str(known.get("build", "")),
+            str(known.get("code", "")),
+            str(known.get("settings", "")),
+            dict(known.get("configured", {})),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +108,15 @@ class Engine(Protocol):
 
     def keep(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """Take a ``retire`` back."""
+
+    def wanted(self, build: BuildRef) -> dict[str, ManagerRef]:
+        """The session manager that is declared for each host, were it of that build."""
+
+    def manage(self, managers: Mapping[str, ManagerRef], *, fence: int) -> None:
+        """Put session managers in the place of those that run, by host. Sessions go on.
+
+        Their builds are installed there, and their settings are those declared now, or were there before.
+        """
 
     def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """Stop a generation now and remove its programs."""

@@ -6,10 +6,12 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+
+from terminals.parts import settings_digest
 
 from rollout.build.hosts import Answer, SshHost
 from rollout.build.store import read_image
@@ -24,7 +26,7 @@ from rollout.direct.mark import (
     read_mark,
     take_mark_away,
 )
-from rollout.engine.base import HostFacts
+from rollout.engine.base import HostFacts, ManagerRef
 from rollout.engine.manager import ManagerCommands, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import packaged, run_playbook
@@ -142,6 +144,7 @@ class DockerEngine(ManagerCommands):
             terminals_docker_manager_memory=self._environment.limits.manager_memory or 0,
             terminals_docker_process_memory=self._environment.limits.process_memory,
             terminals_docker_process_cpus=self._environment.limits.process_cpus or 0,
+            managers={host: ref for host, ref in self.wanted(build).items() if host in hosts},
         )
 
     def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
@@ -322,8 +325,36 @@ class DockerEngine(ManagerCommands):
                     raise ConfigError(f"notify.{name}.url_file: {path}: {error.strerror}") from None
         return found
 
+    def _manager_settings(self, host: str) -> dict[str, Any]:
+        environment = self._environment
+        return manager_config(
+            environment,
+            environment.listens(host),
+            self._defaults,
+            socket=f"{RUN}/manager.sock",
+            state=STATE,
+            host=EVERYWHERE,
+        )
+
+    def _of_manager(self, host: str, wanted: ManagerRef) -> dict[str, Any]:
+        declared = self._manager_settings(host)
+        return {
+            "terminals_docker_manager_build": wanted.build,
+            "terminals_docker_manager_image": f"{self._image_name}:{wanted.build}",
+            "terminals_docker_manager_settings": wanted.settings,
+            "terminals_docker_manager_config": declared
+            if settings_digest(declared) == wanted.settings
+            else {},
+        }
+
     def _run(
-        self, playbook: str, hosts: Sequence[str], *, check: bool = False, **variables: Any
+        self,
+        playbook: str,
+        hosts: Sequence[str],
+        *,
+        check: bool = False,
+        managers: Mapping[str, ManagerRef] | None = None,
+        **variables: Any,
     ) -> dict[str, dict[str, Any]]:
         environment = self._environment
         inventory: dict[str, dict[str, Any]] = {}
@@ -342,22 +373,16 @@ class DockerEngine(ManagerCommands):
             if playbook == "provision":
                 inventory[name]["terminals_host_directory"] = str(host.root.parent)
                 inventory[name]["terminals_host_ports"] = [listen.system, listen.claude, listen.web]
+            if managers:
+                inventory[name] |= self._of_manager(name, managers[name])
             if playbook == "start":
-                inventory[name]["terminals_docker_manager_config"] = manager_config(
-                    environment,
-                    listen,
-                    self._defaults,
-                    socket=f"{RUN}/manager.sock",
-                    state=STATE,
-                    host=EVERYWHERE,
-                )
                 inventory[name]["terminals_docker_monitor_config"] = monitor_config(
                     self._config,
                     environment,
                     listen,
                     name,
                     # Within the project's network, by the ports that users reach on the host.
-                    urls={port: f"ws://manager:{getattr(listen, port)}/" for port in ("system", "claude")},
+                    urls={port: f"ws://holder:{getattr(listen, port)}/" for port in ("system", "claude")},
                     directory=MONITOR,
                     socket=f"{RUN}/manager.sock",
                     token=f"{RUN}/token",

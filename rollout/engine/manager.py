@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from terminals.parts import code_of_wheels, settings_digest, without_secrets
+
+from rollout.build.store import WHEELS
 from rollout.config import Defaults, Environment, Listen
-from rollout.engine.base import ShiftResult
+from rollout.engine.base import ManagerRef, ShiftResult
 from rollout.errors import EngineError
+from rollout.model import BuildRef
 
 
 def manager_config(
@@ -36,8 +41,32 @@ class ManagerCommands(ABC):
         self._environment = environment
 
     @abstractmethod
-    def _run(self, playbook: str, hosts: Sequence[str], **variables: Any) -> dict[str, dict[str, Any]]:
-        """Run a playbook on hosts; gives their results."""
+    def _run(
+        self,
+        playbook: str,
+        hosts: Sequence[str],
+        *,
+        managers: Mapping[str, ManagerRef] | None = None,
+        **variables: Any,
+    ) -> dict[str, dict[str, Any]]:
+        """Run a playbook on hosts, with the session managers that they are to have; gives their results."""
+
+    def wanted(self, build: BuildRef) -> dict[str, ManagerRef]:
+        """See :meth:`rollout.engine.Engine.wanted`."""
+        code = code_of_wheels("manager", (Path(build.path) / WHEELS).iterdir())
+        found = {}
+        for host in self._environment.hosts:
+            settings = self._manager_settings(host)
+            found[host] = ManagerRef(build.id, code, settings_digest(settings), without_secrets(settings))
+        return found
+
+    def manage(self, managers: Mapping[str, ManagerRef], *, fence: int) -> None:
+        """See :meth:`rollout.engine.Engine.manage`."""
+        self._run("manage", list(managers), managers=managers, terminals_manager_fence=fence)
+
+    @abstractmethod
+    def _manager_settings(self, host: str) -> dict[str, Any]:
+        """The declared settings of a host's session manager, as its file has them."""
 
     def shift(
         self, weights: dict[str, int], *, to: str, share: int, fence: int, hosts: Sequence[str]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from terminals.manager.certificate import CertificateError, TlsFiles
+from terminals.parts import settings_digest
 
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
 from rollout.direct.mark import NAME, Mark, read_mark
-from rollout.engine.base import HostFacts
+from rollout.engine.base import HostFacts, ManagerRef
 from rollout.engine.manager import ManagerCommands, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import run_playbook
@@ -77,6 +78,7 @@ class ProcessEngine(ManagerCommands):
             terminals_process_build=build.id,
             terminals_process_generation=generation,
             terminals_process_workers=self._environment.workers,
+            managers={host: ref for host, ref in self.wanted(build).items() if host in hosts},
             **_tools(),
         )
 
@@ -97,6 +99,7 @@ class ProcessEngine(ManagerCommands):
             if known is None:
                 continue
             runs = {entry["build"] for entry in known["generations"] if entry["state"] != "retired"}
+            runs.add(known["manager"]["build"])
             root = self._environment.hosts[name].root
             for folder in (root / "builds").iterdir():
                 if folder.name not in runs and folder.name not in keep:
@@ -171,7 +174,14 @@ class ProcessEngine(ManagerCommands):
         """See :meth:`rollout.engine.Engine.teardown`."""
         self._run("teardown", list(self._environment.hosts))
 
-    def _run(self, playbook: str, hosts: Sequence[str], **variables: Any) -> dict[str, dict[str, Any]]:
+    def _run(
+        self,
+        playbook: str,
+        hosts: Sequence[str],
+        *,
+        managers: Mapping[str, ManagerRef] | None = None,
+        **variables: Any,
+    ) -> dict[str, dict[str, Any]]:
         inventory = {
             name: {
                 "ansible_connection": "local",
@@ -182,7 +192,8 @@ class ProcessEngine(ManagerCommands):
                     str(host.root / "base" / "venv" / "bin" / "terminals"),
                     *("ctl", "--socket", str(host.root / "run" / "manager.sock")),
                 ],
-                **(self._configurations(name) if playbook == "start" else {}),
+                **(self._monitor(name) if playbook == "start" else {}),
+                **(self._manager(name, managers[name]) if managers else {}),
             }
             for name, host in self._environment.hosts.items()
             if name in hosts
@@ -191,10 +202,19 @@ class ProcessEngine(ManagerCommands):
             playbook, hosts=inventory, variables=variables, artifacts=self._artifacts, on_event=self.on_event
         )
 
-    def _configurations(self, host: str) -> dict[str, Any]:
+    def _manager(self, host: str, wanted: ManagerRef) -> dict[str, Any]:
+        declared = self._manager_settings(host)
+        return {
+            "terminals_process_manager_build": wanted.build,
+            "terminals_process_manager_settings": wanted.settings,
+            "terminals_process_manager_config": declared
+            if settings_digest(declared) == wanted.settings
+            else {},
+        }
+
+    def _monitor(self, host: str) -> dict[str, Any]:
         root, listen = self._environment.hosts[host].root, self._environment.listens(host)
         return {
-            "terminals_process_manager_config": self._manager(host),
             "terminals_process_monitor_config": monitor_config(
                 self._config,
                 self._environment,
@@ -208,7 +228,7 @@ class ProcessEngine(ManagerCommands):
             ),
         }
 
-    def _manager(self, host: str) -> dict[str, Any]:
+    def _manager_settings(self, host: str) -> dict[str, Any]:
         environment = self._environment
         root, listen = environment.hosts[host].root, environment.listens(host)
         tls = (
@@ -237,7 +257,7 @@ def _remove(root: Path, build: Path) -> None:
     shutil.rmtree(build)
 
 
-def _tools() -> dict[str, str]:
+def _tools() -> dict[str, Any]:
     """What virtual environments are made with."""
     import uv
 

@@ -19,6 +19,8 @@ class State(StrEnum):
     ROLLBACK_FAILED = "rollback-failed"
     REHEARSED = "rehearsed"
     """A rehearsal that went back as it should."""
+    APPLIED = "applied"
+    """Settings that came into force; what serves is the build that served before."""
 
     @property
     def open(self) -> bool:
@@ -27,11 +29,12 @@ class State(StrEnum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.RUNNING: frozenset({State.PROMOTED, State.ROLLING_BACK}),
+    State.RUNNING: frozenset({State.PROMOTED, State.APPLIED, State.ROLLING_BACK}),
     State.PROMOTED: frozenset(),
     State.ROLLING_BACK: frozenset({State.ROLLED_BACK, State.ROLLBACK_FAILED, State.REHEARSED}),
     State.ROLLED_BACK: frozenset(),
     State.REHEARSED: frozenset(),
+    State.APPLIED: frozenset(),
     State.ROLLBACK_FAILED: frozenset({State.ROLLING_BACK}),
 }
 """Which state may follow which. Nothing leaves a final state."""

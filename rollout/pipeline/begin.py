@@ -117,7 +117,7 @@ def plan_of(ledger: Ledger, environment: Environment, build: BuildRef, engine: E
     current = ledger.current(environment.name)
     if current is not None and not any(host.status for host in facts):
         current = None  # torn down, or the machine was started anew: nothing lives that could be moved
-    return make_plan(environment, build, f"g{number}", facts, current, kind=kind)
+    return make_plan(environment, build, f"g{number}", facts, current, engine.wanted(build), kind=kind)
 
 
 def run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rollout.checks import CheckResult
 from rollout.checks.infra import SUITE as INFRA
 from rollout.config import Config, Environment
 from rollout.direct.mark import Mark
+from rollout.engine import Engine, HostFacts
 from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError, Refused
 from rollout.evidence.junit import write_junit
@@ -23,7 +24,8 @@ from rollout.pipeline.adopt import adopted, nothing_broken
 from rollout.pipeline.begin import begin, engine_of, nothing_unfinished, operator, run
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.infra import verify
-from rollout.pipeline.plan import Plan, make_rollback_plan
+from rollout.pipeline.managers import replacements, summary
+from rollout.pipeline.plan import Kind, Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.runner import SUITES
 
 
@@ -42,6 +44,8 @@ class EnvironmentStatus:
     """Seconds that a build soaks here before it may go on."""
     soaked: float | None = None
     """Seconds of them that count so far; ``None`` where nothing soaks."""
+    drift: dict[str, str] = field(default_factory=dict)
+    """By host: what of the session manager that runs is not what is declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,15 @@ def rollback(
         generation = (
             current.previous_generation if warm else f"{current.previous_generation}r{current.number}"
         )
+        wanted = engine.wanted(BuildStore(config.builds_dir).find(target.build))
         plan = make_rollback_plan(
-            environment, current, facts, build=target.build, generation=generation, warm=warm
+            environment,
+            current,
+            facts,
+            build=target.build,
+            generation=generation,
+            warm=warm,
+            wanted=wanted,
         )
         record = ledger.create(
             env=env,
@@ -120,6 +131,45 @@ def rollback(
         )
         if reason:
             ledger.add_figures(record.id, why=reason)
+        return run(config, environment, engine, ledger, lease, observer, record)
+
+
+def apply(
+    config: Config, env: str, *, observer: Observer, plan_only: bool = False
+) -> RolloutRecord | Plan | None:
+    """Have the declared settings in force, under live sessions, with the build that serves.
+
+    Returns ``None`` where they are already.
+
+    Raises:
+        Refused: nothing is deployed, or something is unfinished or broken there.
+        Locked and everything that :meth:`Runner.run` raises.
+    """
+    environment = config.environment(env)
+    with Ledger(config.ledger_url) as ledger, Lease(ledger, env) as lease:
+        nothing_unfinished(ledger, env)
+        engine = engine_of(config, environment, observer)
+        nothing_broken(env, engine)
+        current = ledger.current(env)
+        facts = engine.facts()
+        if current is None or not any(host.status for host in facts):
+            raise Refused(f"nothing runs in {env}; deploy to it first")
+        wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
+        plan = make_apply_plan(environment, current, facts, wanted)
+        if not plan.forward or plan.forward[0].kind is not Kind.MANAGER:
+            return None
+        if plan_only:
+            return plan
+        record = ledger.create(
+            env=env,
+            kind="apply",
+            build=current.build,
+            digest=current.digest,
+            generation=current.generation,
+            previous=_before(ledger, env, current),
+            plan=plan.as_dict(),
+            operator=operator(),
+        )
         return run(config, environment, engine, ledger, lease, observer, record)
 
 
@@ -254,16 +304,32 @@ def _status(config: Config, environment: Environment, ledger: Ledger) -> Environ
     if current is not None and environment.soak:
         logs = engine.monitor(since(current)) if environment.monitor is not None else {}
         seconds = soaked(environment, current, logs, now=time.time())
+    hosts = engine.status()
     return EnvironmentStatus(
         environment.name,
         environment.after,
         current,
         ledger.unfinished(environment.name),
-        engine.status(),
+        hosts,
         engine.marks(),
         environment.soak,
         seconds,
+        _drift(config, engine, current, hosts),
     )
+
+
+def _drift(
+    config: Config, engine: Engine, current: RolloutRecord | None, hosts: dict[str, dict[str, Any] | None]
+) -> dict[str, str]:
+    """What runs, compared with what is declared."""
+    if current is None:
+        return {}
+    try:
+        wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
+    except ConfigError:
+        return {}  # its build is gone from this machine
+    facts = [HostFacts(host, (), status) for host, status in hosts.items()]
+    return {host: summary(pair) for host, pair in replacements(facts, wanted).items()}
 
 
 def _record_of(ledger: Ledger, env: str, generation: str) -> RolloutRecord:

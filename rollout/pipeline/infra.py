@@ -88,7 +88,8 @@ def declared_containers(
     """The containers that run on each host of an environment, by name or name pattern, without the project.
 
     Those of the present generation, and of the one on ``trial``, have to; those of earlier ones may as
-    long as they are kept warm. The session manager is from any build that was here: no release restarts it.
+    long as they are kept warm. Holder and session manager are from any build that was here: nothing makes
+    the one anew, and the other is replaced where its own code or settings differ.
 
     Raises:
         Refused: nothing is deployed.
@@ -103,7 +104,7 @@ def declared_containers(
     images = _image(store, newest)
     limits = environment.limits
     lasting = Declared(images | _known(store, promoted), runs=True)
-    containers = {"manager-1": replace(lasting, memory=limits.manager_memory or 0)}
+    containers = {"holder-1": replace(lasting, memory=limits.manager_memory or 0), "manager-1": lasting}
     if environment.monitor is not None:
         containers["monitor-1"] = lasting
     for record in _may_run(environment, ledger, records, promoted, now):

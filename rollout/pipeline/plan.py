@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from rollout.config import Environment
 from rollout.engine import HostFacts
+from rollout.engine.base import ManagerRef
 from rollout.ledger import RolloutRecord
 from rollout.model import BuildRef
+from rollout.pipeline.managers import as_params, replacements, summary
 
 
 class Kind(StrEnum):
     """What a step does."""
 
     INSTALL = "install"
+    MANAGER = "manager"
     START = "start"
     LOAD = "load"
     SHIFT = "shift"
@@ -26,6 +29,7 @@ class Kind(StrEnum):
     FINISH = "finish"
     ROLLBACK_SHIFT = "rollback-shift"
     ROLLBACK_STOP = "rollback-stop"
+    ROLLBACK_MANAGER = "rollback-manager"
     ROLLBACK_VERIFY = "rollback-verify"
     ROLLBACK_TELL = "rollback-tell"
     ROLLBACK_SHOW = "rollback-show"
@@ -92,10 +96,15 @@ def make_plan(
     generation: str,
     facts: Sequence[HostFacts],
     previous: RolloutRecord | None,
+    wanted: Mapping[str, ManagerRef],
     *,
     kind: str,
 ) -> Plan:
-    """What has to be done to bring ``build`` to ``environment``, given what is on its hosts."""
+    """What has to be done to bring ``build`` to ``environment``, given what is on its hosts.
+
+    ``wanted``: the session managers that are declared, by host.
+    """
+    pairs = replacements(facts, wanted)
     names = [host.host for host in facts]
     old = previous.generation if previous else None
     ahead = _Builder(0, names)
@@ -103,7 +112,8 @@ def make_plan(
     turns = environment.host_batches() if old else [names]
     for turn, hosts in enumerate(turns):
         chosen = [host for host in facts if host.host in hosts]
-        _turn(ahead, environment, build, generation, chosen, old, f"-b{turn + 1}" if len(turns) > 1 else "")
+        suffix = f"-b{turn + 1}" if len(turns) > 1 else ""
+        _turn(ahead, environment, build, generation, chosen, old, pairs, suffix)
     if environment.checks:
         ahead.add(Kind.CHECKS, f"run {' and '.join(environment.checks)}")
     ahead.add(Kind.GATE, f"judge all {len(environment.gates)} gates")
@@ -121,8 +131,19 @@ def make_plan(
         previous.build if previous else None,
         old,
         tuple(ahead.steps),
-        tuple(_backward(len(ahead.steps), names, generation, old)),
+        tuple(_backward(len(ahead.steps), names, generation, old, pairs)),
     )
+
+
+def _manager(steps: _Builder, pairs: Mapping[str, tuple[ManagerRef, ManagerRef]], name: str = "") -> None:
+    if pairs:
+        steps.add(
+            Kind.MANAGER,
+            "replace the session manager under its sessions",
+            {host: summary(pair) for host, pair in pairs.items()},
+            name=name,
+            to=as_params(pairs, 1),
+        )
 
 
 def _turn(
@@ -132,6 +153,7 @@ def _turn(
     generation: str,
     facts: Sequence[HostFacts],
     old: str | None,
+    pairs: Mapping[str, tuple[ManagerRef, ManagerRef]],
     suffix: str,
 ) -> None:
     """Bring the build to some of the hosts, in canary steps; the next hosts' turn comes only after a pass."""
@@ -144,6 +166,8 @@ def _turn(
         },
         name=f"install{suffix}",
     )
+    here = {host.host: pairs[host.host] for host in facts if host.host in pairs}
+    _manager(ahead, here, f"manager{suffix}")
     ahead.add(
         Kind.START,
         f"start {generation}: {environment.workers} worker(s) and web, no traffic yet",
@@ -183,16 +207,34 @@ def _turn(
         )
 
 
-def _backward(first: int, names: Sequence[str], generation: str, old: str | None) -> list[Step]:
+def _backward(
+    first: int,
+    names: Sequence[str],
+    generation: str,
+    old: str | None,
+    pairs: Mapping[str, tuple[ManagerRef, ManagerRef]],
+) -> list[Step]:
     back = _Builder(first, names)
     if old:
         back.add(Kind.ROLLBACK_SHIFT, f"all traffic and live sessions back to {old}")
         back.add(Kind.ROLLBACK_STOP, f"stop {generation}")
+        _manager_back(back, pairs)
         back.add(Kind.ROLLBACK_VERIFY, f"verify that {old} serves, through the front door")
     else:
         back.add(Kind.ROLLBACK_STOP, f"stop {generation}; there is no earlier build to go back to")
+        _manager_back(back, pairs)
     _aftermath(back)
     return back.steps
+
+
+def _manager_back(back: _Builder, pairs: Mapping[str, tuple[ManagerRef, ManagerRef]]) -> None:
+    if pairs:
+        back.add(
+            Kind.ROLLBACK_MANAGER,
+            "put the session manager of before in its place again",
+            {host: summary((new, old)) for host, (old, new) in pairs.items()},
+            to=as_params(pairs, 0),
+        )
 
 
 def _aftermath(back: _Builder) -> None:
@@ -209,9 +251,14 @@ def make_rollback_plan(
     build: str,
     generation: str,
     warm: bool,
+    wanted: Mapping[str, ManagerRef],
 ) -> Plan:
-    """What has to be done to return to ``build``: shift when its generation is warm, else start it first."""
+    """What has to be done to return to ``build``: shift when its generation is warm, else start it first.
+
+    ``wanted``: the session managers of that build.
+    """
     names = [host.host for host in facts]
+    pairs = replacements(facts, wanted)
     ahead = _Builder(0, names)
     if not warm:
         lacking = {host.host: f"copy and install {build}" for host in facts if build not in host.builds}
@@ -219,6 +266,7 @@ def make_rollback_plan(
             ahead.add(Kind.INSTALL, f"put {build} on the host again, checked by digest", lacking)
         ahead.add(Kind.START, f"start {generation} of {build}")
     ahead.add(Kind.SHIFT, f"all traffic and live sessions to {generation}", name="shift-100", weight=100)
+    _manager(ahead, pairs)
     if environment.checks:
         ahead.add(Kind.CHECKS, "run smoke", suites=["smoke"])
     ahead.add(Kind.FINISH, f"stop {current.generation}", after=0.0)
@@ -231,7 +279,35 @@ def make_rollback_plan(
         current.build,
         current.generation,
         tuple(ahead.steps),
-        tuple(_backward(len(ahead.steps), names, generation, current.generation)),
+        tuple(_backward(len(ahead.steps), names, generation, current.generation, pairs)),
+    )
+
+
+def make_apply_plan(
+    environment: Environment,
+    current: RolloutRecord,
+    facts: Sequence[HostFacts],
+    wanted: Mapping[str, ManagerRef],
+) -> Plan:
+    """What has to be done to have the declared settings in force, with the build that serves."""
+    names = [host.host for host in facts]
+    pairs = replacements(facts, wanted)
+    ahead = _Builder(0, names)
+    _manager(ahead, pairs)
+    if environment.checks:
+        ahead.add(Kind.CHECKS, f"run {' and '.join(environment.checks)}")
+    back = _Builder(len(ahead.steps), names)
+    _manager_back(back, pairs)
+    _aftermath(back)
+    return Plan(
+        environment.name,
+        "apply",
+        current.build,
+        current.generation,
+        current.previous_build,
+        current.previous_generation,
+        tuple(ahead.steps),
+        tuple(back.steps),
     )
 
 
@@ -253,7 +329,7 @@ def make_rehearsal_plan(
         current.build,
         current.generation,
         tuple(ahead.steps),
-        tuple(_backward(len(ahead.steps), names, generation, current.generation)),
+        tuple(_backward(len(ahead.steps), names, generation, current.generation, {})),
     )
 
 

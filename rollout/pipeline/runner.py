@@ -18,6 +18,7 @@ from rollout.checks.smoke import smoke
 from rollout.checks.validate import validate
 from rollout.config import Config, Environment, Gate
 from rollout.engine import Engine, ShiftResult
+from rollout.engine.base import ManagerRef
 from rollout.errors import (
     EngineError,
     GateFailed,
@@ -37,6 +38,7 @@ from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.aftermath import announce, attempt, dashboard, incident
 from rollout.pipeline.infra import verify
+from rollout.pipeline.managers import from_params
 from rollout.pipeline.plan import Kind, Plan, Step
 from rollout.pipeline.retention import builds_to_keep
 from rollout.pipeline.sources import Sources
@@ -58,6 +60,10 @@ PLAN_STEPS: dict[Kind, tuple[str, ...]] = {
     Kind.ROLLBACK_RECORD: ("incident",),
 }
 """Which steps of the documented plan a step carries out, on the way back."""
+
+
+_OF_MANAGERS = (Kind.ROLLBACK_MANAGER, Kind.ROLLBACK_TELL, Kind.ROLLBACK_SHOW)
+"""What is to be done, too, where a session manager was replaced and no generation was started."""
 
 
 class Rehearsed(RolloutError):
@@ -173,6 +179,10 @@ class Runner:
             return self._back(error, verdict_at=time.time())
         if self._plan.kind == "rehearsal":
             return self._back(Rehearsed("a rehearsal"), verdict_at=time.time())
+        if self._plan.kind == "apply":
+            self._record = self._ledger.transition(self._record.id, State.APPLIED)
+            self._aftermath(lambda: dashboard(self._config, self._environment))
+            return self._record
         record = self._ledger.add_figures(
             self._record.id, time_to_promote_s=round(time.time() - self._record.started, 3)
         )
@@ -238,12 +248,21 @@ class Runner:
                 builds.verify(build)
                 self._engine.install(build, hosts=list(step.hosts))
                 return build.digest[:12]
+            case Kind.MANAGER:
+                return self._replace(step)
+            case Kind.ROLLBACK_MANAGER:
+                return self._managers_back()
             case Kind.START:
                 build = BuildStore(self._config.builds_dir).find(plan.build)
                 self._engine.start(build, plan.generation, hosts=list(step.hosts))
                 return ""
             case Kind.LOAD:
                 return self._start_load()
+            case Kind.SHIFT if plan.kind == "rollback":
+                return self._with_a_manager(
+                    lambda: self._shift(int(step.params["weight"]), list(step.hosts)),
+                    lambda: self._replaced_first(Kind.MANAGER),
+                )
             case Kind.SHIFT:
                 return self._shift(int(step.params["weight"]), list(step.hosts))
             case Kind.WATCH:
@@ -264,8 +283,11 @@ class Runner:
                     )
                 return self._tidy() if plan.kind != "rollback" else ""
             case Kind.ROLLBACK_SHIFT:
-                assert plan.previous_generation is not None
-                return self._return_to(plan.previous_generation)
+                previous = plan.previous_generation
+                assert previous is not None
+                return self._with_a_manager(
+                    lambda: self._return_to(previous), lambda: self._replaced_first(Kind.ROLLBACK_MANAGER)
+                )
             case Kind.ROLLBACK_STOP:
                 self._engine.stop(plan.generation, fence=fence, hosts=self._reached())
                 return ""
@@ -277,6 +299,58 @@ class Runner:
                 return self._aftermath(lambda: dashboard(self._config, self._environment))
             case Kind.ROLLBACK_RECORD:
                 return self._file_incident()
+
+    # --- the session manager -----------------------------------------------------------------
+
+    def _replace(self, step: Step) -> str:
+        """Put another session manager in place, under all sessions."""
+        before = time.monotonic()
+        managers = from_params(step.params["to"], list(step.hosts))
+        self._engine.manage(managers, fence=self._lease.token)
+        status = self._engine.status()
+        live = sum((status.get(host) or {"sessions": {"live": 0}})["sessions"]["live"] for host in managers)
+        return f"{live} sessions go on, after {time.monotonic() - before:.1f} s"
+
+    def _managers_back(self) -> str:
+        """Those of before, where they may have been replaced."""
+        back = next((step for step in self._plan.backward if step.kind is Kind.ROLLBACK_MANAGER), None)
+        managers = from_params(back.params["to"], self._managed()) if back else {}
+        runs = {host: ManagerRef.of(status) for host, status in self._engine.status().items()}
+        managers = {host: ref for host, ref in managers.items() if not _same(runs.get(host), ref)}
+        if managers:
+            self._engine.manage(managers, fence=self._lease.token)
+        return f"on {', '.join(managers)}" if managers else "they are there already"
+
+    def _replaced_first(self, kind: Kind) -> bool:
+        """Put a session manager there that does what it is told; whether there was another one."""
+        steps = [*self._plan.forward, *self._plan.backward]
+        step = next((step for step in steps if step.kind is kind), None)
+        if step is None:
+            return False
+        if kind is Kind.MANAGER:
+            self._replace(step)
+        else:
+            self._managers_back()
+        return True
+
+    def _with_a_manager(self, act: Callable[[], str], other: Callable[[], bool]) -> str:
+        """Tell session managers something; where they fail, once more those that are gone back to."""
+        try:
+            return act()
+        except EngineError:
+            self._lease.check()
+            if not other():
+                raise
+            return act()
+
+    def _managed(self) -> list[str]:
+        """The hosts whose session manager was replaced, or may have been."""
+        begun = {entry.step for entry in self._ledger.journal(self._record.id)}
+        hosts: dict[str, None] = {}
+        for step in self._plan.forward:
+            if step.kind is Kind.MANAGER and step.name in begun:
+                hosts |= dict.fromkeys(step.hosts)
+        return list(hosts)
 
     def _tidy(self) -> str:
         keep = builds_to_keep(self._config, self._ledger, self._record)
@@ -430,6 +504,8 @@ class Runner:
             self._observer.message(f"{result.suite}: {result.name}: {result.detail}", "warning")
         if bad and self._plan.kind == "rollback":
             raise EngineError(f"the build that was returned to does not pass: {', '.join(parts)}")
+        if bad and self._plan.kind == "apply":
+            raise EngineError(f"with these settings it does not pass: {', '.join(parts)}")
         return ", ".join(parts)
 
     def _about(self) -> dict[str, str]:
@@ -482,13 +558,13 @@ class Runner:
             )
         self._verdict_at = verdict_at
         done = {entry.index for entry in self._journal if entry.phase == "end"}
-        reached = self._reached()
+        reached, managed = self._reached(), self._managed()
         steps = [
             step
             for step in self._plan.backward
             if step.index not in done
             # Before its generation was started there is nothing to stop and nowhere to come back from.
-            and (reached or step.kind is Kind.ROLLBACK_RECORD)
+            and (reached or step.kind is Kind.ROLLBACK_RECORD or (step.kind in _OF_MANAGERS and managed))
         ]
         total = len(self._plan.forward) + len(self._plan.backward)
         try:
@@ -511,6 +587,8 @@ class Runner:
         self._record = self._ledger.transition(self._record.id, State.ROLLED_BACK, reason=reason)
         self._aftermath(lambda: dashboard(self._config, self._environment))
         back_to = self._plan.previous_build or "nothing: there was no earlier build"
+        if self._plan.kind == "apply":
+            back_to = "the settings of before"
         raise type(cause)(f"{self._environment.name} is back on {back_to}: {reason}")
 
     def _end_rehearsal(self) -> RolloutRecord:
@@ -615,6 +693,11 @@ class Runner:
         self._record = self._ledger.rollout(self._record.id)
         name = "rehearsal.md" if self._record.kind == "rehearsal" else "incident.md"
         return self._aftermath(lambda: incident(self._runs / name, self._record, self._ledger))
+
+
+def _same(runs: ManagerRef | None, wanted: ManagerRef) -> bool:
+    """Whether what runs is what is wanted: of that build, too."""
+    return runs is not None and (runs.build, runs.settings) == (wanted.build, wanted.settings)
 
 
 def _worst(results: Sequence[GateResult]) -> Verdict:

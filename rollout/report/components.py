@@ -77,6 +77,8 @@ def _state(material: Material) -> str:
             return "stopped, no traffic"
         case State.RUNNING:
             return "on trial"
+        case State.APPLIED:
+            return "in charge before and after"
         case _:
             return "being taken back"
 
@@ -112,7 +114,7 @@ def _diagram(found: dict[str, Any], material: Material) -> str:
         stem, rail = ("└─", "  ") if last else ("├─", "│ ")
         ports = "  ".join(f":{port} {name}" for name, port in host["ports"].items())
         lines.append(f"{stem}► {host['host']} ({host['address']})  {ports}{'  TLS' if host['tls'] else ''}")
-        lines.append(f"{rail}   └─ session manager: holds the shells, whatever generation serves them")
+        lines.append(f"{rail}   └─ holder: ports and shells, whatever manager and generation serve them")
         rows = list(found["generations"])
         watching = found["monitor"]
         for place, row in enumerate(rows):

@@ -86,6 +86,7 @@ _STATES = {
     "rolled-back": ("rolled back", False),
     "rollback-failed": ("the rollback failed", False),
     "rehearsed": ("a rehearsal, taken back on purpose", False),
+    "applied": ("settings alone, of a build that was there before", False),
 }
 
 

@@ -57,6 +57,8 @@ def _standing(material: Material) -> str:
             return f"taken back from {record.env} at {moment(record.ended)} UTC"
         case State.ROLLBACK_FAILED:
             return f"the rollback failed in {record.env}; go on with: rollout resume {record.env}"
+        case State.APPLIED:
+            return f"its settings were applied in {record.env} at {moment(record.ended)} UTC"
         case State.REHEARSED:
             return f"rehearsed in {record.env} and taken back on purpose"
 

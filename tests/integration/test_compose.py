@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from docker.errors import APIError
 from terminals.client import Terminal
 from terminals.protocol.backoff import Backoff
 
@@ -39,7 +42,7 @@ def variables(built, ports, tmp_path_factory):
     path.parent.chmod(0o755)
     monitor = json.loads((COMPOSE / "monitor.json").read_text())
     for name, door in monitor["profiles"].items():
-        door["url"] = f"ws://manager:{ports[name]}/"
+        door["url"] = f"ws://holder:{ports[name]}/"
     path.with_name("monitor.json").write_text(json.dumps({**monitor, "every": 2}))
     names = {f"TERMINALS_{name.upper()}_PORT": str(port) for name, port in ports.items()}
     return {
@@ -119,6 +122,43 @@ def test_processes_have_no_network_no_capabilities_and_no_root(project, service)
     assert mounts == [("/run/terminals", False)]
 
 
+def test_ports_and_network_are_the_holder_s_and_the_manager_has_neither(project, ports):
+    manager, holder = project.container("manager"), project.container("holder")
+    assert manager.attrs["HostConfig"]["NetworkMode"] == "none"
+    interfaces = manager.exec_run("cat /proc/net/dev").output.decode().splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
+    assert not manager.attrs["NetworkSettings"]["Ports"]
+    published = holder.attrs["NetworkSettings"]["Ports"]
+    assert {int(one["HostPort"]) for bound in published.values() for one in bound or ()} == {*ports.values()}
+    # Whoever has a shell sees nothing of the manager but its socket.
+    mounts = {mount["Destination"]: mount["RW"] for mount in holder.attrs["Mounts"]}
+    assert mounts == {"/run/terminals": True, "/home/terminals": True}
+    for container in (manager, holder):
+        settings = container.attrs["HostConfig"]
+        assert settings["ReadonlyRootfs"] and settings["PidsLimit"]
+        assert (settings["CapDrop"], settings["SecurityOpt"]) == (["ALL"], ["no-new-privileges:true"])
+        assert settings["RestartPolicy"]["Name"] == "unless-stopped"
+
+
+def test_holder_starts_and_buries_the_shells(project, terminal):
+    terminal.send(b"(sleep 0.1 &) ; echo [$PPID]; exit 3\n")
+    holder = int(re.search(rb"\[(\d+)\]", terminal.expect(rb"\[\d+\]"))[1])
+    container = project.container("holder")
+    assert ctl(project, "status")["holder"]["pid"] == holder
+    assert b"holder" in container.exec_run(f"cat /proc/{holder}/cmdline").output
+    until(lambda: terminal.pump(0.1) or terminal.exit_status is not None, "its end")
+    assert terminal.exit_status == 3
+
+    def dead() -> list[str]:
+        # Of the container as a whole: tini buries those whose parents are gone.
+        states = container.exec_run("ps -e -o stat=,comm=").output.decode().splitlines()
+        return [line for line in states if line.startswith("Z")]
+
+    until(lambda: not dead(), "nobody left unburied")
+    for name in ("holder", "manager"):
+        assert b"Tini is not running as PID 1" not in project.container(name).logs()
+
+
 def test_monitor_sees_the_terminals_from_a_container_that_may_do_nothing_else(project):
     monitor = project.container("monitor")
     settings = monitor.attrs["HostConfig"]
@@ -166,10 +206,10 @@ def test_health_tells_a_hanging_process(project):
 
 
 def test_programs_that_take_all_memory_end_and_nobodys_terminal_does(project, terminal, ports):
-    manager = project.container("manager")
-    assert manager.attrs["HostConfig"]["Memory"] == 400 << 20
-    started = manager.attrs["State"]["StartedAt"]
-    # Many, each of them smaller than the session manager, which the kernel would take first.
+    holder = project.container("holder")
+    assert holder.attrs["HostConfig"]["Memory"] == 400 << 20
+    started = holder.attrs["State"]["StartedAt"]
+    # Many, each of them small.
     hogs = b"for i in $(seq 60); do (x=$(head -c 12000000 /dev/zero | tr '\\0' x); sleep 3) & done; wait"
     with Terminal(f"ws://127.0.0.1:{ports['system']}/", token=terminal.token) as greedy:
         greedy.send(hogs + b"; echo ended-$((1+1))\n")
@@ -178,8 +218,8 @@ def test_programs_that_take_all_memory_end_and_nobodys_terminal_does(project, te
     terminal.send(b"echo after-$((1+1))\n")
     terminal.expect(rb"after-2")
     assert terminal.stats.reconnects == 0
-    manager.reload()
-    assert (manager.attrs["State"]["StartedAt"], manager.attrs["RestartCount"]) == (started, 0)
+    holder.reload()
+    assert holder.attrs["State"]["StartedAt"] == started
 
 
 def exactly_once(terminal: Terminal, last: int) -> None:
@@ -205,6 +245,67 @@ def test_a_killed_container_loses_nothing(project, terminal):
         kills += 1
         until(lambda: terminal.pump(0.1) or terminal.stats.reconnects == kills, "back again")  # noqa: B023
     exactly_once(terminal, 40)
+
+
+def started(project: Project, service: str) -> str:
+    return project.container(service).attrs["State"]["StartedAt"]
+
+
+def kill_from_outside(project: Project, service: str) -> None:
+    """As the kernel does, short of memory. Whom `docker kill` has killed, the engine does not start again."""
+    os.kill(project.container(service).attrs["State"]["Pid"], signal.SIGKILL)
+
+
+def kill_from_inside(project: Project, service: str) -> None:
+    pid = ctl(project, "status")["manager"]["pid"]
+    project.container(service).exec_run(["bash", "-c", f"kill -KILL {pid}"])
+
+
+def answers(project: Project) -> bool:
+    try:
+        return project.container("manager").exec_run("terminals health").exit_code == 0
+    except APIError:  # it does not run
+        return False
+
+
+def remake(project: Project, service: str) -> None:
+    project("up", "--detach", "--force-recreate", service)
+
+
+def test_managers_go_and_every_shell_goes_on(project, terminal):
+    terminal.send(NUMBERED)
+    terminal.expect(rb"ready-2\r\n")
+    terminal.send(b"echo [$$]; kept=1\n")
+    pid = int(re.search(rb"\[(\d+)\]", terminal.expect(rb"\[\d+\]\r\n"))[1])
+    holder, ends = started(project, "holder"), {10: kill_from_outside, 20: kill_from_inside, 30: remake}
+    for index in range(1, 41):
+        terminal.send(f"r {index}\n".encode())
+        if index in ends:
+            before = started(project, "manager")
+            ends[index](project, "manager")
+            until(lambda: started(project, "manager") != before, "another manager")  # noqa: B023
+            until(lambda: answers(project), "its health")
+    exactly_once(terminal, 40)
+    terminal.send(b"echo [$$ $kept]\n")
+    terminal.expect(rb"\[%d 1\]" % pid)
+    assert started(project, "holder") == holder
+    status = ctl(project, "status")
+    assert status["holder"]["number"] >= 4
+    assert status["sessions"]["left"] == 0
+
+
+def test_after_the_end_of_the_holder_all_are_back_by_themselves(project, ports):
+    token = project.container("manager").exec_run("cat /run/terminals/token").output.decode().strip()
+    number = ctl(project, "status")["holder"]["number"]
+    before = {name: started(project, name) for name in ("holder", "manager")}
+    kill_from_outside(project, "holder")
+    for name in before:
+        until(lambda: started(project, name) != before[name], f"another {name}")  # noqa: B023
+    until(lambda: answers(project), "its health")
+    assert ctl(project, "status")["holder"]["number"] <= number
+    with Terminal(f"ws://127.0.0.1:{ports['system']}/", token=token) as terminal:
+        terminal.send(b"echo new-$((1+1))\n")
+        terminal.expect(rb"new-2")
 
 
 def test_a_generation_of_its_own_project_takes_over(project, variables, terminal):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from terminals.client.errors import ClientError
 
+from lab.engine import docker
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
+from rollout.errors import ExitCode
 from tests.support.docker import PROJECT
 from tests.support.lab_host import LabHost
 from tests.support.resident import Resident
+from tests.support.stack import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.in_order]
 
@@ -58,3 +62,42 @@ def test_a_second_release_and_the_way_back_cost_nobody_a_shell(deployed):
     assert deployed.run("status", "dev", "--output", "json") == 0, deployed.said
     (entry,) = json.loads(deployed.printed)
     assert (entry["current"]["generation"], entry["current"]["kind"]) == ("g1", "rollback")
+
+
+def test_changed_settings_are_in_force_under_live_shells(deployed):
+    config = load(deployed.configure(defaults={"max_sessions": 77}))
+    engine = DockerEngine(config, config.environment("dev"))
+    somebody = Resident(engine.targets()[0].terminal())
+    before = engine.status()[deployed.host.name]
+    assert deployed.run("apply", "dev") == 0, deployed.said
+    after = engine.status()[deployed.host.name]
+    assert after["manager"]["configured"]["max_sessions"] == 77
+    assert after["manager"]["started"] > before["manager"]["started"]
+    assert after["holder"]["number"] == before["holder"]["number"] + 1
+    somebody.leave()
+    # Without its program no shell answers: smoke fails, and the old ones are back.
+    deployed.configure(profiles={"system": {"command": ["/no/such/shell"]}})
+    assert deployed.run("apply", "dev") == ExitCode.ENGINE, deployed.said
+    assert engine.status()[deployed.host.name]["manager"]["settings"] == after["manager"]["settings"]
+
+
+def test_after_a_reboot_all_are_back_by_themselves(deployed):
+    config = load(deployed.folder / "rollout.yaml")
+    engine = DockerEngine(config, config.environment("dev"))
+    docker("restart", "--time", "60", deployed.lab.container(deployed.host))
+    until(lambda: any(engine.status().values()), "the session manager")
+    (target,) = engine.targets()
+
+    def opens() -> bool:
+        try:
+            with target.terminal() as terminal:
+                terminal.send(b"echo back-$((1+1))\n")
+                terminal.expect(rb"back-2", timeout=10)
+        except (ClientError, TimeoutError):  # its worker is about to come
+            return False
+        return True
+
+    until(opens, "a new shell")
+    running = f"docker ps --filter label=com.docker.compose.project={PROJECT}-dev --format '{{{{.Names}}}}'"
+    names = {f"{PROJECT}-dev-{name}-1" for name in ("holder", "manager")}
+    assert names <= set(deployed.ssh(running).split())

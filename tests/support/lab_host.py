@@ -42,8 +42,8 @@ class LabHost:
         }
         self.configure()
 
-    def configure(self, **environment: Any) -> Path:
-        """Write rollout.yaml, with other values for some of the environment's keys."""
+    def configure(self, *, defaults: dict[str, Any] | None = None, **environment: Any) -> Path:
+        """Write rollout.yaml, with other defaults, and other values for some of the environment's keys."""
         config = {
             "version": 1,
             "project": docker.PROJECT,
@@ -51,6 +51,7 @@ class LabHost:
             "state": str(Path(self.build.path).parent.parent),
             "ledger": f"sqlite:///{self.folder}/ledger.db",
             "image": {"base": "terminals-base:bookworm"},
+            "defaults": defaults or {},
             "environments": {"dev": {**self.environment, **environment}},
         }
         path = self.folder / "rollout.yaml"

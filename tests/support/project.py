@@ -85,6 +85,12 @@ class Project:
         }
         (self.folder / "rollout.yaml").write_text(json.dumps(whole))
 
+    def write_defaults(self, **defaults: Any) -> None:
+        """Change defaults in ``rollout.yaml``."""
+        path = self.folder / "rollout.yaml"
+        whole = json.loads(path.read_text())
+        path.write_text(json.dumps({**whole, "defaults": {**whole.get("defaults", {}), **defaults}}))
+
     def run(self, *arguments: str, program: tuple[str, ...] = ("-m", "rollout")) -> int:
         """Run rollout; gives its exit code."""
         done = subprocess.run(
@@ -103,6 +109,13 @@ class Project:
     def manager(self, root: str) -> dict[str, Any]:
         """The status of the session manager in a host's directory."""
         return admin(str(self.folder / root / "run" / "manager.sock"), "status")
+
+    def sessions(self, root: str) -> list[dict[str, Any]]:
+        """Its sessions."""
+        items: list[dict[str, Any]] = admin(str(self.folder / root / "run" / "manager.sock"), "sessions")[
+            "items"
+        ]
+        return items
 
     def generations(self, root: str) -> dict[str, dict[str, Any]]:
         """Its generations, by name."""

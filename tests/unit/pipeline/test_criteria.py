@@ -140,7 +140,7 @@ def test_plan_survives_the_ledger_and_goes_back_in_order(ledger, dev):
     build = BuildRef("1-abc", "1", "abc", "", 0.0, "/nowhere")
     previous = dataclasses.replace(promoted(ledger, dev), env="staging")
     facts = [HostFacts("local", (), {"sessions": {"live": 40}, "generations": []})]
-    plan = make_plan(staging, build, "g2", facts, previous, kind="promote")
+    plan = make_plan(staging, build, "g2", facts, previous, {}, kind="promote")
     assert Plan.from_dict(plan.as_dict()) == plan
     kinds = [step.kind for step in plan.forward]
     assert kinds[:3] == [Kind.INSTALL, Kind.START, Kind.LOAD]
@@ -160,7 +160,7 @@ def test_plan_survives_the_ledger_and_goes_back_in_order(ledger, dev):
 def test_first_build_has_nothing_to_go_back_to_and_no_canary(dev):
     staging = load(ROOT / "rollout.yaml").environment("staging")
     build = BuildRef("1-abc", "1", "abc", "", 0.0, "/nowhere")
-    plan = make_plan(staging, build, "g1", [HostFacts("local", (), None)], None, kind="promote")
+    plan = make_plan(staging, build, "g1", [HostFacts("local", (), None)], None, {}, kind="promote")
     assert [step.params["weight"] for step in plan.forward if step.kind is Kind.SHIFT] == [100]
     assert Kind.ROLLBACK_SHIFT not in [step.kind for step in plan.backward]
 

@@ -57,7 +57,12 @@ def test_nothing_is_expected_where_nothing_was_deployed(config, ledger):
     with pytest.raises(Refused, match="nothing is deployed to dev"):
         declared(config, ledger)
     trial = rollout(config, ledger, "1-a")
-    assert required(declared(config, ledger, trial=trial)) == {"manager-1", "g1-worker-1", "g1-web-1"}
+    assert required(declared(config, ledger, trial=trial)) == {
+        "holder-1",
+        "manager-1",
+        "g1-worker-1",
+        "g1-web-1",
+    }
 
 
 def test_a_generation_runs_the_image_and_the_content_that_the_ledger_names(config, ledger):
@@ -65,14 +70,20 @@ def test_a_generation_runs_the_image_and_the_content_that_the_ledger_names(confi
     found = declared(config, ledger, workers=2)
     lasting = Declared({"sha256:1-a": "digest-1-a"}, runs=True)
     one = dataclasses.replace(lasting, memory=256 << 20)
-    assert found == {"manager-1": lasting, "g1-web-1": one, "g1-worker-1": one, "g1-worker-2": one}
+    assert found == {
+        "holder-1": lasting,
+        "manager-1": lasting,
+        "g1-web-1": one,
+        "g1-worker-1": one,
+        "g1-worker-2": one,
+    }
 
 
 def test_both_have_to_run_while_one_is_on_trial(config, ledger):
     promoted(config, ledger, "1-a")
     found = declared(config, ledger, trial=rollout(config, ledger, "1-b"), workers=2)
     assert required(found) == {
-        "manager-1", "g1-web-1", "g1-worker-1", "g2-web-1", "g2-worker-1", "g2-worker-2"
+        "holder-1", "manager-1", "g1-web-1", "g1-worker-1", "g2-web-1", "g2-worker-1", "g2-worker-2"
     }  # fmt: skip
     assert found["g1-worker-1"].images == {"sha256:1-a": "digest-1-a"}
     assert found["g2-worker-1"].images == {"sha256:1-b": "digest-1-b"}
@@ -89,7 +100,7 @@ def test_looked_at_from_outside_a_generation_on_trial_may_run(config, ledger):
     found = declared(config, ledger)
     assert not found["g2-worker-1"].runs
     assert "g2-worker-1" in found
-    assert required(found) == {"manager-1", "g1-web-1", "g1-worker-1"}
+    assert required(found) == {"holder-1", "manager-1", "g1-web-1", "g1-worker-1"}
 
 
 def test_an_earlier_generation_may_run_for_the_rollback_window(config, ledger):
@@ -97,7 +108,7 @@ def test_an_earlier_generation_may_run_for_the_rollback_window(config, ledger):
     promoted(config, ledger, "1-b")
     window = config.environment("dev").rollback_window
     assert not declared(config, ledger, later=window - 1)["g1-worker-1"].runs
-    assert required(declared(config, ledger)) == {"manager-1", "g2-web-1", "g2-worker-1"}
+    assert required(declared(config, ledger)) == {"holder-1", "manager-1", "g2-web-1", "g2-worker-1"}
     assert "g1-worker-1" not in declared(config, ledger, later=window + 1)
 
 
@@ -106,7 +117,7 @@ def test_a_generation_that_was_rolled_back_may_not(config, ledger):
     promoted(config, ledger, "1-b")
     promoted(config, ledger, "1-a", kind="rollback", generation="g1")
     found = declared(config, ledger)
-    assert required(found) == {"manager-1", "g1-web-1", "g1-worker-1"}
+    assert required(found) == {"holder-1", "manager-1", "g1-web-1", "g1-worker-1"}
     assert not [name for name in found if name.startswith("g2")]
 
 
@@ -119,7 +130,7 @@ def test_one_that_was_left_with_the_glass_broken_may_until_its_time_is_up(config
     ledger.transition(bad.id, state)
     promoted(config, ledger, "1-a", kind="rollback", generation="g1", plan={"forward": []})
     found = declared(config, ledger)
-    assert required(found) == {"manager-1", "g1-web-1", "g1-worker-1"}
+    assert required(found) == {"holder-1", "manager-1", "g1-web-1", "g1-worker-1"}
     assert "g2-worker-1" in found
     window = config.environment("dev").rollback_window
     assert "g2-worker-1" not in declared(config, ledger, later=window + 1)

@@ -50,7 +50,7 @@ class Bench:
         environment = config.environment("dev")
         before = _record(ledger, None, {}) if not first else None
         build = BuildRef("2-def", "2", "def", "", 0.0, "/nowhere")
-        plan = make_plan(environment, build, "new", [HostFacts("local", (), None)], before, kind="deploy")
+        plan = make_plan(environment, build, "new", [HostFacts("local", (), None)], before, {}, kind="deploy")
         record = _record(ledger, before, plan.as_dict())
         self.environment = environment
         self.runner = Runner(
