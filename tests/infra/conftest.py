@@ -62,6 +62,11 @@ class Container:
         return self.config["Labels"] or {}
 
     @property
+    def is_holder(self) -> bool:
+        """Whether the shells are in it."""
+        return self.labels.get(SERVICE) == "holder"
+
+    @property
     def is_manager(self) -> bool:
         return self.labels.get(SERVICE) == "manager"
 
@@ -160,7 +165,7 @@ def _ours(facts: dict[str, Any], expected: dict[str, Any]) -> Container | None:
     container = Container(called, facts, next(declared, None))
     own = re.compile(rf"{re.escape(project)}(-g\d+[a-z0-9]*)?")
     volumes = {mount.get("Name", "").rpartition("_")[0] for mount in facts["Mounts"]}
-    name = re.match(rf"{re.escape(project)}-(manager|monitor|g\d)", container.name)
+    name = re.match(rf"{re.escape(project)}-(holder|manager|monitor|g\d)", container.name)
     if container.declared or name or own.fullmatch(container.labels.get(PROJECT, "")) or project in volumes:
         return container
     return None

@@ -105,7 +105,7 @@ def begin(
     number = len(ledger.rollouts(env)) + 1
     previous = ledger.current(env)
     facts = [HostFacts(host, (), None) for host in config.environment(env).hosts]
-    plan = make_plan(config.environment(env), build, f"g{number}", facts, previous, kind=kind)
+    plan = make_plan(config.environment(env), build, f"g{number}", facts, previous, {}, kind=kind)
     return ledger.create(
         env=env,
         kind=kind,
