@@ -6,6 +6,7 @@ are in their shells before the releases and still there after them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from demo.stages import Stage
 from demo.stages import stage as choose_stage
 from rollout.checks.load import LoadRun, LoadSummary
 from rollout.config import load as load_config
+from rollout.direct.sites import Site, sites_of
+from rollout.errors import EngineError
 from rollout.pipeline.begin import engine_of
 
 HERE = Path(__file__).resolve().parent
@@ -40,12 +44,22 @@ class DemoFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Survived:
+    """What became of live shells when their session manager went."""
+
+    shells: int
+    ended: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What there is to show at the end."""
 
     good: dict[str, Any]
     bad: dict[str, Any]
     residents: LoadSummary
+    replaced: Survived
+    killed: Survived
     seconds: float
     spared: list[str]
     """Hosts of the environment that failed the bad build, which it had not reached yet."""
@@ -78,7 +92,7 @@ def newest(stage: Stage, environment: str) -> dict[str, Any]:
 
 
 def release(folder: Path, version: str, patch: Path | None = None) -> Path:
-    """A copy of the services with another version, and with a patch applied.
+    """A copy of the services with another version and another session manager, and with a patch applied.
 
     Raises:
         DemoFailed: the patch does not fit the source any more.
@@ -89,9 +103,45 @@ def release(folder: Path, version: str, patch: Path | None = None) -> Path:
     project.write_text(
         re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project.read_text(), count=1)
     )
+    with (copy / "terminals" / "manager" / "__init__.py").open("a") as file:
+        file.write("# The next release changes it, too.\n")
     if patch is not None and not patch_ng.fromfile(str(patch)).apply(strip=1, root=str(copy)):
         raise DemoFailed(f"{patch} does not apply to {SERVICES}")
     return copy
+
+
+def shells(sites: Sequence[Site]) -> dict[str, int]:
+    """The live sessions of an environment's hosts, with the process of each."""
+    found = (entry for site in sites for entry in site.control("sessions")["items"])
+    return {entry["id"]: entry["pid"] for entry in found if entry["live"]}
+
+
+def left_of(before: dict[str, int], sites: Sequence[Site]) -> Survived:
+    """How many of these shells are still the same."""
+    now = shells(sites)
+    return Survived(len(before), sum(now.get(session) != pid for session, pid in before.items()))
+
+
+def kill_managers(sites: Sequence[Site]) -> Survived:
+    """SIGKILL the session manager of every host, and wait until there is another one.
+
+    Raises:
+        DemoFailed: there is none.
+    """
+    before = shells(sites)
+    for site in sites:
+        pid = site.control("status")["manager"]["pid"]
+        site.ask(*site.beside_manager, "sh", "-c", f"kill -KILL {pid}")
+    end = time.monotonic() + 60
+    for site in sites:
+        while True:
+            with contextlib.suppress(EngineError):
+                site.control("status")
+                break
+            if time.monotonic() > end:
+                raise DemoFailed(f"{site.name} has no session manager any more")
+            time.sleep(0.2)
+    return left_of(before, sites)
 
 
 def soak(stage: Stage, environment: str) -> None:
@@ -142,10 +192,17 @@ def play(stage: Stage) -> Outcome:
             residents.wait_ready(60)
             say(f"Act 2. The next release is promoted to {last} under their hands.")
             deploy(stage, release(folder, "0.2.0"))
+            sites = sites_of(config, config.environment(last))
+            before = shells(sites)
             console.print(f"\n[bold]$ rollout promote {first} --plan[/]")
             console.print(quietly(stage, "promote", first, "--plan"))
             promote(stage)
             good = newest(stage, last)
+            replaced = left_of(before, sites)
+            if any(site.control("status")["manager"]["build"] != good["build"] for site in sites):
+                raise DemoFailed(f"{last} has another session manager than that of {good['build']}")
+            say("Its session manager came with it. Now that is killed, by SIGKILL.")
+            killed = kill_managers(sites)
             for environment in stage.verified:
                 # Among much else: every host runs the image, by id and content, that the ledger has.
                 rollout(stage, "verify", environment)
@@ -167,7 +224,7 @@ def play(stage: Stage) -> Outcome:
     spared += [host for name in stage.chain[1:] for host in config.environment(name).hosts]
     facts = [fact for name in stage.chain for fact in engine_of(config, config.environment(name)).facts()]
     seen = [fact.host for fact in facts if fact.host in spared and bad["build"] in fact.builds]
-    return Outcome(good, bad, summary, time.monotonic() - started, spared, seen)
+    return Outcome(good, bad, summary, replaced, killed, time.monotonic() - started, spared, seen)
 
 
 def quietly(stage: Stage, *arguments: str) -> str:
@@ -187,6 +244,12 @@ def verdict(outcome: Outcome, residents: int) -> list[tuple[str, object, bool]]:
         ("bad build", outcome.bad["state"], outcome.bad["state"] == "rolled-back"),
         ("sessions carried across the promotion", good["sessions_moved"], good["sessions_moved"] > residents),
         ("sessions carried across the rollback", bad["sessions_returned"], bad["sessions_returned"] > 0),
+        (f"session manager replaced under {outcome.replaced.shells} live shells",
+         f"{outcome.replaced.ended} ended, {people.lost} bytes lost, {people.doubled} doubled",
+         outcome.replaced.shells >= residents
+         and not (outcome.replaced.ended or people.lost or people.doubled)),
+        (f"session manager killed (SIGKILL) under {outcome.killed.shells} live shells",
+         f"{outcome.killed.ended} ended", outcome.killed.shells >= residents and not outcome.killed.ended),
         ("sessions severed", good["sessions_severed"] + bad["sessions_severed"],
          good["sessions_severed"] + bad["sessions_severed"] == 0),
         ("residents' shells still there at the end", f"{people.shells_kept} of {residents}",

@@ -30,6 +30,8 @@ def test_make_demo_shows_what_it_promises():
     assert int(table["reconnection loops, bad build"]) > 0
     assert int(table["sessions carried across the promotion"]) > 8
     assert int(table["sessions carried across the rollback"]) > 0
+    assert table["session manager replaced under 8 live shells"] == "0 ended, 0 bytes lost, 0 doubled"
+    assert table["session manager killed (SIGKILL) under 8 live shells"] == "0 ended"
     assert table["residents' shells still there at the end"] == "8 of 8"
     assert float(table["failed gate to full traffic on the old build"].split()[0]) > 0
     assert "no-go: rolled back" in said
@@ -46,6 +48,8 @@ def test_make_demo_on_six_hosts():
     assert int(table["reconnection loops, bad build"]) > 0
     assert int(table["sessions carried across the promotion"]) > 9
     assert int(table["sessions carried across the rollback"]) > 0
+    assert table["session manager replaced under 9 live shells"] == "0 ended, 0 bytes lost, 0 doubled"
+    assert table["session manager killed (SIGKILL) under 9 live shells"] == "0 ended"
     assert table["residents' shells still there at the end"] == "9 of 9"
     assert table["hosts that the bad build was kept from"] == "4 of 4"
     assert "no-go: rolled back" in said
