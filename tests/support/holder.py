@@ -51,7 +51,10 @@ class RunningHolder:
 
     def start(self) -> subprocess.Popen[bytes]:
         with (Path(self.folder.name) / "log").open("ab") as log:
-            return subprocess.Popen([*PROGRAM, self.socket, BUILD], stderr=log)
+            # As a shell starts what it puts behind: two signals ignored, which no shell of ours may inherit.
+            ignore = [signal.SIGINT, signal.SIGQUIT]
+            command = ["env", f"--ignore-signal={','.join(n.name[3:] for n in ignore)}"]
+            return subprocess.Popen([*command, *PROGRAM, self.socket, BUILD], stderr=log)
 
     def answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
