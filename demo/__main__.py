@@ -291,7 +291,7 @@ def main(keep: bool, engine: str) -> None:
     for name, value, good in rows:
         table.add_row("[green]✓[/]" if good else "[bold red]✗[/]", name, str(value))
     console.print()
-    console.print(table)
+    Console(width=max(console.width, 100)).print(table)  # nothing of it is to be wrapped
     if keep:
         last = played.chain[-1]
         target = engine_of(
