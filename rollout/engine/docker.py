@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from terminals.parts import settings_digest
-
 from rollout.build.hosts import Answer, SshHost
 from rollout.build.store import read_image
 from rollout.checks.runner import Target
@@ -337,14 +335,11 @@ class DockerEngine(ManagerCommands):
         )
 
     def _of_manager(self, host: str, wanted: ManagerRef) -> dict[str, Any]:
-        declared = self._manager_settings(host)
         return {
             "terminals_docker_manager_build": wanted.build,
             "terminals_docker_manager_image": f"{self._image_name}:{wanted.build}",
             "terminals_docker_manager_settings": wanted.settings,
-            "terminals_docker_manager_config": declared
-            if settings_digest(declared) == wanted.settings
-            else {},
+            "terminals_docker_manager_config": self._settings_to_write(host, wanted),
         }
 
     def _run(

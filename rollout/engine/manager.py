@@ -64,6 +64,11 @@ class ManagerCommands(ABC):
         """See :meth:`rollout.engine.Engine.manage`."""
         self._run("manage", list(managers), managers=managers, terminals_manager_fence=fence)
 
+    def _settings_to_write(self, host: str, wanted: ManagerRef) -> dict[str, Any]:
+        """The declared settings, where ``wanted`` has these; others are on the host from before."""
+        declared = self._manager_settings(host)
+        return declared if settings_digest(declared) == wanted.settings else {}
+
     @abstractmethod
     def _manager_settings(self, host: str) -> dict[str, Any]:
         """The declared settings of a host's session manager, as its file has them."""

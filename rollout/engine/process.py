@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from terminals.manager.certificate import CertificateError, TlsFiles
-from terminals.parts import settings_digest
 
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
@@ -203,13 +202,10 @@ class ProcessEngine(ManagerCommands):
         )
 
     def _manager(self, host: str, wanted: ManagerRef) -> dict[str, Any]:
-        declared = self._manager_settings(host)
         return {
             "terminals_process_manager_build": wanted.build,
             "terminals_process_manager_settings": wanted.settings,
-            "terminals_process_manager_config": declared
-            if settings_digest(declared) == wanted.settings
-            else {},
+            "terminals_process_manager_config": self._settings_to_write(host, wanted),
         }
 
     def _monitor(self, host: str) -> dict[str, Any]:

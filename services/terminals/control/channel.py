@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from terminals.control import CONTROL_VERSION, packets
 from terminals.control.memory import proportional_set_size
@@ -27,8 +29,6 @@ REPORT_SECONDS = 2.0
 NEXT_SECONDS = 60.0
 """So long a process waits for the next manager before it ends, too."""
 NEXT_POLL = 0.05
-
-T = TypeVar("T")
 
 
 class ControlError(Exception):
@@ -324,22 +324,51 @@ async def first_of(*events: asyncio.Event) -> None:
         waiter.cancel()
 
 
-async def until_there(serve: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
-    """Serve the next manager as soon as it is there; ``None`` where ``stop`` is set before.
+async def serve_managers(serve: Callable[[asyncio.Event], Awaitable[None]], log: logging.Logger) -> None:
+    """Serve one manager after the other until told to stop, by a signal or by one of them.
+
+    ``serve(stop)`` serves one until it has gone away, or ``stop`` is set.
 
     Raises:
-        ControlError: none has come in ``NEXT_SECONDS``, or it refuses this process.
+        ControlError: there is none at first, none has come in ``NEXT_SECONDS``, or it refuses this process.
     """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(stop)
+    while not stop.is_set():
+        log.warning("the session manager has gone away: waiting for the next one")
+        await _until_there(serve, stop)
+
+
+async def _until_there(serve: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
     end = time.monotonic() + NEXT_SECONDS
     while not stop.is_set():
         try:
-            return await serve()
+            await serve(stop)
+            return
         except NoManager:
             if time.monotonic() >= end:
                 raise
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), NEXT_POLL)
-    return None
+
+
+def seqpacket(path: str) -> socket.socket:
+    """A blocking socket, connected to whoever listens at ``path``.
+
+    Raises:
+        OSError: nobody does.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def connect(path: str) -> socket.socket:
@@ -348,15 +377,10 @@ def connect(path: str) -> socket.socket:
     Raises:
         ControlError: nobody listens at ``path``.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
     try:
-        sock.connect(path)
+        return seqpacket(path)
     except OSError as error:
-        sock.close()
         raise NoManager(f"no session manager at {path}: {error.strerror or error}") from None
-    return sock
 
 
 def until_answering(path: str, timeout: float) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from terminals.control import packets
-from terminals.control.channel import Channel, ControlError
+from terminals.control.channel import Channel, ControlError, seqpacket
 
 log = logging.getLogger("terminals.manager")
 
@@ -189,17 +189,11 @@ class HolderLink:
 async def _connected(path: str) -> socket.socket:
     end = asyncio.get_running_loop().time() + START_SECONDS
     while True:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
         try:
-            sock.connect(path)
+            return seqpacket(path)
         except OSError as error:
-            sock.close()
             if asyncio.get_running_loop().time() >= end:
                 reason = error.strerror or error
                 text = f"no holder at {path}: {reason}; start one: terminals holder --socket {path}"
                 raise ControlError(text) from None
             await asyncio.sleep(0.05)
-        else:
-            return sock

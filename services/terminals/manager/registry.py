@@ -378,9 +378,8 @@ class Registry:
                 self._ended_here[session.id] = session
             else:
                 floor = ring.words[Word.FLOOR] - 1 if ring.words[Word.FLOOR] else ring.head
-                if ring.capacity - (ring.head - floor) >= len(
-                    _LOST_NOTICE
-                ):  # else its client needs the place
+                # Where there is no room, its client needs the place.
+                if ring.capacity - (ring.head - floor) >= len(_LOST_NOTICE):
                     with contextlib.suppress(OSError):  # a full disk
                         ring.append(_LOST_NOTICE)
                 ring.end(UNKNOWN)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,7 +13,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from terminals.background import Background, Troubles
-from terminals.control.channel import ManagerLink, first_of, until_there
+from terminals.control.channel import ManagerLink, first_of, serve_managers
 from terminals.control.descriptors import scarce
 from terminals.web.app import WebSettings, build_app
 from terminals.web.backend import ManagerBackend
@@ -106,13 +105,7 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
     Raises:
         ControlError: no manager at ``socket_path``, or it refuses this process.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await _serve(socket_path, stop, generation, build, token)
-    while not stop.is_set():
-        log.warning("the session manager has gone away: waiting for the next one")
-        await until_there(lambda: _serve(socket_path, stop, generation, build, token), stop)
+    await serve_managers(lambda stop: _serve(socket_path, stop, generation, build, token), log)
 
 
 async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: str, token: bytes) -> None:

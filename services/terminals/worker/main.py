@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 from typing import Any
 
 from terminals.access import Access
 from terminals.background import Background, Troubles
-from terminals.control.channel import ManagerLink, first_of, until_there
+from terminals.control.channel import ManagerLink, first_of, serve_managers
 from terminals.control.descriptors import scarce
 from terminals.protocol import HEARTBEAT
 from terminals.protocol.messages import CloseCode, ErrorCode
@@ -34,13 +33,7 @@ async def run_worker(socket_path: str, *, generation: str, build: str, token: by
     Raises:
         ControlError: no manager at ``socket_path``, or it refuses this worker.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await _serve(socket_path, stop, generation, build, token)
-    while not stop.is_set():
-        log.warning("the session manager has gone away: waiting for the next one")
-        await until_there(lambda: _serve(socket_path, stop, generation, build, token), stop)
+    await serve_managers(lambda stop: _serve(socket_path, stop, generation, build, token), log)
 
 
 async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: str, token: bytes) -> None:
