@@ -17,6 +17,7 @@ from terminals.tickets import BadTicket, Ticket
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.support.raw import Raw
 from tests.support.stack import TOKEN, Stack, until
 
 KEY = TOKEN.encode()
@@ -44,12 +45,23 @@ def as_user(stack: Stack, user: str, **options: Any) -> Terminal:
 def test_a_ticket_opens_its_users_sessions_and_nobody_elses(stack):
     with as_user(stack, "ada") as mine, stack.terminal() as operators:
         assert mine.attached.status == "created"
+        theirs = [
+            as_user(stack, "eve", session=mine.session),
+            as_user(stack, "ada", session=operators.session),
+        ]
+        assert [terminal.open().status for terminal in theirs] == ["created", "created"]
         with pytest.raises(SessionLost):
-            as_user(stack, "eve", session=mine.session).open()
-        with pytest.raises(SessionLost):
-            as_user(stack, "ada", session=operators.session).open()
+            as_user(stack, "eve", session=mine.session, watch=True).open()
+        raw = Raw(stack.url(), "eve", ticket=tickets.issue(KEY, Ticket("eve")))
+        raw.attach(session=mine.session, resume={"output": 0, "epoch": mine.attached.epoch})
+        assert raw.want("error")["code"] == "unknown-session"
+        raw.close()
         owner = {entry["id"]: entry["user"] for entry in stack.admin("sessions")["items"]}
+        assert owner.pop(theirs[0].session) == "eve"
+        assert owner.pop(theirs[1].session) == "ada"
         assert owner == {mine.session: "ada", operators.session: ""}
+        for terminal in theirs:
+            terminal.close(kill=True)
         # The token's holder may look after everybody.
         assert stack.terminal(session=mine.session).open().status == "resumed"
 

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.stack import TOKEN, until
+from tests.support.stack import TOKEN, Stack, until
 
 
 def scrape(stack) -> dict[str, dict[tuple, float]]:
@@ -67,12 +67,21 @@ def test_metrics_count_what_happened(served):
     assert all(value > 1 << 20 for value in memory.values())
 
 
-def test_counters_do_not_go_back_when_a_session_is_forgotten(served):
-    with served.terminal() as terminal:
-        terminal.send(b"echo [$((6 * 7))]; exit\n")
-        until(lambda: terminal.pump(0.1) or terminal.exit_status is not None, "exit")
-        printed = scrape(served)["terminals_output_bytes_total"][()]
-    # The same id again: the ended session makes room for the new one.
-    with served.terminal(session=terminal.session) as again:
-        assert again.attached.status == "created"
-        assert scrape(served)["terminals_output_bytes_total"][()] >= printed > 0
+def test_counters_do_not_go_back_when_a_session_is_forgotten():
+    stack = Stack(max_ended_sessions=1)
+    try:
+        stack.start_generation("g1", weight=100)
+        stack.start("web", "g1")
+        until(lambda: stack.generation("g1").get("web"), "the web process")
+        printed = 0.0
+        for _ in range(3):
+            with stack.terminal() as terminal:
+                terminal.send(b"echo [$((6 * 7))]; exit\n")
+                until(lambda one=terminal: one.pump(0.1) or one.exit_status is not None, "exit")
+            now = scrape(stack)["terminals_output_bytes_total"][()]
+            assert now > printed
+            printed = now
+        until(lambda: len(stack.admin("sessions")["items"]) == 1, "the others being forgotten")
+        assert scrape(stack)["terminals_output_bytes_total"][()] >= printed
+    finally:
+        stack.close()

@@ -15,10 +15,13 @@ from tests.support.stack import TOKEN
 class Raw:
     """Any number of channels, no state, no return. ``inbox`` holds what nobody has asked for yet."""
 
-    def __init__(self, url: str, client: str = "raw", *, timeout: float = 20.0) -> None:
+    def __init__(
+        self, url: str, client: str = "raw", *, timeout: float = 20.0, ticket: str | None = None
+    ) -> None:
         self.link = Link(url, timeout)
         self.inbox: list[dict[str, Any] | messages.Binary] = []
-        self.text("hello", versions=[2, 1], client=client, token=TOKEN)
+        credential = {"ticket": ticket} if ticket else {"token": TOKEN}
+        self.text("hello", versions=[2, 1], client=client, **credential)
         self.want("welcome")
 
     def text(self, kind: str, **fields: Any) -> None:

@@ -251,18 +251,13 @@ class Attacher:
         user, client, address = str(request["user"]), str(request["client"]), str(request["address"])
         since = float(request["since"])
         cols, rows = (messages.integer(request, side, 1, messages.MAX_SIDE) for side in ("cols", "rows"))
-        try:
-            session_id = ids.parse_session_id(request.get("session") or request["only"])
-        except ids.InvalidSessionId as error:
-            raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
-        session = self._registry.table.get(session_id.value)
         resume = request.get("resume")
+        session_id = self._identify(request, user)
+        session = self._registry.table.get(session_id.value)
         watching = bool(request.get("watch"))
         if session is not None and user and session.user != user:
             # To its user, a session of somebody else does not exist.
             raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
-        if session is not None and not session.live and not resume:
-            session = None  # an ended shell is only of interest to a client that saw it live
         if session is not None and session.profile != request["profile"]:
             raise Refused(
                 ErrorCode.UNKNOWN_SESSION,
@@ -345,6 +340,24 @@ class Attacher:
         }
         fds = (ring, doorbell)
         return reply, (*fds, snapshot.fd) if painted and snapshot is not None else fds
+
+    def _identify(self, request: dict[str, Any], user: str) -> ids.SessionId:
+        """The session that an attach names.
+
+        Only the token lets anybody give a session a name that it has not got yet; to whoever comes with a
+        ticket, a name of old is their own, and any other is none. Or they could take the names of others.
+        """
+        name, only = request.get("session"), request["only"]
+        try:
+            session_id = ids.parse_session_id(name or only, owner="" if only else user)
+        except ids.InvalidSessionId as error:
+            raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
+        begins = not (only or request.get("resume") or request.get("watch"))
+        if user and begins and session_id.origin is ids.Origin.CANONICAL:
+            session = self._registry.table.get(session_id.value)
+            if session is None or session.user != user:
+                return ids.new_session_id()
+        return session_id
 
     def _create(self, peer: Peer, request: dict[str, Any], session_id: ids.SessionId) -> Session:
         if _files_are_scarce():

@@ -124,6 +124,7 @@ class Session:
     ended_at: float | None = None
     _paused: bool = False
     _hold: asyncio.TimerHandle | None = None
+    """While a client that is away, or says nothing, is waited for."""
     _full: asyncio.TimerHandle | None = None
     """While the disk has no room: when to look at it again, and not before."""
     _starved: bool = False
@@ -197,6 +198,7 @@ class Session:
                 room = min(READ_SIZE, self._room())
                 if room <= 0:
                     self._pause()
+                    self._wait_for_client()
                     break
                 if not self._reserve(room):
                     break
@@ -254,6 +256,11 @@ class Session:
             asyncio.get_running_loop().remove_reader(self.shell.master)
             self._paused = True
 
+    def _wait_for_client(self) -> None:
+        """Whoever is attached and acknowledges nothing is waited for as long as one that is lost."""
+        if self.attachment is not None and self._hold is None:
+            self._hold = asyncio.get_running_loop().call_later(self.hold_seconds, self._let_go)
+
     def _unpause(self) -> None:
         if self._paused and self.shell is not None and self._full is None and self._room() > 0:
             asyncio.get_running_loop().add_reader(self.shell.master, self._readable)
@@ -291,7 +298,10 @@ class Session:
 
     def acknowledge(self, seq: int) -> None:
         """The attached client has output up to ``seq``."""
-        if self.floor is not None and self.floor < seq <= self.ring.head:
+        # One that was silent for too long, and has not been overtaken, is as any other again.
+        floor = self.ring.tail - 1 if self.floor is None else self.floor
+        if floor < seq <= self.ring.head:
+            self._cancel_hold()
             self._set_floor(seq)
             self._unpause()
 

@@ -70,11 +70,12 @@ def new_session_id(
     return SessionId(f"session_{int(clock() * 1000):013d}_{random}", Origin.NEW)
 
 
-def parse_session_id(raw: object, *, clock: Callable[[], float] = time.time) -> SessionId:
+def parse_session_id(raw: object, *, owner: str = "", clock: Callable[[], float] = time.time) -> SessionId:
     """Turn what a client presented into a canonical id.
 
     ``None``, the empty string and the words ``null`` and ``undefined`` (what careless
-    JavaScript makes of an absent id) give a new session.
+    JavaScript makes of an absent id) give a new session. What a legacy form stands for is another id for
+    each ``owner``.
 
     Raises:
         InvalidSessionId: for any other value that is not canonical and not a legacy form.
@@ -91,10 +92,10 @@ def parse_session_id(raw: object, *, clock: Callable[[], float] = time.time) -> 
         return SessionId(raw, Origin.CANONICAL)
     legacy = raw.lower()
     if _UUID.fullmatch(legacy):
-        return SessionId(f"session_{'0' * 13}_{_digest(legacy)}", Origin.MIGRATED)
+        return SessionId(f"session_{'0' * 13}_{_digest(legacy, owner)}", Origin.MIGRATED)
     for form in _LEGACY:
         if match := form.fullmatch(legacy):
-            return SessionId(f"session_{match['ms']}_{_digest(legacy)}", Origin.MIGRATED)
+            return SessionId(f"session_{match['ms']}_{_digest(legacy, owner)}", Origin.MIGRATED)
     raise InvalidSessionId(f"{raw!a} is not a session id: expected session_<13 digits>_<9-32 of a-z0-9>")
 
 
@@ -113,5 +114,6 @@ def _token() -> str:
     return "".join(characters)
 
 
-def _digest(legacy: str) -> str:
-    return hashlib.sha256(legacy.encode()).hexdigest()[:24]
+def _digest(legacy: str, owner: str) -> str:
+    whole = f"{owner}\n{legacy}" if owner else legacy
+    return hashlib.sha256(whole.encode()).hexdigest()[:24]
