@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import logs, tiers
+from tests.support import docker, logs, tiers
 from tests.support.lab import TheLab
 from tests.support.stack import Stack
 
@@ -26,6 +27,19 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # How fast examples are made and run is the machine's affair: it has other things to do beside.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[docker.RUN] = tempfile.mkdtemp(prefix="rollout-images-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Images that processes of this run shared go with the last of them."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(os.environ.pop(docker.RUN))
+        docker.remove_what_the_run_has_made(folder)
+        shutil.rmtree(folder)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ROOT / "services"
 COMPOSE = ROOT / "compose"
 PROJECT = "terminals-test"
+RUN = "ROLLOUT_TESTS_IMAGES"
+"""The variable that names a folder of the whole run."""
 
 
 def client() -> docker.DockerClient:
@@ -60,6 +62,19 @@ def remove(image: ImageRef) -> None:
     """Take an image out of the engine, if it is there."""
     with contextlib.suppress(ImageNotFound):
         client().images.remove(image.id, force=True)
+
+
+def remove_after_the_run(image: ImageRef) -> None:
+    """Have an image taken out of the engine when all processes of this run of tests have ended."""
+    if folder := os.environ.get(RUN):
+        Path(folder, image.id.replace(":", "-")).touch()
+
+
+def remove_what_the_run_has_made(folder: Path) -> None:
+    """Take away what :func:`remove_after_the_run` was told of, in this run's folder."""
+    for name in folder.iterdir():
+        with contextlib.suppress(ImageNotFound):
+            client().images.remove(name.name.replace("-", ":", 1), force=True)
 
 
 class Project:
