@@ -6,7 +6,7 @@
 set -eu
 wanted=""
 for pair in chromium:chromium mmdebstrap:mmdebstrap ssh:openssh-client /usr/sbin/sshd:openssh-server \
-    docker-registry:docker-registry faketime:faketime; do
+    docker-registry:docker-registry faketime:faketime systemd-analyze:systemd; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair##*:}"
 done
 # Its programs are not on PATH.
