@@ -16,6 +16,7 @@ from typing import Any
 
 from terminals.client import Terminal
 from terminals.control.channel import ControlError, admin
+from terminals.control.holder import renew
 
 from tests.support import logs
 
@@ -54,11 +55,13 @@ class PatientTerminal(Terminal):
 class Stack:
     """Starts, kills and asks the processes of one environment.
 
-    ``ca`` are the certificates that its clients trust, where ``tls`` is among the settings.
+    ``ca`` are the certificates that its clients trust, where ``tls`` is among the settings. ``code``: by
+    role, the folder of the package that it is run from, where that is not this one.
     """
 
-    def __init__(self, *, ca: str | None = None, **config: Any) -> None:
+    def __init__(self, *, ca: str | None = None, code: dict[str, Path] | None = None, **config: Any) -> None:
         self.ca = ca
+        self.code = dict(code or {})
         # Unix socket paths are short: pytest's own folders can be too long.
         self.root = Path(tempfile.mkdtemp(prefix="terminals-"))
         self.socket = str(self.root / "run" / "manager.sock")
@@ -98,6 +101,10 @@ class Stack:
         status = old.wait(timeout)
         until(self._answers, "the other manager answering")
         return status
+
+    def renew_holder(self, build: str) -> dict[str, Any]:
+        """Have the holder go on as the one of this package; what it says of itself."""
+        return renew(self.socket, build)
 
     def lose_all_shells(self) -> None:
         """End the holder, and with it the shells, and the manager, as the host's end does; start both again.
@@ -177,8 +184,11 @@ class Stack:
             return False
         return True
 
-    def _spawn(self, name: str, *arguments: str) -> None:
+    def _spawn(self, name: str, role: str, *arguments: str) -> None:
+        env = dict(os.environ)
+        if folder := self.code.get(role):
+            env["PYTHONPATH"] = str(folder)
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [*TERMINALS, *arguments], stdout=log, stderr=log, cwd=self.root, env=dict(os.environ)
+                [*TERMINALS, role, *arguments], stdout=log, stderr=log, cwd=self.root, env=env
             )
