@@ -24,27 +24,37 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class ManagerRef:
-    """A session manager: its build, and the digests of its code and of its settings."""
+class PartRef:
+    """One of what stays while generations come and go, with the digests of its code and settings."""
 
     build: str
     code: str
-    settings: str
+    settings: str = ""
     configured: dict[str, Any] = field(default_factory=dict)
-    """Its settings, without what is secret in them."""
+    """Its settings, without what is secret in them; of a holder its version, and those that it resumes."""
 
     @classmethod
-    def of(cls, status: Mapping[str, Any] | None) -> ManagerRef | None:
-        """The one that runs, by its status; ``None`` where none does."""
-        if status is None:
+    def of(cls, said: Mapping[str, Any] | None) -> PartRef | None:
+        """The one that runs, by what it says of itself; ``None`` where none does."""
+        if said is None:
             return None
-        known = status.get("manager", {})
-        return cls(
-            str(known.get("build", "")),
-            str(known.get("code", "")),
-            str(known.get("settings", "")),
-            dict(known.get("configured", {})),
-        )
+        build, code, settings = (str(said.get(name, "")) for name in ("build", "code", "settings"))
+        return cls(build, code, settings, dict(said.get("configured", {})))
+
+
+Parts = Mapping[str, "PartRef | None"]
+"""What is to be on a host, by :data:`PARTS`; ``None``: none is to be."""
+PARTS = ("manager", "holder", "monitor")
+"""In the order in which they are replaced."""
+
+
+def running_parts(status: Mapping[str, Any] | None) -> dict[str, PartRef | None]:
+    """What runs on a host, by the status of its session manager; without one, nothing is known to."""
+    found = {part: PartRef.of((status or {}).get(part)) for part in PARTS}
+    if (holder := found["holder"]) is not None:
+        assert status is not None
+        holder.configured.update({name: status["holder"].get(name) for name in ("version", "resumes")})
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +119,11 @@ class Engine(Protocol):
     def keep(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """Take a ``retire`` back."""
 
-    def wanted(self, build: BuildRef) -> dict[str, ManagerRef]:
-        """The session manager that is declared for each host, were it of that build."""
+    def wanted(self, build: BuildRef) -> dict[str, Parts]:
+        """What is declared for each host, were it of that build."""
 
-    def manage(self, managers: Mapping[str, ManagerRef], *, fence: int) -> None:
-        """Put session managers in the place of those that run, by host. Sessions go on.
+    def manage(self, parts: Mapping[str, Parts], *, fence: int) -> None:
+        """Put parts in the place of those that run, by host. Sessions go on.
 
         Their builds are installed there, and their settings are those declared now, or were there before.
         """

@@ -24,7 +24,7 @@ from rollout.direct.mark import (
     read_mark,
     take_mark_away,
 )
-from rollout.engine.base import HostFacts, ManagerRef
+from rollout.engine.base import HostFacts, Parts
 from rollout.engine.manager import ManagerCommands, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import packaged, run_playbook
@@ -142,7 +142,7 @@ class DockerEngine(ManagerCommands):
             terminals_docker_manager_memory=self._environment.limits.manager_memory or 0,
             terminals_docker_process_memory=self._environment.limits.process_memory,
             terminals_docker_process_cpus=self._environment.limits.process_cpus or 0,
-            managers={host: ref for host, ref in self.wanted(build).items() if host in hosts},
+            parts={host: parts for host, parts in self.wanted(build).items() if host in hosts},
         )
 
     def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
@@ -334,13 +334,33 @@ class DockerEngine(ManagerCommands):
             host=EVERYWHERE,
         )
 
-    def _of_manager(self, host: str, wanted: ManagerRef) -> dict[str, Any]:
-        return {
-            "terminals_docker_manager_build": wanted.build,
-            "terminals_docker_manager_image": f"{self._image_name}:{wanted.build}",
-            "terminals_docker_manager_settings": wanted.settings,
-            "terminals_docker_manager_config": self._settings_to_write(host, wanted),
+    def _settings(self, part: str, host: str) -> dict[str, Any]:
+        return self._manager_settings(host) if part == "manager" else self._monitor_settings(host)
+
+    def _monitor_settings(self, host: str) -> dict[str, Any]:
+        listen = self._environment.listens(host)
+        return monitor_config(
+            self._config,
+            self._environment,
+            listen,
+            host,
+            # Within the project's network, by the ports that users reach on the host.
+            urls={port: f"ws://holder:{getattr(listen, port)}/" for port in ("system", "claude")},
+            directory=MONITOR,
+            socket=f"{RUN}/manager.sock",
+            token=f"{RUN}/token",
+            mark=f"{MONITOR}/{NAME}",
+            secrets=f"{MONITOR}/secrets",
+        )
+
+    def _parts(self, host: str, parts: Parts) -> dict[str, Any]:
+        images = {
+            f"terminals_docker_{part}_image": f"{self._image_name}:{wanted.build}"
+            for part, wanted in parts.items()
+            if wanted is not None
         }
+        secrets = {"terminals_docker_monitor_secrets": self._secrets()} if parts.get("monitor") else {}
+        return {**self._variables("terminals_docker", host, parts), **images, **secrets}
 
     def _run(
         self,
@@ -348,7 +368,7 @@ class DockerEngine(ManagerCommands):
         hosts: Sequence[str],
         *,
         check: bool = False,
-        managers: Mapping[str, ManagerRef] | None = None,
+        parts: Mapping[str, Parts] | None = None,
         **variables: Any,
     ) -> dict[str, dict[str, Any]]:
         environment = self._environment
@@ -368,23 +388,8 @@ class DockerEngine(ManagerCommands):
             if playbook == "provision":
                 inventory[name]["terminals_host_directory"] = str(host.root.parent)
                 inventory[name]["terminals_host_ports"] = [listen.system, listen.claude, listen.web]
-            if managers:
-                inventory[name] |= self._of_manager(name, managers[name])
-            if playbook == "start":
-                inventory[name]["terminals_docker_monitor_config"] = monitor_config(
-                    self._config,
-                    environment,
-                    listen,
-                    name,
-                    # Within the project's network, by the ports that users reach on the host.
-                    urls={port: f"ws://holder:{getattr(listen, port)}/" for port in ("system", "claude")},
-                    directory=MONITOR,
-                    socket=f"{RUN}/manager.sock",
-                    token=f"{RUN}/token",
-                    mark=f"{MONITOR}/{NAME}",
-                    secrets=f"{MONITOR}/secrets",
-                )
-                inventory[name]["terminals_docker_monitor_secrets"] = self._secrets()
+            if parts:
+                inventory[name] |= self._parts(name, parts[name])
         return run_playbook(
             playbook,
             hosts=inventory,

@@ -1,4 +1,4 @@
-"""What all engines say to session managers, and how they configure them."""
+"""What all engines say to session managers, and how they configure what stays on a host."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from terminals.parts import code_of_wheels, settings_digest, without_secrets
+from terminals.parts import code_of_wheels, holder_of_wheels, settings_digest, without_secrets
 
 from rollout.build.store import WHEELS
 from rollout.config import Defaults, Environment, Listen
-from rollout.engine.base import ManagerRef, ShiftResult
+from rollout.engine.base import PartRef, Parts, ShiftResult
 from rollout.errors import EngineError
 from rollout.model import BuildRef
 
@@ -46,32 +46,51 @@ class ManagerCommands(ABC):
         playbook: str,
         hosts: Sequence[str],
         *,
-        managers: Mapping[str, ManagerRef] | None = None,
+        parts: Mapping[str, Parts] | None = None,
         **variables: Any,
     ) -> dict[str, dict[str, Any]]:
-        """Run a playbook on hosts, with the session managers that they are to have; gives their results."""
+        """Run a playbook on hosts, with the parts that they are to have; gives their results."""
 
-    def wanted(self, build: BuildRef) -> dict[str, ManagerRef]:
+    def wanted(self, build: BuildRef) -> dict[str, Parts]:
         """See :meth:`rollout.engine.Engine.wanted`."""
-        code = code_of_wheels("manager", (Path(build.path) / WHEELS).iterdir())
-        found = {}
+        wheels = list((Path(build.path) / WHEELS).iterdir())
+        codes = {part: code_of_wheels(part, wheels) for part in ("manager", "holder", "monitor")}
+        versions = holder_of_wheels(wheels)
+        found: dict[str, Parts] = {}
         for host in self._environment.hosts:
-            settings = self._manager_settings(host)
-            found[host] = ManagerRef(build.id, code, settings_digest(settings), without_secrets(settings))
+            parts: dict[str, PartRef | None] = {"holder": PartRef(build.id, codes["holder"], "", versions)}
+            for part in ("manager", "monitor"):
+                settings = self._settings(part, host)
+                parts[part] = (
+                    PartRef(build.id, codes[part], settings_digest(settings), without_secrets(settings))
+                    if settings
+                    else None
+                )
+            found[host] = parts
         return found
 
-    def manage(self, managers: Mapping[str, ManagerRef], *, fence: int) -> None:
+    def manage(self, parts: Mapping[str, Parts], *, fence: int) -> None:
         """See :meth:`rollout.engine.Engine.manage`."""
-        self._run("manage", list(managers), managers=managers, terminals_manager_fence=fence)
+        self._run("manage", list(parts), parts=parts, terminals_manager_fence=fence)
 
-    def _settings_to_write(self, host: str, wanted: ManagerRef) -> dict[str, Any]:
-        """The declared settings, where ``wanted`` has these; others are on the host from before."""
-        declared = self._manager_settings(host)
-        return declared if settings_digest(declared) == wanted.settings else {}
+    def _variables(self, prefix: str, host: str, parts: Parts) -> dict[str, Any]:
+        """What a role, whose variables begin with ``prefix``, is told of the parts of a host."""
+        found: dict[str, Any] = {f"{prefix}_parts": list(parts)}
+        for part, wanted in parts.items():
+            found[f"{prefix}_{part}_build"] = wanted.build if wanted else ""
+            if wanted is not None and wanted.settings:
+                declared = self._settings(part, host)
+                # Others than those that are declared are on the host from before.
+                mine = declared if settings_digest(declared) == wanted.settings else {}
+                found |= {f"{prefix}_{part}_settings": wanted.settings, f"{prefix}_{part}_config": mine}
+        return found
 
     @abstractmethod
-    def _manager_settings(self, host: str) -> dict[str, Any]:
-        """The declared settings of a host's session manager, as its file has them."""
+    def _settings(self, part: str, host: str) -> dict[str, Any]:
+        """The declared settings of a host's session manager or monitor, as its file has them.
+
+        Empty where there is to be no monitor.
+        """
 
     def shift(
         self, weights: dict[str, int], *, to: str, share: int, fence: int, hosts: Sequence[str]

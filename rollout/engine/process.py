@@ -13,7 +13,7 @@ from terminals.manager.certificate import CertificateError, TlsFiles
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
 from rollout.direct.mark import NAME, Mark, read_mark
-from rollout.engine.base import HostFacts, ManagerRef
+from rollout.engine.base import HostFacts, Parts, running_parts
 from rollout.engine.manager import ManagerCommands, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import run_playbook
@@ -77,7 +77,7 @@ class ProcessEngine(ManagerCommands):
             terminals_process_build=build.id,
             terminals_process_generation=generation,
             terminals_process_workers=self._environment.workers,
-            managers={host: ref for host, ref in self.wanted(build).items() if host in hosts},
+            parts={host: parts for host, parts in self.wanted(build).items() if host in hosts},
             **_tools(),
         )
 
@@ -98,7 +98,7 @@ class ProcessEngine(ManagerCommands):
             if known is None:
                 continue
             runs = {entry["build"] for entry in known["generations"] if entry["state"] != "retired"}
-            runs.add(known["manager"]["build"])
+            runs |= {part.build for part in running_parts(known).values() if part}
             root = self._environment.hosts[name].root
             for folder in (root / "builds").iterdir():
                 if folder.name not in runs and folder.name not in keep:
@@ -178,7 +178,7 @@ class ProcessEngine(ManagerCommands):
         playbook: str,
         hosts: Sequence[str],
         *,
-        managers: Mapping[str, ManagerRef] | None = None,
+        parts: Mapping[str, Parts] | None = None,
         **variables: Any,
     ) -> dict[str, dict[str, Any]]:
         inventory = {
@@ -191,8 +191,7 @@ class ProcessEngine(ManagerCommands):
                     str(host.root / "base" / "venv" / "bin" / "terminals"),
                     *("ctl", "--socket", str(host.root / "run" / "manager.sock")),
                 ],
-                **(self._monitor(name) if playbook == "start" else {}),
-                **(self._manager(name, managers[name]) if managers else {}),
+                **(self._variables("terminals_process", name, parts[name]) if parts else {}),
             }
             for name, host in self._environment.hosts.items()
             if name in hosts
@@ -201,28 +200,22 @@ class ProcessEngine(ManagerCommands):
             playbook, hosts=inventory, variables=variables, artifacts=self._artifacts, on_event=self.on_event
         )
 
-    def _manager(self, host: str, wanted: ManagerRef) -> dict[str, Any]:
-        return {
-            "terminals_process_manager_build": wanted.build,
-            "terminals_process_manager_settings": wanted.settings,
-            "terminals_process_manager_config": self._settings_to_write(host, wanted),
-        }
+    def _settings(self, part: str, host: str) -> dict[str, Any]:
+        return self._manager_settings(host) if part == "manager" else self._monitor_settings(host)
 
-    def _monitor(self, host: str) -> dict[str, Any]:
+    def _monitor_settings(self, host: str) -> dict[str, Any]:
         root, listen = self._environment.hosts[host].root, self._environment.listens(host)
-        return {
-            "terminals_process_monitor_config": monitor_config(
-                self._config,
-                self._environment,
-                listen,
-                host,
-                urls={name: listen.url(getattr(listen, name), "ws") for name in ("system", "claude")},
-                directory=str(root / "monitor"),
-                socket=str(root / "run" / "manager.sock"),
-                token=str(root / "run" / "token"),
-                mark=str(root / NAME),
-            ),
-        }
+        return monitor_config(
+            self._config,
+            self._environment,
+            listen,
+            host,
+            urls={name: listen.url(getattr(listen, name), "ws") for name in ("system", "claude")},
+            directory=str(root / "monitor"),
+            socket=str(root / "run" / "manager.sock"),
+            token=str(root / "run" / "token"),
+            mark=str(root / NAME),
+        )
 
     def _manager_settings(self, host: str) -> dict[str, Any]:
         environment = self._environment

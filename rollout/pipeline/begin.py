@@ -22,6 +22,7 @@ from rollout.model import BuildRef
 from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.criteria import Readiness
+from rollout.pipeline.parts import refuse_new_holders
 from rollout.pipeline.plan import Plan, make_plan
 from rollout.pipeline.runner import Runner
 
@@ -117,7 +118,9 @@ def plan_of(ledger: Ledger, environment: Environment, build: BuildRef, engine: E
     current = ledger.current(environment.name)
     if current is not None and not any(host.status for host in facts):
         current = None  # torn down, or the machine was started anew: nothing lives that could be moved
-    return make_plan(environment, build, f"g{number}", facts, current, engine.wanted(build), kind=kind)
+    wanted = engine.wanted(build)
+    refuse_new_holders(facts, wanted)
+    return make_plan(environment, build, f"g{number}", facts, current, wanted, kind=kind)
 
 
 def run(

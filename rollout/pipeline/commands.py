@@ -24,7 +24,7 @@ from rollout.pipeline.adopt import adopted, nothing_broken
 from rollout.pipeline.begin import begin, engine_of, nothing_unfinished, operator, run
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.infra import verify
-from rollout.pipeline.managers import replacements, summary
+from rollout.pipeline.parts import replacements, summary
 from rollout.pipeline.plan import Kind, Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.runner import SUITES
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from rollout.config import Environment
 from rollout.engine import HostFacts
-from rollout.engine.base import ManagerRef
+from rollout.engine.base import Parts
 from rollout.ledger import RolloutRecord
 from rollout.model import BuildRef
-from rollout.pipeline.managers import as_params, replacements, summary
+from rollout.pipeline.parts import Pair, Replaced, as_params, replacements, summary, undone
 
 
 class Kind(StrEnum):
@@ -96,13 +96,13 @@ def make_plan(
     generation: str,
     facts: Sequence[HostFacts],
     previous: RolloutRecord | None,
-    wanted: Mapping[str, ManagerRef],
+    wanted: Mapping[str, Parts],
     *,
     kind: str,
 ) -> Plan:
     """What has to be done to bring ``build`` to ``environment``, given what is on its hosts.
 
-    ``wanted``: the session managers that are declared, by host.
+    ``wanted``: what is declared of what stays, by host.
     """
     pairs = replacements(facts, wanted)
     names = [host.host for host in facts]
@@ -135,11 +135,11 @@ def make_plan(
     )
 
 
-def _manager(steps: _Builder, pairs: Mapping[str, tuple[ManagerRef, ManagerRef]], name: str = "") -> None:
+def _manager(steps: _Builder, pairs: Replaced, name: str = "") -> None:
     if pairs:
         steps.add(
             Kind.MANAGER,
-            "replace the session manager under its sessions",
+            "replace what stays, under its sessions",
             {host: summary(pair) for host, pair in pairs.items()},
             name=name,
             to=as_params(pairs, 1),
@@ -153,7 +153,7 @@ def _turn(
     generation: str,
     facts: Sequence[HostFacts],
     old: str | None,
-    pairs: Mapping[str, tuple[ManagerRef, ManagerRef]],
+    pairs: Replaced,
     suffix: str,
 ) -> None:
     """Bring the build to some of the hosts, in canary steps; the next hosts' turn comes only after a pass."""
@@ -212,7 +212,7 @@ def _backward(
     names: Sequence[str],
     generation: str,
     old: str | None,
-    pairs: Mapping[str, tuple[ManagerRef, ManagerRef]],
+    pairs: Replaced,
 ) -> list[Step]:
     back = _Builder(first, names)
     if old:
@@ -227,14 +227,18 @@ def _backward(
     return back.steps
 
 
-def _manager_back(back: _Builder, pairs: Mapping[str, tuple[ManagerRef, ManagerRef]]) -> None:
-    if pairs:
+def _manager_back(back: _Builder, replaced: Replaced) -> None:
+    if pairs := undone(replaced):
         back.add(
             Kind.ROLLBACK_MANAGER,
-            "put the session manager of before in its place again",
-            {host: summary((new, old)) for host, (old, new) in pairs.items()},
+            "put what was there before in its place again",
+            {host: summary(_reversed(parts)) for host, parts in pairs.items()},
             to=as_params(pairs, 0),
         )
+
+
+def _reversed(parts: Mapping[str, Pair]) -> dict[str, Pair]:
+    return {part: (new, old) for part, (old, new) in parts.items()}
 
 
 def _aftermath(back: _Builder) -> None:
@@ -251,11 +255,11 @@ def make_rollback_plan(
     build: str,
     generation: str,
     warm: bool,
-    wanted: Mapping[str, ManagerRef],
+    wanted: Mapping[str, Parts],
 ) -> Plan:
     """What has to be done to return to ``build``: shift when its generation is warm, else start it first.
 
-    ``wanted``: the session managers of that build.
+    ``wanted``: what is declared of what stays, with that build.
     """
     names = [host.host for host in facts]
     pairs = replacements(facts, wanted)
@@ -287,7 +291,7 @@ def make_apply_plan(
     environment: Environment,
     current: RolloutRecord,
     facts: Sequence[HostFacts],
-    wanted: Mapping[str, ManagerRef],
+    wanted: Mapping[str, Parts],
 ) -> Plan:
     """What has to be done to have the declared settings in force, with the build that serves."""
     names = [host.host for host in facts]

@@ -18,7 +18,7 @@ from rollout.checks.smoke import smoke
 from rollout.checks.validate import validate
 from rollout.config import Config, Environment, Gate
 from rollout.engine import Engine, ShiftResult
-from rollout.engine.base import ManagerRef
+from rollout.engine.base import running_parts
 from rollout.errors import (
     EngineError,
     GateFailed,
@@ -38,7 +38,7 @@ from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.aftermath import announce, attempt, dashboard, incident
 from rollout.pipeline.infra import verify
-from rollout.pipeline.managers import from_params
+from rollout.pipeline.parts import from_params, there
 from rollout.pipeline.plan import Kind, Plan, Step
 from rollout.pipeline.retention import builds_to_keep
 from rollout.pipeline.sources import Sources
@@ -63,7 +63,7 @@ PLAN_STEPS: dict[Kind, tuple[str, ...]] = {
 
 
 _OF_MANAGERS = (Kind.ROLLBACK_MANAGER, Kind.ROLLBACK_TELL, Kind.ROLLBACK_SHOW)
-"""What is to be done, too, where a session manager was replaced and no generation was started."""
+"""What is to be done, too, where what stays was replaced and no generation was started."""
 
 
 class Rehearsed(RolloutError):
@@ -300,26 +300,35 @@ class Runner:
             case Kind.ROLLBACK_RECORD:
                 return self._file_incident()
 
-    # --- the session manager -----------------------------------------------------------------
+    # --- what stays: session manager, holder, monitor -----------------------------------------
 
     def _replace(self, step: Step) -> str:
-        """Put another session manager in place, under all sessions."""
+        """Put other parts in place, under all sessions."""
         before = time.monotonic()
-        managers = from_params(step.params["to"], list(step.hosts))
-        self._engine.manage(managers, fence=self._lease.token)
+        parts = from_params(step.params["to"], list(step.hosts))
+        self._engine.manage(parts, fence=self._lease.token)
         status = self._engine.status()
-        live = sum((status.get(host) or {"sessions": {"live": 0}})["sessions"]["live"] for host in managers)
+        live = sum((status.get(host) or {"sessions": {"live": 0}})["sessions"]["live"] for host in parts)
         return f"{live} sessions go on, after {time.monotonic() - before:.1f} s"
 
     def _managers_back(self) -> str:
         """Those of before, where they may have been replaced."""
         back = next((step for step in self._plan.backward if step.kind is Kind.ROLLBACK_MANAGER), None)
-        managers = from_params(back.params["to"], self._managed()) if back else {}
-        runs = {host: ManagerRef.of(status) for host, status in self._engine.status().items()}
-        managers = {host: ref for host, ref in managers.items() if not _same(runs.get(host), ref)}
-        if managers:
-            self._engine.manage(managers, fence=self._lease.token)
-        return f"on {', '.join(managers)}" if managers else "they are there already"
+        before = from_params(back.params["to"], self._managed()) if back else {}
+        status = self._engine.status()
+        missing = {
+            host: {
+                part: wanted
+                for part, wanted in parts.items()
+                # Of a host whose session manager does not answer, nothing is known.
+                if status.get(host) is None or not there(running_parts(status[host])[part], wanted)
+            }
+            for host, parts in before.items()
+        }
+        missing = {host: parts for host, parts in missing.items() if parts}
+        if missing:
+            self._engine.manage(missing, fence=self._lease.token)
+        return f"on {', '.join(missing)}" if missing else "they are there already"
 
     def _replaced_first(self, kind: Kind) -> bool:
         """Put a session manager there that does what it is told; whether there was another one."""
@@ -618,16 +627,25 @@ class Runner:
     def _return_to(self, generation: str) -> str:
         reached, fence = self._reached(), self._lease.token
         self._keep(generation, reached)
+        before = self._belonging(reached)
         result = self._engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached)
+        # Some come back by themselves as soon as the weights are set: a bad build drops its people.
+        returned = max(result.moved, before - result.drained - self._belonging(reached))
         full = time.time() - (result.seconds - result.cleared)
         self._ledger.add_figures(
             self._record.id,
-            sessions_returned=result.moved,
+            sessions_returned=returned,
             sessions_drained=result.drained,
             sessions_severed=result.severed,
             verdict_to_rolled_back_s=round(full - self._verdict_at, 3),
         )
         return _moves(result)
+
+    def _belonging(self, hosts: Sequence[str]) -> int:
+        """How many live sessions belong to the build on trial."""
+        statuses = self._engine.status()
+        found = [_generation(statuses.get(host), self._plan.generation) for host in hosts]
+        return sum(int(entry["assigned"]) for entry in found if entry)
 
     def _keep(self, generation: str, hosts: Sequence[str]) -> None:
         """Whoever is gone back to was to end when the rollback window is over: it stays."""
@@ -693,11 +711,6 @@ class Runner:
         self._record = self._ledger.rollout(self._record.id)
         name = "rehearsal.md" if self._record.kind == "rehearsal" else "incident.md"
         return self._aftermath(lambda: incident(self._runs / name, self._record, self._ledger))
-
-
-def _same(runs: ManagerRef | None, wanted: ManagerRef) -> bool:
-    """Whether what runs is what is wanted: of that build, too."""
-    return runs is not None and (runs.build, runs.settings) == (wanted.build, wanted.settings)
 
 
 def _worst(results: Sequence[GateResult]) -> Verdict:

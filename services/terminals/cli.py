@@ -31,8 +31,8 @@ def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
     # Each session costs descriptors; the soft limit is there for programs that use select(2).
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    from terminals.configfile import ConfigError
     from terminals.control.channel import ControlError
-    from terminals.manager.config import ConfigError
 
     try:
         if fast:
@@ -95,7 +95,8 @@ def manager(config: Path, token_file: Path | None, first: str | None, build: str
       terminals manager --config conf/manager.json
     """
     from terminals.access import make_token
-    from terminals.manager.config import ConfigError, ManagerConfig
+    from terminals.configfile import ConfigError
+    from terminals.manager.config import ManagerConfig
     from terminals.manager.server import Manager
 
     try:
@@ -122,10 +123,10 @@ def holder(socket: str, build: str) -> None:
     Example:
       terminals holder --socket run/holder.sock
     """
-    from terminals.control.holder import command
+    from terminals.control.holder import started
 
     # As little as possible, for as long as this host is up.
-    argv = [*command(), socket, build]
+    argv = started(socket, build)
     os.execv(argv[0], argv)  # noqa: S606
 
 
@@ -339,6 +340,48 @@ def managed(context: click.Context, build: str, settings: str, timeout: float, b
         click.echo(json.dumps(until_managed(context.obj[0], build, settings, timeout, live)))
     except NotManaged as error:
         _fail(error)
+
+
+@ctl.command("renew-holder")
+@click.argument("build")
+@click.pass_context
+def renew_holder(context: click.Context, build: str) -> None:
+    """Have the holder go on as the one of this installation, with all shells, sockets and records.
+
+    \b
+    Example, with the program of build 0.2.0-ab12cd34ef56:
+      terminals ctl --socket run/manager.sock renew-holder 0.2.0-ab12cd34ef56
+    """
+    from terminals.control.channel import ControlError
+    from terminals.control.holder import NotRenewed, renew
+
+    path, fence = context.obj
+    try:
+        click.echo(json.dumps(renew(path, build, fence)))
+    except (ControlError, NotRenewed, OSError) as error:
+        _fail(error, EXIT_STALE_FENCE if str(error).startswith("stale fence") else 1)
+
+
+@ctl.command()
+@click.argument("build")
+@click.argument("settings")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait.")
+@click.pass_context
+def monitored(context: click.Context, build: str, settings: str, timeout: float) -> None:
+    """Wait until a monitor of this build, with settings of this digest, watches over this host."""
+    from terminals.control.managed import NotManaged, until_monitored
+
+    try:
+        click.echo(json.dumps(until_monitored(context.obj[0], build, settings, timeout)))
+    except NotManaged as error:
+        _fail(error)
+
+
+@ctl.command()
+@click.pass_context
+def unmonitored(context: click.Context) -> None:
+    """Say that no monitor watches over this host any more."""
+    _ask(context, "monitored", monitor=None)
 
 
 @ctl.command()

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from terminals.configfile import ConfigError
 from terminals.control.channel import ControlError, admin
 from terminals.manager.certificate import CertificateError, TlsFiles
-from terminals.manager.config import ConfigError, ManagerConfig
+from terminals.manager.config import ManagerConfig
 
 FILES_PER_SESSION = 4
 """Descriptors of the manager for one attached session, with one to spare."""

@@ -6,6 +6,7 @@ its own; of a build it is known from its wheels, before anything of it runs.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -15,13 +16,17 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-_COMMON: Final = ("__init__", "__main__", "background", "cli", "control", "logs", "parts", "protocol")
+_COMMON: Final = (
+    *("__init__", "__main__", "background", "cli", "configfile", "control", "logs", "parts", "protocol"),
+)
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "holder": ("__init__", "holder"),
     "manager": (*_COMMON, "access", "manager", "screens", "tickets"),
+    "monitor": (*_COMMON, "client", "monitor"),
 }
-"""Modules and packages of :mod:`terminals` by part."""
-_NEED: Final = {"holder": (), "manager": ("click", "uvloop")}
+"""Modules and packages of :mod:`terminals` by part. The keeper of screens is the manager's own child."""
+_NEED: Final = {"holder": (), "manager": ("click", "uvloop"), "monitor": ("apprise", "click", "websockets")}
+_HOLDER: Final = "terminals/holder/main.py"
 _WHEEL: Final = re.compile(r"([^-]+)-([^-]+)-.*\.whl")
 
 
@@ -39,17 +44,36 @@ def code_of_wheels(part: str, wheels: Iterable[Path]) -> str:
     Raises:
         ValueError: the wheel of the services is not among them.
     """
-    files: dict[str, bytes] = {}
-    versions: dict[str, str] = {}
+    wheels = list(wheels)
+    versions = {named[1]: named[2] for wheel in wheels if (named := _WHEEL.fullmatch(wheel.name))}
+    return _digest(part, _services(wheels), versions)
+
+
+def holder_of_wheels(wheels: Iterable[Path]) -> dict[str, Any]:
+    """The ``version`` of the holder in a build, and the versions that it ``resumes``: can go on from.
+
+    Raises:
+        ValueError: the wheel of the services is not among them, or has no holder.
+    """
+    source = _services(wheels).get(_HOLDER)
+    if source is None:
+        raise ValueError("the build has no holder")
+    found = {}
+    for node in ast.parse(source).body:
+        name = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(name, ast.Name) and name.id in ("VERSION", "RESUMES"):
+            assert isinstance(node, ast.Assign)
+            found[name.id.lower()] = ast.literal_eval(node.value)
+    return found
+
+
+def _services(wheels: Iterable[Path]) -> dict[str, bytes]:
+    """The files of Python in the wheel of the services, by name."""
     for wheel in wheels:
-        if named := _WHEEL.fullmatch(wheel.name):
-            versions[named[1]] = named[2]
         if wheel.name.startswith("terminal_services-"):
             with zipfile.ZipFile(wheel) as archive:
-                files = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
-    if not files:
-        raise ValueError("there is no wheel of the services")
-    return _digest(part, files, versions)
+                return {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
+    raise ValueError("there is no wheel of the services")
 
 
 def _digest(part: str, files: Mapping[str, bytes], versions: Mapping[str, str]) -> str:
@@ -72,9 +96,16 @@ def settings_digest(settings: Mapping[str, Any]) -> str:
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings to be shown: values of variables are not, but for whether they are the same."""
+    """Settings to be shown: of variables, and of where people are told, only whether they are the same."""
     shown = json.loads(json.dumps(settings))
     for profile in shown.get("profiles", {}).values():
         for name, value in (profile.get("env") or {}).items():
-            profile["env"][name] = f"({hashlib.sha256(str(value).encode()).hexdigest()[:8]})"
+            profile["env"][name] = _concealed(value)
+    for receiver in shown.get("notify", ()):
+        if "url" in receiver:
+            receiver["url"] = _concealed(receiver["url"])
     return dict(shown)
+
+
+def _concealed(value: Any) -> str:
+    return f"({hashlib.sha256(str(value).encode()).hexdigest()[:8]})"

@@ -33,6 +33,7 @@ class Dev(Project):
             "canary": [{"weight": 100, "hold": "100ms"}],
             "checks": ["smoke"],
             "gates": [smoke],
+            "monitor": {"every": "2s", "timeout": "5s"},
             **dev,
         }
         more = {"source": str(source)} if source else {}
@@ -136,6 +137,74 @@ def test_a_build_with_another_manager_replaces_it_and_a_rollback_brings_it_back(
     assert after["holder"]["pid"] == before["holder"]["pid"]
     assert project.run("rollback", "dev") == 0, project.said
     assert project.manager("dev")["manager"]["code"] == before["manager"]["code"]
+
+
+HOLDER = "terminals/holder/main.py"
+WATCH = "terminals/monitor/service.py"
+SECONDS = "HANGUP_SECONDS = 3.0\n"
+
+
+def test_a_build_with_another_holder_goes_on_as_that_and_a_rollback_brings_it_back(project, shell):
+    before = project.manager("dev")
+    (entry,) = until(lambda: alone(project.sessions("dev")), "the end of all others")
+    build = project.changed("0.2.1", (HOLDER, SECONDS, "HANGUP_SECONDS = 3.5\n"))
+    said = step(project.json("deploy", "dev", "--plan"), "manager")["hosts"]["local"]
+    assert said.startswith("holder: build ")
+    assert said.endswith(f" -> {build}")
+    assert project.run("deploy", "dev") == 0, project.said
+    after = project.manager("dev")
+    assert after["holder"]["build"] == build
+    assert after["holder"]["code"] != before["holder"]["code"]
+    assert after["holder"]["pid"] == before["holder"]["pid"]
+    assert after["manager"]["pid"] == before["manager"]["pid"]
+    assert project.run("rollback", "dev") == 0, project.said
+    assert project.manager("dev")["holder"]["code"] == before["holder"]["code"]
+    assert runs(entry["pid"])
+
+
+def test_a_holder_that_cannot_go_on_is_not_begun_with(project, shell):
+    before = project.manager("dev")["holder"]
+    project.changed("0.2.2", (HOLDER, SECONDS, SECONDS + "raise RuntimeError('broken')\n"))
+    assert project.run("deploy", "dev") == ExitCode.ENGINE, project.said
+    assert "cannot go on from here" in project.said
+    assert project.manager("dev")["holder"] == before
+    assert project.json("history", "dev")[0]["state"] == "rolled-back"
+
+
+def test_a_holder_of_a_version_that_knows_nothing_of_this_one_is_refused(project, shell):
+    project.changed("0.2.3", (HOLDER, "VERSION = 1\nRESUMES = [1]\n", "VERSION = 3\nRESUMES = [2, 3]\n"))
+    assert project.run("deploy", "dev") == ExitCode.REFUSED
+    assert "that takes the end of " in project.said
+
+
+def test_another_monitor_comes_with_its_settings_and_with_its_build(project, shell):
+    before = project.manager("dev")
+    project.configure(monitor={"every": "1s", "timeout": "5s"})
+    said = step(project.json("apply", "dev", "--plan"), "manager")["hosts"]["local"]
+    assert said == "monitor's settings: every 2.0 -> 1.0"
+    assert project.run("apply", "dev") == 0, project.said
+    after = project.manager("dev")
+    assert after["monitor"]["configured"]["every"] == 1
+    assert after["manager"] == before["manager"]
+    project.configure()
+    build = project.changed("0.2.4", (WATCH, "TICK: Final = 0.5", "TICK: Final = 0.4"))
+    said = step(project.json("deploy", "dev", "--plan"), "manager")["hosts"]["local"]
+    assert said.endswith(f" -> {build}; monitor's settings: every 1.0 -> 2.0")
+    assert project.run("deploy", "dev") == 0, project.said
+    assert project.manager("dev")["monitor"]["build"] == build
+    assert project.run("rollback", "dev") == 0, project.said
+    assert project.manager("dev")["monitor"]["code"] == before["monitor"]["code"]
+
+
+@AGAIN
+def test_a_faulty_monitor_is_taken_back(project, shell):
+    before = project.manager("dev")
+    project.changed("0.2.5", (WATCH, "TICK: Final = 0.5", "raise RuntimeError('broken')"))
+    assert project.run("deploy", "dev") == ExitCode.ENGINE, project.said
+    assert "no monitor of build" in project.said
+    after = until(lambda: project.manager("dev"), "the manager")
+    assert {**after["monitor"], "started": 0} == {**before["monitor"], "started": 0}
+    assert after["manager"] == before["manager"]
 
 
 def test_a_build_with_the_same_manager_leaves_it_alone(project, shell):

@@ -13,10 +13,13 @@ from rollout.build import build
 from rollout.config import load
 from rollout.config.model import Monitor, Notify
 from rollout.engine.process import ProcessEngine
+from rollout.pipeline.parts import as_params, from_params, replacements
 from tests.integration.test_engine import processes
 from tests.support.monitor import validate
 from tests.support.project import ROOT, TwoStages
 from tests.support.stack import until
+
+START = "Start the monitor, in the place of the one that runs"
 
 pytestmark = [pytest.mark.rollout, pytest.mark.slow("an environment by Ansible, seven times over")]
 
@@ -57,6 +60,8 @@ def deploy(config, made, folder):
         engines.append(engine)
         if len(engines) == 1:
             engine.install(made, hosts=["local"])
+        if len(engines) > 1 and (instead := replacements(engine.facts(), engine.wanted(made))):
+            engine.manage(from_params(as_params(instead, 1), ["local"]), fence=1)
         engine.start(made, "g1", hosts=["local"])
         if len(engines) == 1:
             engine.shift({"g1": 100}, to="g1", share=100, fence=1, hosts=["local"])
@@ -105,7 +110,7 @@ def the_next_deployment_brings_one_and_the_manager_stays(deploy, folder):
     manager = managers(folder)
     began = time.time()
     engine, changes = deploy(Monitor(every=2, timeout=5))
-    assert "Start the monitor" in changes
+    assert START in changes
     assert len(monitors(folder)) == 1
     assert managers(folder) == manager
     seen = until(
@@ -115,7 +120,8 @@ def the_next_deployment_brings_one_and_the_manager_stays(deploy, folder):
     assert {record["profile"] for record in seen} == {"system", "claude"}
     validate(folder / "dev" / "monitor")
     assert (folder / "dev" / "monitor").stat().st_mode & 0o077 == 0
-    written = json.loads((folder / "dev" / "conf" / "monitor.json").read_text())
+    settings = engine.status()["local"]["monitor"]["settings"]
+    written = json.loads((folder / "dev" / "conf" / "monitors" / f"{settings}.json").read_text())
     assert [alert["name"] for alert in written["alerts"]] == [
         "system-terminal-down", "success-rate-low", "memory-high", "breaker-activated"
     ]  # fmt: skip
@@ -137,7 +143,7 @@ def a_changed_configuration_restarts_only_the_monitor(deploy, folder):
     before = json.loads(path.read_text())["run"]
     began = time.time()
     engine, changes = deploy(Monitor(every=1, timeout=5))
-    assert changes == ["Configure the monitor", "Have it read its configuration"]
+    assert changes == ["Write its settings", "Describe its program", START]
     until(lambda: json.loads(path.read_text())["run"] != before, "a new monitor")
     assert managers(folder) == manager
     assert {line for line in processes(folder / "dev") if "terminals monitor" not in line} == others
@@ -152,26 +158,7 @@ def with_null_it_is_stopped_and_what_it_saw_stays(deploy, folder):
     engine, changes = deploy(None)
     assert monitors(folder) == []
     assert changes == ["Remove the monitor's program", "Stop the monitor"]
+    assert engine.status()["local"]["monitor"] is None
     assert engine.monitor(0)["local"].records
     _, changes = deploy(None)
     assert changes == []
-
-
-def test_where_the_programs_that_hold_the_sessions_are_older_it_gets_its_own(deploy, folder):
-    """An environment whose first build had no monitor: its base is not touched while there are sessions."""
-    deploy(None)
-    site = next((folder / "dev" / "base" / "venv").glob("lib/python*/site-packages"))
-    cli = site / "terminals" / "cli.py"
-    text = cli.read_text()
-    old = [line for line in text.splitlines() if "monitor" not in line]
-    cli.unlink()  # a hard link: the same file is in other environments, and in uv's cache
-    cli.write_text("\n".join(old) + "\n")
-    try:
-        engine, _ = deploy(Monitor(every=2, timeout=5))
-        assert "/base/monitor/bin/" in until(lambda: monitors(folder), "the monitor")[0]
-        began = time.time()
-        until(lambda: engine.monitor(began)["local"].records, "a record")
-        _, changes = deploy(Monitor(every=2, timeout=5))
-        assert changes == []
-    finally:
-        cli.write_text(text)

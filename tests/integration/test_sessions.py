@@ -8,6 +8,7 @@ import pwd
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from terminals.client import Terminal
 from terminals.control import CONTROL_VERSION, packets
 from terminals.control.channel import connect as connect_control
 from terminals.holder.shells import OOM_SCORE_ADJ
+from terminals.protocol.messages import Binary, FrameType
 from terminals.tickets import Ticket
 
+from tests.support.raw import Raw
 from tests.support.stack import TOKEN, Stack, until
 
 
@@ -146,6 +149,103 @@ def test_a_session_that_nobody_looks_at_is_ended(build):
     assert left.exit_status == -signal.SIGHUP
 
 
+# The second is more than sockets and ring hold.
+@pytest.mark.parametrize(("reads", "lines"), [(True, 400000), (False, 2000000)])
+def test_a_client_that_acknowledges_nothing_stops_a_shell_no_longer_than_a_lost_one(
+    build, tmp_path, reads, lines
+):
+    """As a tab that its browser has frozen: pings are answered, and nothing else happens."""
+    stack = build(hold_seconds=2)
+    frozen, done = Raw(stack.url()), tmp_path / "done"
+    frozen.attach()
+    session = frozen.want("attached")["session"]
+    typed = f"seq 1 {lines}; touch {done}\n".encode()
+    frozen.type(0, typed)
+    until(lambda: (reads and frozen.take(0.01)) or done.exists(), "the end of what it prints", 60)
+    assert entry(stack, session)["attached"]
+    # It wakes up, and works on: what it has missed it is shown as a screen.
+    frozen.type(len(typed), b"echo still $((40 + 2))\n")
+
+    def frames() -> list[Binary]:
+        frozen.take(0.01)
+        return [message for message in frozen.inbox if not isinstance(message, dict)]
+
+    until(lambda: b"still 42" in b"".join(frame.payload for frame in frames()[-9:]), "its answer", 60)
+    assert (FrameType.SNAPSHOT in [frame.type for frame in frames()]) is not reads
+    frozen.close()
+
+
+def test_a_client_that_is_slow_and_acknowledges_misses_nothing(build):
+    stack = build(hold_seconds=1, ring_bytes=1 << 16)
+    with Terminal(stack.url(), token=TOKEN) as slow:
+        slow.send(b"seq 1 200000; echo e''nd\n")
+        shown, began = b"", time.monotonic()
+        while b"\nend" not in shown:
+            slow.pump(0.01)
+            shown += slow.read()
+            time.sleep(0.2)
+        assert time.monotonic() - began > 1.5, "too fast to say anything"
+        assert slow.stats.skipped == 0
+        numbers = [int(line) for line in shown.split(b"\r\n") if line.isdigit()]
+        assert numbers == list(range(1, 200001))
+
+
+def test_a_shell_that_has_ended_is_shown_to_whoever_names_it_and_not_replaced(build):
+    stack = build()
+    first = Terminal(stack.url(), token=TOKEN)
+    first.open()
+    first.send(b"(sleep 0.5; echo last-$((1 + 1)); kill -9 $$) & echo be''gun\n")
+    first.expect(b"begun")
+    session, epoch = first.session, first.attached.epoch
+    first.close()
+    until(lambda: not entry(stack, session)["live"], "its end")
+    for watch in (False, True):
+        late = Terminal(stack.url(), token=TOKEN, session=session, watch=watch)
+        attached = late.open()
+        assert (attached.session, attached.epoch, attached.status) == (session, epoch, "resumed")
+        late.expect(b"last-2")
+        until(lambda late=late: late.pump(0.05) or late.exit_status is not None, "its status")
+        assert late.exit_status == -9
+        late.close()
+    # Whoever had it finds it as it was.
+    back = Raw(stack.url(), "back")
+    back.attach(session=session, resume={"output": 0, "epoch": epoch})
+    assert back.want("exit")["status"] == -9
+    back.close()
+
+
+LEGACY = "3f2b8c1e-1111-4222-8333-444455556666"
+CHOSEN = "session_1754931600123_abcdefghi"
+
+
+@pytest.mark.parametrize("name", [LEGACY, CHOSEN])
+def test_nobody_with_a_ticket_takes_the_name_of_a_session_that_is_another_s(build, name):
+    """Else who comes back with it by the token would be in their shell, and another user refused for good."""
+    stack = build()
+
+    def opened(user: str | None) -> Terminal:
+        credential = {"ticket": tickets.issue(TOKEN.encode(), Ticket(user))} if user else {"token": TOKEN}
+        terminal = Terminal(stack.url(), session=name, **credential)
+        terminal.open()
+        return terminal
+
+    eve, root, ada = opened("eve"), opened(None), opened("ada")
+    assert len({eve.session, root.session, ada.session}) == 3
+    assert [entry(stack, shell.session)["user"] for shell in (eve, root, ada)] == ["eve", "", "ada"]
+    again = opened("eve")
+    # A name of old is each user's own, and leads back; one that was chosen is nobody's.
+    assert (again.session == eve.session) == (name == LEGACY)
+    for shell in (eve, root, ada, again):
+        shell.close()
+
+
+def test_a_ticket_for_one_session_begins_it_under_its_name(build):
+    stack = build()
+    ticket = tickets.issue(TOKEN.encode(), Ticket("ada", CHOSEN))
+    with Terminal(stack.url(), ticket=ticket) as terminal:
+        assert terminal.session == CHOSEN
+
+
 def test_a_session_is_warned_and_ended_at_its_maximum_age(build):
     stack = build(max_age_seconds=3.0)
     terminal = stack.terminal()
@@ -177,7 +277,8 @@ def test_the_limit_of_sessions_is_said_and_room_is_made_by_an_end(build):
 def test_wrong_settings_are_one_line(tmp_path, settings, complaint):
     import json
 
-    from terminals.manager.config import ConfigError, ManagerConfig
+    from terminals.configfile import ConfigError
+    from terminals.manager.config import ManagerConfig
 
     path = tmp_path / "manager.json"
     base = {"socket": "s", "state_dir": "d", "listeners": {"web": {"host": "h", "port": 1}}, "profiles": {}}

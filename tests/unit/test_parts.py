@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 import terminals
-from terminals.parts import PARTS, code_of_wheels, own_code, settings_digest
+from terminals.holder.main import RESUMES, VERSION
+from terminals.holder.main import own_code as holder_code
+from terminals.parts import (
+    PARTS,
+    code_of_wheels,
+    holder_of_wheels,
+    own_code,
+    settings_digest,
+    without_secrets,
+)
 
 PACKAGE = Path(terminals.__file__).parent
 
@@ -25,7 +34,7 @@ def wheels(folder: Path, *, changed: str = "", uvloop: str = "") -> list[Path]:
             archive.writestr(name, path.read_bytes() + (b"\n# changed\n" if name == changed else b""))
     names = [
         f"uvloop-{uvloop or version('uvloop')}-cp311-cp311-manylinux.whl",
-        f"click-{version('click')}-py3-none-any.whl",
+        *(f"{name}-{version(name)}-py3-none-any.whl" for name in ("apprise", "click", "websockets")),
     ]
     return [services, *(folder / name for name in names)]
 
@@ -39,13 +48,14 @@ def test_a_build_and_a_process_of_it_have_the_same_code(tmp_path, part):
     ("changed", "parts"),
     [
         ("terminals/worker/connection.py", set()),
-        ("terminals/monitor/check.py", set()),
+        ("terminals/monitor/check.py", {"monitor"}),
+        ("terminals/client/terminal.py", {"monitor"}),
         ("terminals/holder/main.py", {"holder"}),
         ("terminals/manager/session.py", {"manager"}),
-        ("terminals/control/channel.py", {"manager"}),
-        ("terminals/protocol/breaker.py", {"manager"}),
+        ("terminals/control/channel.py", {"manager", "monitor"}),
+        ("terminals/protocol/breaker.py", {"manager", "monitor"}),
         ("terminals/screens/emulator.py", {"manager"}),
-        ("terminals/cli.py", {"manager"}),
+        ("terminals/cli.py", {"manager", "monitor"}),
     ],
 )
 def test_a_change_is_one_of_the_parts_that_it_concerns(tmp_path, changed, parts):
@@ -62,17 +72,45 @@ def test_without_the_services_there_is_no_code(tmp_path):
         code_of_wheels("manager", [tmp_path / "uvloop-1-py3-none-any.whl"])
 
 
-def test_the_manager_imports_nothing_that_is_not_its_own():
+@pytest.mark.parametrize(
+    ("part", "modules"),
+    [
+        ("manager", "cli manager.server manager.terminator screens.keeper access"),
+        ("monitor", "cli monitor.service monitor.read"),
+        ("holder", "holder.main"),
+    ],
+)
+def test_a_part_imports_nothing_that_is_not_its_own(part, modules):
     """Or a change there would never reach it."""
+    names = ", ".join(f"terminals.{name}" for name in modules.split())
     program = (
-        "import sys; import terminals.cli, terminals.manager.server, terminals.manager.terminator,"
-        " terminals.screens.keeper, terminals.access;"
-        " print(*(name for name in sys.modules if name.startswith('terminals.')))"
+        f"import sys; import {names}; print(*(name for name in sys.modules if name.startswith('terminals.')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     tops = {name.split(".")[1] for name in done.stdout.split()}
     # The command line names the monitor's commands, which are none of the manager's.
-    assert tops - {"monitor"} <= set(PARTS["manager"])
+    assert tops - {"monitor"} <= set(PARTS[part])
+
+
+def test_the_holder_which_imports_nothing_says_the_same_of_itself():
+    assert holder_code() == own_code("holder")
+
+
+def test_of_a_build_it_is_known_what_its_holder_can_go_on_from(tmp_path):
+    assert holder_of_wheels(wheels(tmp_path)) == {"version": VERSION, "resumes": RESUMES}
+    assert VERSION in RESUMES
+
+
+def test_settings_are_shown_without_what_is_secret():
+    settings = {
+        "profiles": {"system": {"command": ["sh"], "env": {"KEY": "secret"}}},
+        "notify": [{"name": "ops", "url": "json://user:secret@example.org"}, {"name": "b", "url_file": "f"}],
+    }
+    shown = without_secrets(settings)
+    assert "secret" not in str(shown)
+    assert shown["profiles"]["system"]["command"] == ["sh"]
+    assert shown["notify"][1] == {"name": "b", "url_file": "f"}
+    assert without_secrets(settings) == shown != without_secrets({**settings, "notify": []})
 
 
 def test_settings_have_one_digest_in_any_order():

@@ -1,13 +1,97 @@
-"""How the holder is started."""
+"""How the holder is started, and made to go on as another build."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
+import time
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from terminals.control.channel import ControlError, admin
+from terminals.parts import own_code
+
+SECONDS: Final = 60.0
+"""That another build of it may take until it answers; it is tried first."""
 
 
-def command() -> list[str]:
-    """Its command line without its socket and build: isolated, and without site packages."""
+class NotRenewed(Exception):
+    """The holder is what it was, or has lost something. The text says which."""
+
+
+def program() -> Path:
+    """The folder that it is run from."""
     spec = find_spec("terminals.holder")
     assert spec is not None and spec.submodule_search_locations
-    return [sys.executable, "-I", "-S", spec.submodule_search_locations[0]]
+    return Path(spec.submodule_search_locations[0])
+
+
+def command(python: str, folder: Path) -> list[str]:
+    """Its command line without what it is told: isolated, and without site packages."""
+    return [python, "-I", "-S", str(folder)]
+
+
+def started(socket: str, build: str) -> list[str]:
+    """The command line of the holder of this installation."""
+    return [*command(sys.executable, program()), socket, build]
+
+
+def renew(path: str, build: str, fence: int | None = None) -> dict[str, Any]:
+    """Have the holder beside the manager at ``path`` go on as the one of this installation; all is kept.
+
+    Its program is copied to where the holder can read it, be it in another container. Returns what the
+    holder says of itself.
+
+    Raises:
+        ControlError: the manager refuses, or the holder cannot go on as this one; it is what it was.
+        NotRenewed: it is another one now, and does not have what it had.
+    """
+    code = own_code("holder")
+    holder = str(Path(path).with_name("holder.sock"))
+    before = admin(holder, "status")
+    if before.get("code") != code:
+        folder = _brought(Path(path).parent, code)
+        # One of an earlier build does not say by what it is run.
+        argv = command(before.get("python", sys.executable), folder)
+        fenced = {} if fence is None else {"fence": fence}
+        admin(path, "renew-holder", timeout=SECONDS, argv=argv, build=build, **fenced)
+    after = _answering(holder)
+    if after["code"] != code:
+        raise NotRenewed(f"the holder is of code {after['code']}, not {code}")
+    if after["pid"] != before["pid"]:
+        raise NotRenewed("the holder was started anew, with nothing of what the one before has kept")
+    return after
+
+
+def _answering(holder: str) -> dict[str, Any]:
+    end = time.monotonic() + 10.0
+    while True:
+        try:
+            return admin(holder, "status", timeout=5.0)
+        except ControlError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.05)
+
+
+def _brought(folder: Path, code: str) -> Path:
+    """A copy of the holder's program below ``folder``, whole or not there; gives where it is run from."""
+    kept = folder / f"holder-{code}"
+    source = program().parent
+    if not kept.exists():
+        new = Path(tempfile.mkdtemp(prefix=".holder-", dir=folder))
+        try:
+            package = new / source.name
+            package.mkdir()
+            shutil.copy(source / "__init__.py", package)
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(program(), package / program().name, ignore=ignored)
+            new.rename(kept)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    for other in folder.glob("holder-*"):
+        if other.is_dir() and other != kept:
+            shutil.rmtree(other, ignore_errors=True)  # a running one has read its own
+    return kept / source.name / program().name

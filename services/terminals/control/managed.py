@@ -1,4 +1,4 @@
-"""Whether another session manager has come, and goes on with everything."""
+"""Whether another session manager has come, and goes on with everything; whether another monitor has."""
 
 from __future__ import annotations
 
@@ -80,3 +80,31 @@ def until_managed(
     raise NotManaged(
         f"no session manager of build {build} with settings {settings} after {timeout:g} s: {said}"
     )
+
+
+def until_monitored(path: str, build: str, settings: str, timeout: float) -> dict[str, Any]:
+    """Wait until a monitor of this build, with settings of this digest, has told the manager at ``path``.
+
+    Returns what it says of itself.
+
+    Raises:
+        NotManaged: none had within ``timeout`` seconds.
+    """
+    end = time.monotonic() + timeout
+    said = "none has told"
+    while True:
+        try:
+            found = admin(path, "status", timeout=2.0)["monitor"]
+        except ControlError as error:
+            said = str(error)
+        else:
+            if found is not None and (found["build"], found["settings"]) == (build, settings):
+                return dict(found)
+            if found is not None:
+                said = f"build {found['build']} with settings {found['settings']} has told"
+        if time.monotonic() >= end:
+            raise NotManaged(
+                f"no monitor of build {build} with settings {settings} after {timeout:g} s: {said};"
+                " its log says why"
+            )
+        time.sleep(POLL)

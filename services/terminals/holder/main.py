@@ -10,8 +10,8 @@ it has ended, its status.
 ======== ================================ ======================================================
 request  fields                           answered by ``reply`` (req, ``error`` if it went wrong)
 ======== ================================ ======================================================
-hello    versions, patience (seconds);    version, number (the fence), build, pid; then each item,
-         a pidfd of itself                in as many packets as it takes, and ``end``
+hello    versions, patience (seconds);    what ``status`` says first; then each item, in as many
+         a pidfd of itself                packets as it takes, and ``end``
 put      key, fields; descriptors         nothing. Fields are merged, one that is null is taken
                                           away; descriptors replace those before
 drop     key                              nothing
@@ -19,9 +19,11 @@ listen   key, host, port                  a descriptor; the same one while host 
 spawn    key, plan, cols, rows, fields    the terminal's descriptor, and pid, or status where the
                                           program cannot be run, as its terminal says
 signal   key, number                      nothing: to the process group of a shell that runs
-exec     argv, build                      nothing, by the program that goes on in this one's place
-status                                    version, number, build, pid, kept (items), shells (that
-                                          run), manager (its pid)
+exec     argv, build                      what ``status`` says first, by the program that goes on in
+                                          this one's place
+status                                    version, resumes (versions it can go on from), number (the
+                                          fence), build, code, pid, python; kept (items), shells
+                                          (that run), manager (its pid)
 ======== ================================ ======================================================
 
 Unasked: ``exited`` (key, status), and ``leave``, where another manager takes over. Only ``hello``
@@ -33,6 +35,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import select
@@ -50,6 +53,8 @@ from typing import Any, NoReturn
 from terminals.holder.shells import start_shell
 
 VERSION = 1
+RESUMES = [1]
+"""Versions from which this one can go on, with everything kept."""
 MAX_PACKET = 1 << 18
 MAX_FDS = 16
 _FIELDS = 1 << 16
@@ -89,6 +94,7 @@ class Holder:
 
     def __init__(self, listener: socket.socket, build: str) -> None:
         self._build = build
+        self._code = own_code()
         self._listener = listener
         self._items: dict[str, Item] = {}
         self._number = 0
@@ -276,7 +282,15 @@ class Holder:
 
     @property
     def _about(self) -> dict[str, Any]:
-        return {"version": VERSION, "number": self._number, "build": self._build, "pid": os.getpid()}
+        return {
+            "version": VERSION,
+            "resumes": RESUMES,
+            "number": self._number,
+            "build": self._build,
+            "code": self._code,
+            "pid": os.getpid(),
+            "python": sys.executable,
+        }
 
     def _hello(self, peer: Peer, packet: dict[str, Any], fds: list[int]) -> None:
         if VERSION not in packet["versions"]:
@@ -394,8 +408,8 @@ class Holder:
         with open(memory, closefd=not check) as file:
             file.seek(0)
             state = json.load(file)
-        if state["version"] != VERSION:
-            raise ValueError(f"this holder knows version {VERSION}, not {state['version']}")
+        if state["version"] not in RESUMES:
+            raise ValueError(f"this holder knows versions {RESUMES}, not {state['version']}")
         items = {key: Item(fields, fds, pid, status) for key, fields, fds, pid, status in state["items"]}
         if check:
             sys.exit(0)
@@ -504,6 +518,17 @@ def close(fds: list[int]) -> None:
         os.close(fds.pop())
 
 
+def own_code() -> str:
+    """A digest of this program, the same as :func:`terminals.parts.own_code` says."""
+    package = Path(__file__).parents[1]
+    files = sorted([package / "__init__.py", *(package / "holder").glob("*.py")])
+    lines = (
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(package.parent).as_posix()}"
+        for path in files
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
 def say(text: str) -> None:
     """One line of log."""
     print(time.strftime("%Y-%m-%dT%H:%M:%S"), "holder:", text, file=sys.stderr, flush=True)
@@ -517,8 +542,8 @@ def main(argv: list[str]) -> NoReturn:
         else:
             _stand_in(argv[0])
             holder = Holder(_own_socket(argv[0]), argv[1])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        sys.exit(f"holder: {argv[0]}: {error}")
+    except (OSError, LookupError, ValueError, TypeError) as error:
+        sys.exit(f"holder: {' '.join(argv[:1])}: {error}")
     os.umask(0o022)  # the shells' own, whatever the services have
     os.chdir("/")
     holder.run()

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("terminals.manager")
 
 _ASK = {"status", "metrics", "peers", "sessions", "wait"}
-_FENCED = {"weights", "move", "retire", "cancel-retire", "stop", "fence"}
+_FENCED = {"weights", "move", "retire", "cancel-retire", "stop", "fence", "renew-holder"}
 """Commands of a rollout: a stale fencing token must not get through."""
-COMMANDS = frozenset(_ASK | _FENCED | {"kill", "rename"})
+COMMANDS = frozenset(_ASK | _FENCED | {"kill", "rename", "monitored"})
 POLL = 0.02
 
 
@@ -41,6 +41,14 @@ async def run(manager: Manager, peer: Peer, request: dict[str, Any]) -> None:
                 _reply_list(peer, request, metrics.families(manager))
             case "peers":
                 _reply_list(peer, request, peers(manager))
+            case "monitored":
+                manager.monitored(request["monitor"])
+                peer.reply(request)
+            case "renew-holder":
+                argv = [str(word) for word in request["argv"]]
+                await manager.link.exec(argv, str(request["build"]))
+                log.info("the holder goes on as build %s", request["build"])
+                peer.reply(request)
             case "fence":
                 peer.reply(request, fence=manager.generations.fence)
             case "kill":
@@ -199,6 +207,7 @@ def status(manager: Manager) -> dict[str, Any]:
             "left": len(manager.registry.left),
         },
         "holder": manager.link.about if not manager.link.lost else None,
+        "monitor": manager.monitor,
         "shells": {
             "ready": len(manager.registry.ready),
             "started": manager.registry.started,

@@ -58,7 +58,7 @@ class HolderLink:
         self._items: dict[str, Item] = {}
         self._complete: asyncio.Future[None] | None = None
         self.about: dict[str, Any] = {}
-        """What the holder says of itself: version, number, build, pid."""
+        """What the holder says of itself: version, number, build, code, pid, python."""
         self.lost = False
 
     async def take_over(self, path: str) -> dict[str, Item]:
@@ -114,7 +114,7 @@ class HolderLink:
         return Item(fields, fds, int(reply["pid"]), reply["status"])
 
     async def exec(self, argv: list[str], build: str) -> None:
-        """Have the holder go on as another version of itself.
+        """Have the holder go on as another version of itself, of that build.
 
         Raises:
             OSError: that one cannot; the holder is what it was.

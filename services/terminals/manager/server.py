@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -15,13 +16,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from terminals.background import Background, Troubles
+from terminals.configfile import ConfigError
 from terminals.control import CONTROL_VERSION, packets
 from terminals.control.channel import Channel
 from terminals.control.descriptors import LAST, scarce
 from terminals.manager import admin
 from terminals.manager.attach import Attacher
 from terminals.manager.certificate import CertificateError
-from terminals.manager.config import ConfigError, ManagerConfig
+from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generation, Generations
 from terminals.manager.holding import HolderLink, Item
 from terminals.manager.peers import Peer
@@ -46,10 +48,13 @@ FULL_SECONDS = 0.05
 FULL = "one is refused: no more files can be open"
 GENERATIONS = "generations"
 NEWCOMERS = "newcomers"
+MONITOR = "monitor"
 _LISTENER = "listener/"
 """Keys at the holder."""
 _PEERS = "peers"
 """The field of the generations that says who is there."""
+MAX_MONITOR = 1 << 15
+"""Characters that a monitor may say of itself: one field at the holder."""
 
 
 class Manager:
@@ -90,6 +95,8 @@ class Manager:
         """Roles and generations that the manager before had, and that have not come back yet."""
         self.moves: dict[asyncio.Task[Any], Peer] = {}
         """Those that go on, and who waits for them."""
+        self.monitor: dict[str, Any] | None = None
+        """What the monitor that watches over this host has said of itself; ``None``: there is none."""
         self._troubles = Troubles(log)
         self._stop = asyncio.Event()
 
@@ -113,6 +120,7 @@ class Manager:
             self.generations.begin_with(self._first)
         self.registry = Registry(self.config, self.link)
         newcomers = items.pop(NEWCOMERS, Item()).fields
+        self.monitor = items.pop(MONITOR, Item()).fields or None
         alive, ended = self.registry.restore(items)
         self.attacher = Attacher(
             self.registry, self.generations, self.config, self._keep_newcomers, newcomers
@@ -166,6 +174,25 @@ class Manager:
 
     def _keep_newcomers(self, fields: dict[str, Any]) -> None:
         self.link.put(NEWCOMERS, fields)
+
+    def monitored(self, said: dict[str, Any] | None) -> None:
+        """Remember which monitor watches over this host, or that none does any more.
+
+        Raises:
+            ValueError: ``said`` is no description of one.
+        """
+        if said is not None:
+            texts = {name: str(said[name]) for name in ("build", "code", "settings")}
+            said = {**texts, "configured": dict(said["configured"]), "started": float(said["started"])}
+            if len(json.dumps(said)) > MAX_MONITOR:
+                raise ValueError("a monitor's description is too long")
+        if said == self.monitor:
+            return
+        self.monitor = said
+        if said is None:
+            self.link.drop(MONITOR)
+        else:
+            self.link.put(MONITOR, said)
 
     async def _listen(self, items: dict[str, Item]) -> None:
         loop = asyncio.get_running_loop()

@@ -29,14 +29,15 @@ def _fail(error: object) -> None:
 @click.option(
     "--alive", is_flag=True, help="Only tell whether it has written lately: what a health check runs."
 )
-def monitor(path: Path, token_file: Path | None, alive: bool) -> None:
+@click.option("--build", default="", help="Build id, for the session manager's status.")
+def monitor(path: Path, token_file: Path | None, alive: bool, build: str) -> None:
     """Check the terminals as a user, again and again, and write down what it saw.
 
     \b
     Example:
       terminals monitor --config conf/monitor.json
     """
-    from terminals.manager.config import ConfigError
+    from terminals.configfile import ConfigError
     from terminals.monitor import read
     from terminals.monitor.config import MonitorConfig
 
@@ -50,7 +51,7 @@ def monitor(path: Path, token_file: Path | None, alive: bool) -> None:
         log_to_stderr()
         from terminals.monitor.service import Monitor
 
-        service = Monitor(config)
+        service = Monitor(config, build=build)
     except (ConfigError, read.Silent) as error:
         _fail(error)
         return

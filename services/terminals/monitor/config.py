@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from terminals.manager.config import read_config, refuse_unknown
+from terminals.configfile import read_config, refuse_unknown
+from terminals.parts import settings_digest, without_secrets
 from terminals.protocol import STABLE_AFTER
 
 Severity = Literal["critical", "warning", "info"]
@@ -79,6 +80,10 @@ class MonitorConfig:
     notify: tuple[Receiver, ...] = ()
     mark: Path | None = None
     """Allowed to take a bad build back, and where it leaves word of that; ``None``: it is not."""
+    digest: str = ""
+    """Of what its file said."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """What its file said, without what is secret."""
 
     @property
     def longest(self) -> float:
@@ -96,7 +101,7 @@ class MonitorConfig:
 
     @classmethod
     def _from(cls, raw: dict[str, Any]) -> MonitorConfig:
-        known = {name for name in cls.__dataclass_fields__ if name != "doors"} | {"profiles"}
+        known = cls.__dataclass_fields__.keys() - {"doors", "digest", "shown"} | {"profiles"}
         refuse_unknown("", raw, known)
         config = cls(
             directory=Path(raw["directory"]),
@@ -114,6 +119,8 @@ class MonitorConfig:
             alerts=tuple(_rule(entry) for entry in raw.get("alerts", ())),
             notify=tuple(_receiver(entry) for entry in raw.get("notify", ())),
             mark=None if raw.get("mark") is None else Path(raw["mark"]),
+            digest=settings_digest(raw),
+            shown=without_secrets(raw),
         )
         if config.mark is not None and config.socket is None:
             raise ValueError("mark: taking a build back needs the manager's socket")

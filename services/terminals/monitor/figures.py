@@ -49,6 +49,17 @@ def ask(config: MonitorConfig, token: str) -> dict[str, Any]:
     return found
 
 
+def tell(config: MonitorConfig, status: dict[str, Any], about: dict[str, Any]) -> None:
+    """Let the session manager of this host know which monitor watches over it, if by its status it does not.
+
+    Raises:
+        ControlError: it did not answer.
+    """
+    # One of an earlier build has no such thing in its status, and does not want to know.
+    if config.socket is not None and status.get("monitor", about) != about:
+        admin(config.socket, "monitored", timeout=ANSWER_SECONDS, monitor=about)
+
+
 def figures(status: dict[str, Any] | None, error: str) -> dict[str, Any]:
     """What the record says of a status, or of why there is none."""
     if status is not None:

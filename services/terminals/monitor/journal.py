@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from terminals.manager.config import ConfigError
+from terminals.configfile import ConfigError
 from terminals.monitor.clock import Reading
 from terminals.monitor.config import DAY
 from terminals.monitor.files import keep_newest

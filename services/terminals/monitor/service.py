@@ -20,13 +20,14 @@ from terminals.monitor.bell import Bell
 from terminals.monitor.check import Check, Stopped, failed, mark_of
 from terminals.monitor.clock import Clock, Gap, Reading
 from terminals.monitor.config import DAY, Door, MonitorConfig
-from terminals.monitor.figures import ask, begun, figures, sweep
+from terminals.monitor.figures import ask, begun, figures, sweep, tell
 from terminals.monitor.files import keep_newest, read_json, write_json
 from terminals.monitor.history import History
 from terminals.monitor.journal import Journal, read_records
 from terminals.monitor.notify import Notifier
 from terminals.monitor.records import Record, Writer
 from terminals.monitor.takeback import consider
+from terminals.parts import own_code
 
 log = logging.getLogger("terminals.monitor")
 
@@ -42,7 +43,7 @@ LEAVE_SECONDS: Final = 1.0
 class Monitor:
     """Checks until :meth:`stop`. ``clock`` is read for everything that is recorded."""
 
-    def __init__(self, config: MonitorConfig, *, clock: Clock | None = None) -> None:
+    def __init__(self, config: MonitorConfig, *, build: str = "", clock: Clock | None = None) -> None:
         """Take the directory, and remember the last day from what is in it.
 
         Raises:
@@ -63,6 +64,13 @@ class Monitor:
         place = " ".join(filter(None, (config.environment, config.host)))
         self._notifier = Notifier(config.notify, place)
         self._last = now = self._clock.read()
+        self._about = {
+            "build": build,
+            "code": own_code("monitor"),
+            "settings": config.digest,
+            "configured": config.shown,
+            "started": now.wall,
+        }
         records, self._damaged = read_records(config.directory, now, DAY)
         self._history = History()
         self._history.add(records, now)
@@ -180,7 +188,9 @@ class Monitor:
 
     def _ask(self, token: str) -> tuple[dict[str, Any] | None, str]:
         try:
-            return ask(self.config, token), ""
+            found = ask(self.config, token)
+            tell(self.config, found, self._about)
+            return found, ""
         except ControlError as error:
             return None, str(error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from terminals.manager.config import ConfigError
+from terminals.configfile import ConfigError
 from terminals.monitor.config import MonitorConfig
 
 GOOD = {"directory": "monitor", "profiles": {"system": {"url": "ws://127.0.0.1:4001/"}}}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from terminals.manager.config import ConfigError
+from terminals.configfile import ConfigError
 from terminals.monitor.journal import Journal, read_records
 from terminals.monitor.records import from_line, in_order, to_line, younger
 

@@ -8,8 +8,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from terminals.access import Access, Denied
+from terminals.configfile import ConfigError
 from terminals.control import packets
-from terminals.manager.config import ConfigError, ManagerConfig
+from terminals.manager.config import ManagerConfig
 from terminals.manager.ring import HEADER_BYTES, MIN_CAPACITY, Ring, RingCorrupt
 from terminals.protocol import ids, messages
 from terminals.protocol.messages import BadMessage

@@ -1,0 +1,163 @@
+"""Which of what stays a rollout replaces on a host, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rollout.engine.base import PARTS, HostFacts, PartRef, Parts, running_parts
+from rollout.errors import Refused
+
+_MISSING = object()
+_NAMES = {"manager": "session manager"}
+
+Pair = tuple[PartRef | None, PartRef | None]
+"""What runs, and what is declared; ``None``: none."""
+Replaced = Mapping[str, Mapping[str, Pair]]
+"""By host, and by part: where these differ."""
+
+
+def replacements(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> dict[str, dict[str, Pair]]:
+    """What differs, by host and part; a host without a session manager gets all with its first generation.
+
+    A part of the same code and settings is left alone, of whatever build it is: nothing of it has changed.
+    """
+    found: dict[str, dict[str, Pair]] = {}
+    for host in facts:
+        if host.status is None or host.host not in wanted:
+            continue
+        runs = running_parts(host.status)
+        pairs = {
+            part: (runs[part], _instead_of(runs[part], declared))
+            for part, declared in wanted[host.host].items()
+            if not same(runs[part], declared) and (part != "holder" or _resumes(declared, runs[part]))
+        }
+        if pairs:
+            found[host.host] = {part: pairs[part] for part in PARTS if part in pairs}
+    return found
+
+
+def refuse_new_holders(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> None:
+    """See to it that every holder can go on as the one that is declared.
+
+    Raises:
+        Refused: one cannot, which would be the end of its shells; the text says of how many.
+    """
+    for host in facts:
+        runs, declared = running_parts(host.status)["holder"], wanted.get(host.host, {}).get("holder")
+        if runs and declared and runs.code != declared.code and not _resumes(declared, runs):
+            live = host.status["sessions"]["live"] if host.status else 0
+            raise Refused(
+                f"{host.host}: the holder of build {declared.build} is of version"
+                f" {declared.configured['version']}, and cannot go on from version"
+                f" {runs.configured['version']}, which runs: that takes the end of {live} live sessions;"
+                " end them with rollout teardown, then deploy"
+            )
+
+
+def undone(replaced: Replaced) -> dict[str, dict[str, Pair]]:
+    """What is put back where the rest is taken back: not a holder from which the one before cannot go on."""
+    found = {
+        host: {part: pair for part, pair in pairs.items() if part != "holder" or _resumes(pair[0], pair[1])}
+        for host, pairs in replaced.items()
+    }
+    return {host: pairs for host, pairs in found.items() if pairs}
+
+
+def _resumes(holder: PartRef | None, other: PartRef | None) -> bool:
+    """Whether a holder can go on in the place of the other, with all that it keeps."""
+    if holder is None or other is None:
+        return False
+    return other.configured.get("version") in (holder.configured.get("resumes") or ())
+
+
+def same(runs: PartRef | None, declared: PartRef | None) -> bool:
+    """Whether nothing of it has changed."""
+    if runs is None or declared is None:
+        return runs is declared
+    return (runs.code, runs.settings) == (declared.code, declared.settings)
+
+
+def there(runs: PartRef | None, wanted: PartRef | None) -> bool:
+    """Whether what runs is what is wanted: of that build, too."""
+    return same(runs, wanted) and (runs is None or wanted is None or runs.build == wanted.build)
+
+
+def _instead_of(runs: PartRef | None, declared: PartRef | None) -> PartRef | None:
+    """With other settings alone, a part stays of the build that it is of."""
+    if runs is None or declared is None or runs.code != declared.code or not runs.build:
+        return declared
+    return PartRef(runs.build, declared.code, declared.settings, declared.configured)
+
+
+def summary(pairs: Mapping[str, Pair]) -> str:
+    """What is replaced on a host, and why."""
+    return "; ".join(line for part, pair in pairs.items() for line in _lines(part, *pair))
+
+
+def _lines(part: str, old: PartRef | None, new: PartRef | None) -> Iterator[str]:
+    name = _NAMES.get(part, part)
+    if old is None or new is None:
+        yield f"{name}: {_of(old)} -> {_of(new)}"
+        return
+    if old.code != new.code:
+        yield f"{name}: {_of(old)} -> {new.build}" + _stays(part, old, new)
+    if old.settings != new.settings:
+        whose = "settings" if part == "manager" else f"{name}'s settings"
+        yield f"{whose}: {', '.join(differences(old.configured, new.configured)) or 'another form'}"
+
+
+def _stays(part: str, old: PartRef, new: PartRef) -> str:
+    if part != "holder" or _resumes(old, new):
+        return ""
+    before, after = (str(of.configured.get("version")) for of in (old, new))
+    return f" (version {before} -> {after}: it stays when the rest is taken back)"
+
+
+def _of(part: PartRef | None) -> str:
+    return "none" if part is None else f"build {part.build or 'unknown'}"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """What differs, by name; a setting that stands in neither file has its default."""
+    before, after = dict(_flat(old)), dict(_flat(new))
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name, _MISSING) != after.get(name, _MISSING):
+            yield f"{name} {_shown(before.get(name, _MISSING))} -> {_shown(after.get(name, _MISSING))}"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _shown(value: Any) -> str:
+    if value is _MISSING:
+        return "default"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def as_params(replaced: Replaced, side: int) -> dict[str, Any]:
+    """Of each pair one side, for a step's parameters."""
+
+    def plain(part: PartRef | None) -> dict[str, Any] | None:
+        if part is None:
+            return None
+        return {name: value for name, value in asdict(part).items() if name != "configured"}
+
+    return {
+        host: {part: plain(pair[side]) for part, pair in pairs.items()} for host, pairs in replaced.items()
+    }
+
+
+def from_params(params: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, dict[str, PartRef | None]]:
+    """What :func:`as_params` gave, of these hosts."""
+    return {
+        host: {part: value and PartRef(**value) for part, value in parts.items()}
+        for host, parts in params.items()
+        if host in hosts
+    }

@@ -1,0 +1,44 @@
+"""Reading a configuration file: what is wrong with it is one line that names the place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+
+class ConfigError(Exception):
+    """The configuration file is wrong. The text names the file, the place and the remedy."""
+
+
+T = TypeVar("T")
+
+
+def read_config(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
+    """Read a JSON file and make a configuration of it.
+
+    Raises:
+        ConfigError: unreadable, not JSON, or ``make`` finds a key missing, unknown or of the wrong type.
+    """
+    try:
+        raw = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    try:
+        return make(raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{path}: {reason}") from None
+
+
+def refuse_unknown(place: str, raw: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse keys that nobody knows; ``place`` is where they stand.
+
+    Raises:
+        ValueError: there is one; the text lists those there are.
+    """
+    if unknown := set(raw) - set(known):
+        raise ValueError(f"{place}unknown key {min(unknown)!r}; known: {', '.join(sorted(known))}")
