@@ -19,6 +19,7 @@ from terminals.client import Terminal
 from terminals.control.channel import ControlError
 
 from tests.support.holder import RelayedManager
+from tests.support.ports import free_ports
 from tests.support.raw import Raw
 from tests.support.stack import TERMINALS, Stack, runs, until
 from tests.support.typist import TALKER, Typist
@@ -310,3 +311,57 @@ def test_a_shell_that_ends_after_its_holder_is_told_without_a_status(plain):
     until(lambda: not any(map(runs, pids[:2])), "the ends of both")
     works(third, 1)
     assert plain.status()["sessions"]["live"] == 1
+
+
+def listening(stack: Stack) -> int:
+    """How many descriptors of listening ports the manager has."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    sockets = {f"socket:[{line.split()[9]}]" for line in lines if line.split()[3] == "0A"}
+    folder = Path(f"/proc/{stack.processes['manager'].pid}/fd")
+    return sum(str(entry.readlink()) in sockets for entry in list(folder.iterdir()))
+
+
+def closed(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_port_that_is_configured_no_more_is_closed_and_nothing_is_left_open(plain):
+    with plain.terminal() as shell:
+        shell.send(b"mark=$((41 + 1))\n")
+
+        old = plain.status()["listeners"]
+        for _ in range(2):
+            assert plain.replace_manager() == 0
+            assert plain.status()["listeners"] == old
+            assert listening(plain) == len(old)
+        system, other = free_ports(2)
+        plain.settings["listeners"] = {
+            "system": {"host": "127.0.0.1", "port": system},
+            "claude": {"host": "127.0.0.1", "port": other},
+        }
+        assert plain.replace_manager() == 0
+        assert plain.status()["listeners"] == {"system": system, "claude": other}
+        assert all(closed(port) for port in old.values())
+        assert listening(plain) == 2
+        with plain.terminal(session=shell.session) as again:
+            again.send(b"echo [still $mark]\n")
+            again.expect(rb"\[still 42\]")
+
+
+def test_ready_shells_that_nobody_wants_any_more_end_and_nothing_of_them_is_left_open(plain):
+    def masters() -> int:
+        folder = Path(f"/proc/{plain.processes['manager'].pid}/fd")
+        return sum(
+            str(entry.readlink()) in ("/dev/ptmx", "/dev/pts/ptmx") for entry in list(folder.iterdir())
+        )
+
+    plain.settings["profiles"]["claude"] = {**plain.settings["profiles"]["system"], "ready": 3}
+    assert plain.replace_manager() == 0
+    until(lambda: plain.status()["shells"]["ready"] == 3, "the ready ones")
+    until(lambda: masters() == 3, "their terminals")
+    del plain.settings["profiles"]["claude"]
+    plain.settings["listeners"].pop("claude")
+    assert plain.replace_manager() == 0
+    assert plain.status()["shells"]["ready"] == 0
+    assert masters() == 0

@@ -35,6 +35,11 @@ class Item:
     status: int | None = None
     """Of a shell that has ended."""
 
+    def close(self) -> None:
+        """Close what came along and nobody wants; the holder keeps its own."""
+        while self.fds:
+            os.close(self.fds.pop())
+
 
 class HolderLink:
     """The connection to the holder.

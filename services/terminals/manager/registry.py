@@ -294,10 +294,12 @@ class Registry:
     def restore(self, items: dict[str, Item]) -> tuple[int, int]:
         """Go on with the sessions that the holder has, and bring back what the ended ones have printed.
 
+        Takes them out of ``items``.
         Returns how many of each there are. Files that make no sense are removed.
         """
         self._journal = self._take_journal(items.pop(JOURNAL, None))
-        held = {key.removeprefix(_SESSION): item for key, item in items.items() if key.startswith(_SESSION)}
+        keys = [key for key in items if key.startswith(_SESSION)]
+        held = {key.removeprefix(_SESSION): items.pop(key) for key in keys}
         for item in held.values():
             item.fields.setdefault("session", {})  # what was left behind by one that never began
         rings = {session_id: self._ring_of(session_id) for session_id in held}
@@ -336,6 +338,7 @@ class Registry:
         unused = meta.get("ready") and meta["profile"] not in self._config.profiles
         if not item.pid or unused:
             self._link.drop(_SESSION + session_id)
+            item.close()
             if ring is not None:
                 ring.close()
             return False

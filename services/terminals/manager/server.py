@@ -197,7 +197,6 @@ class Manager:
     async def _listen(self, items: dict[str, Item]) -> None:
         loop = asyncio.get_running_loop()
         for name, listener in self.config.listeners.items():
-            items.pop(_LISTENER + name, None)
             try:
                 sock = await self.link.listen(_LISTENER + name, listener.host, listener.port)
             except OSError as error:
@@ -207,8 +206,10 @@ class Manager:
                 ) from None
             self.listeners[name] = sock
             loop.add_reader(sock.fileno(), self._accept, name, sock)
-        for key in items:
-            if key.startswith(_LISTENER):  # configured no more
+        for key, item in items.items():
+            # A port that is configured no more would go on to take connections, and answer none.
+            item.close()
+            if key.startswith(_LISTENER) and key.removeprefix(_LISTENER) not in self.listeners:
                 self.link.drop(key)
 
     def ports(self) -> dict[str, int]:
