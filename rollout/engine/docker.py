@@ -334,6 +334,11 @@ class DockerEngine(ManagerCommands):
             host=EVERYWHERE,
         )
 
+    def _fixed(self, host: str) -> dict[str, Any]:
+        # They are published by its container.
+        listen = self._environment.listens(host)
+        return {"ports": {"system": listen.system, "claude": listen.claude, "web": listen.web}}
+
     def _settings(self, part: str, host: str) -> dict[str, Any]:
         return self._manager_settings(host) if part == "manager" else self._monitor_settings(host)
 

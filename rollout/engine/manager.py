@@ -58,7 +58,8 @@ class ManagerCommands(ABC):
         versions = holder_of_wheels(wheels)
         found: dict[str, Parts] = {}
         for host in self._environment.hosts:
-            parts: dict[str, PartRef | None] = {"holder": PartRef(build.id, codes["holder"], "", versions)}
+            holder = PartRef(build.id, codes["holder"], "", {**versions, **self._fixed(host)})
+            parts: dict[str, PartRef | None] = {"holder": holder}
             for part in ("manager", "monitor"):
                 settings = self._settings(part, host)
                 parts[part] = (
@@ -68,6 +69,10 @@ class ManagerCommands(ABC):
                 )
             found[host] = parts
         return found
+
+    def _fixed(self, host: str) -> dict[str, Any]:
+        """What the holder of a host has for as long as it is there: ``ports`` by name, where that is so."""
+        return {}
 
     def manage(self, parts: Mapping[str, Parts], *, fence: int) -> None:
         """See :meth:`rollout.engine.Engine.manage`."""

@@ -39,21 +39,39 @@ def replacements(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> dic
 
 
 def refuse_new_holders(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> None:
-    """See to it that every holder can go on as the one that is declared.
+    """See to it that no holder has to be made anew, which would be the end of its shells.
 
     Raises:
-        Refused: one cannot, which would be the end of its shells; the text says of how many.
+        Refused: one has to; the text says why, and how many live sessions it has.
     """
     for host in facts:
         runs, declared = running_parts(host.status)["holder"], wanted.get(host.host, {}).get("holder")
-        if runs and declared and runs.code != declared.code and not _resumes(declared, runs):
-            live = host.status["sessions"]["live"] if host.status else 0
+        if host.status is None or runs is None or declared is None:
+            continue
+        why = _made_anew(runs, declared, host.status.get("listeners", {}))
+        if why:
+            live = host.status["sessions"]["live"]
             raise Refused(
-                f"{host.host}: the holder of build {declared.build} is of version"
-                f" {declared.configured['version']}, and cannot go on from version"
-                f" {runs.configured['version']}, which runs: that takes the end of {live} live sessions;"
-                " end them with rollout teardown, then deploy"
+                f"{host.host}: {why}: that takes the end of {live} live sessions; end them with"
+                " rollout teardown, then deploy"
             )
+
+
+def _made_anew(runs: PartRef, declared: PartRef, listeners: Mapping[str, int]) -> str:
+    """Why a holder cannot go on; empty where it can."""
+    ports = declared.configured.get("ports", {})
+    if other := [
+        f"{name} {listeners[name]} -> {port}"
+        for name, port in ports.items()
+        if listeners.get(name, port) != port
+    ]:
+        return f"its ports are those of the holder's container: {', '.join(other)}"
+    if runs.code != declared.code and not _resumes(declared, runs):
+        return (
+            f"the holder of build {declared.build} is of version {declared.configured['version']}, and"
+            f" cannot go on from version {runs.configured['version']}, which runs"
+        )
+    return ""
 
 
 def undone(replaced: Replaced) -> dict[str, dict[str, Pair]]:

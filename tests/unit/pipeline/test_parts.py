@@ -85,6 +85,14 @@ def test_a_holder_that_cannot_go_on_from_the_one_that_runs_is_refused_with_its_c
     refuse_new_holders(facts(), wanted())
 
 
+def test_ports_that_are_the_container_s_are_refused_with_their_cost():
+    new = PartRef("b1", "h1", "", {"version": 1, "resumes": [1], "ports": {"system": 4011, "web": 4110}})
+    with pytest.raises(Refused, match=r"container: system 4001 -> 4011: that takes the end of 7 live"):
+        refuse_new_holders(facts(listeners={"system": 4001, "web": 4110}), wanted(holder=new))
+    refuse_new_holders(facts(listeners={"system": 4011, "web": 4110}), wanted(holder=new))
+    refuse_new_holders(facts(listeners={"system": 4001, "web": 4110}), wanted())
+
+
 def test_a_holder_from_which_there_is_no_way_back_stays_and_the_plan_says_so():
     new = PartRef("b2", "h2", "", {"version": 2, "resumes": [1, 2]})
     replaced = replacements(facts(), wanted(holder=new))
