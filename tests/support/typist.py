@@ -44,8 +44,8 @@ sys.exit(7)
 class Typist:
     """Somebody who types numbered lines all the time, in a thread of its own."""
 
-    def __init__(self, url: str, user: str) -> None:
-        ticket = tickets.issue(TOKEN.encode(), Ticket(user))
+    def __init__(self, url: str, user: str, key: str = TOKEN) -> None:
+        ticket = tickets.issue(key.encode(), Ticket(user))
         self.terminal = PatientTerminal(url, ticket=ticket)
         self.terminal.open(timeout=60)
         self.terminal.expect(rb"ready\r\n")

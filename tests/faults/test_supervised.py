@@ -1,0 +1,139 @@
+"""An environment as `rollout` makes it: whatever of it is killed, its supervisor too, nobody loses anything.
+
+The order is random and its seed is in the message of a failure; `CAMPAIGN=seed` has the same again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from terminals.control.channel import ControlError, admin
+
+from tests.support.project import PROFILES, Project
+from tests.support.stack import runs, until
+from tests.support.typist import TALKER, Typist
+
+pytestmark = [pytest.mark.rollout, pytest.mark.slow("an environment of its own, and thirty deaths")]
+
+PEOPLE, EVENTS = 4, 30
+
+
+class Supervised(Project):
+    """One environment of the process engine, with a monitor, and what happens to it."""
+
+    def configure(self) -> None:
+        self.root = self.folder / "dev"
+        self.socket = str(self.root / "run" / "manager.sock")
+        environment = {
+            "hosts": {"local": {"root": "dev"}},
+            "listen": self.listen("dev"),
+            "profiles": {**PROFILES, "claude": {"command": [sys.executable, "-c", TALKER]}},
+            "workers": 2,
+            "canary": [{"weight": 100, "hold": "100ms"}],
+            "checks": ["smoke"],
+            "gates": [{"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}],
+            "monitor": {"every": "1s", "timeout": "5s", "profiles": ["system"]},
+        }
+        # So that screens are kept, by a keeper that can be killed.
+        self.write({"dev": environment}, defaults={"ring_bytes": 65536})
+
+    def answers(self) -> bool:
+        with contextlib.suppress(ControlError):
+            return bool(admin(self.socket, "status", timeout=2))
+        return False
+
+    def kill(self, pid: int | None) -> None:
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_manager(self) -> None:
+        self.kill(self.manager("dev")["manager"]["pid"])
+
+    def kill_keeper(self) -> None:
+        self.kill(self.manager("dev")["screens"]["keeper"])
+
+    def kill_worker(self) -> None:
+        self._kill_peer("worker")
+
+    def kill_web(self) -> None:
+        self._kill_peer("web")
+
+    def _kill_peer(self, role: str) -> None:
+        pids = [peer["pid"] for peer in admin(self.socket, "peers")["items"] if peer["role"] == role]
+        self.kill(random.choice(pids) if pids else None)
+
+    def kill_monitor(self) -> None:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().split(b"\0")
+                if b"monitor" in words and any(str(self.root).encode() in word for word in words):
+                    self.kill(int(path.parent.name))
+
+    def kill_supervisor(self) -> None:
+        """And start it again, as `rollout` does; all that it had started has outlived it."""
+        pid = int((self.root / "run" / "supervisord.pid").read_text())
+        self.kill(pid)
+        until(lambda: not runs(pid), "its end")
+        supervisord = self.root / "base" / "venv" / "bin" / "supervisord"
+        subprocess.run([supervisord, "-c", self.root / "conf" / "supervisord.conf"], check=True)
+
+    def events(self) -> list[Callable[[], None]]:
+        often = [self.kill_manager, self.kill_worker, self.kill_supervisor]
+        return [*often, *often, self.kill_keeper, self.kill_web, self.kill_monitor]
+
+
+@pytest.fixture
+def project() -> Iterator[Supervised]:
+    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
+        project = Supervised(Path(folder))
+        try:
+            project.configure()
+            assert project.run("build") == 0, project.said
+            assert project.run("deploy", "dev") == 0, project.said
+            yield project
+        finally:
+            project.close()
+
+
+def test_nobody_loses_anything_whatever_is_killed(project):
+    seed = int(os.environ.get("CAMPAIGN", random.randrange(1 << 30)))
+    random.seed(seed)
+    token = (project.root / "run" / "token").read_text().strip()
+    url = f"ws://127.0.0.1:{project.listen('dev')['claude']}/"
+    people = [Typist(url, f"user-{number}", token) for number in range(PEOPLE)]
+    until(lambda: all(one.is_on(1, 60) for one in people), "everybody at work")
+
+    def shells() -> dict[str, int]:
+        return {entry["id"]: entry["pid"] for entry in project.sessions("dev") if entry["user"]}
+
+    before, holder = shells(), project.manager("dev")["holder"]["pid"]
+    happened: Counter[str] = Counter()
+    for _ in range(EVENTS):
+        act = random.choice(project.events())
+        happened[act.__name__] += 1
+        until(project.answers, f"an answer after {dict(happened)} with CAMPAIGN={seed}")
+        act()
+        if random.random() < 0.7:
+            more = max(one.typed for one in people) + 30
+            what = f"everybody at work again, after {dict(happened)} with CAMPAIGN={seed}"
+            until(lambda n=more: all(one.is_on(1, n) for one in people), what)
+    until(project.answers, "an answer")
+    assert (shells(), project.manager("dev")["holder"]["pid"]) == (before, holder)
+    assert all(runs(pid) for pid in before.values())
+    seen = project.manager("dev")["monitor"]["started"]
+    project.kill_monitor()
+    until(lambda: project.manager("dev")["monitor"]["started"] > seen, "the next monitor")
+    for one in people:
+        one.leave()
+    print(f"CAMPAIGN={seed}: {dict(happened)}; {sum(one.typed for one in people)} lines typed")
