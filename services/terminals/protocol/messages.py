@@ -68,8 +68,20 @@ class ErrorCode:
     UNAVAILABLE: Final = "unavailable"
 
 
+POLICY_VIOLATION: Final = 1008
+NOT_UTF_8: Final = 1007
+"""Close codes of RFC 6455 (7.4.1)."""
+
+
 class BadMessage(ValueError):
-    """A frame that does not follow the protocol. The text says which rule it breaks."""
+    """A frame that does not follow the protocol. The text says which rule it breaks.
+
+    The connection ends with ``close_code``.
+    """
+
+    def __init__(self, text: str, close_code: int = POLICY_VIOLATION) -> None:
+        super().__init__(text)
+        self.close_code = close_code
 
 
 class Binary(NamedTuple):
@@ -156,7 +168,9 @@ def decode_text(data: bytes) -> dict[str, Any]:
         BadMessage: not JSON, not an object, or without a string ``type``.
     """
     try:
-        message = json.loads(data)
+        message = json.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise BadMessage(f"not UTF-8: {error}", NOT_UTF_8) from None
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not JSON: {error}") from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
@@ -173,6 +187,20 @@ def integer(message: dict[str, Any], field: str, low: int, high: int, default: i
     value = message.get(field, default)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise BadMessage(f"{message['type']}.{field} must be a whole number from {low} to {high}")
+    return value
+
+
+def number(message: dict[str, Any], field: str) -> float | None:
+    """A number of a text frame, if it has one there.
+
+    Raises:
+        BadMessage: of another type, or none that JSON knows.
+    """
+    value = message.get(field)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e308:
+        raise BadMessage(f"{message['type']}.{field} must be a number")
     return value
 
 

@@ -38,6 +38,8 @@ CLOSE_SECONDS = 1.0
 RETURN_WINDOW = 0.5
 """Seconds over which clients that are asked to come back spread their return."""
 WRITE_HIGH_WATER = 1 << 18
+ANSWERS_HIGH_WATER = 1 << 19
+"""Answers are written whether or not the client takes them, but what more is asked for is not read."""
 MAX_MESSAGE = messages.MAX_MESSAGE
 MAX_ATTACH = 4096
 """Characters of an ``attach``: with others of its connection it has to fit into a packet."""
@@ -103,7 +105,8 @@ class Connection(asyncio.Protocol):
         self._orders: dict[int, tuple[int, str, str]] = {}
         """How attachments are to end, by handle, that have overtaken their attach."""
         self._events: collections.deque[Any] = collections.deque()
-        self._fragments: list[Frame] = []
+        self._begun: tuple[Opcode, bytearray] | None = None
+        """A message of which the last fragment has not come: its kind, and what has."""
         self._rest = b""
         self._routable = not self._handoff
         self._writing = True
@@ -145,7 +148,7 @@ class Connection(asyncio.Protocol):
     def go_on(self) -> None:
         """The session manager takes packets again."""
         self._work_off()
-        if not self._events and not self._transport.is_closing():
+        if not self._events and not self._transport.is_closing() and self._writing:
             self._transport.resume_reading()
 
     def _work_off(self) -> None:
@@ -187,6 +190,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._writing = True
+        if self not in self._server.held_back and not self._transport.is_closing():
+            self._transport.resume_reading()
         for viewer in list(self._channels.values()):
             viewer.pump()
 
@@ -220,7 +225,10 @@ class Connection(asyncio.Protocol):
         assert isinstance(self._ws, _Opening)
         access = self._server.access
         self._address = access.address(self._address, request.headers.get_all("X-Forwarded-For"))
-        if wait := access.limit.wait(self._address, self._loop.time()):
+        twice = [name for name in ("Host", "Origin") if len(request.headers.get_all(name)) > 1]
+        if twice:
+            response = self._ws.reject(400, f"there may be one {twice[0]} header\n")
+        elif wait := access.limit.wait(self._address, self._loop.time()):
             response = self._ws.reject(429, "too many wrong credentials\n")
             response.headers["Retry-After"] = str(math.ceil(wait))
         elif not access.page_allowed(request.headers.get("Origin"), request.headers.get("Host", "")):
@@ -232,13 +240,18 @@ class Connection(asyncio.Protocol):
     def _frame(self, frame: Frame) -> None:
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return  # pings are answered and closes echoed by the library
-        self._fragments.append(frame)
-        if not frame.fin:
-            return
-        fragments, self._fragments = self._fragments, []
-        data = b"".join(bytes(part.data) for part in fragments) if len(fragments) > 1 else bytes(frame.data)
+        opcode: Opcode = frame.opcode
+        data = bytes(frame.data)
+        if self._begun is not None or not frame.fin:
+            # The bytes alone are kept, which have a limit: frames would have none, for they may be empty.
+            opcode, whole = self._begun or (opcode, bytearray())
+            whole += data
+            self._begun = None if frame.fin else (opcode, whole)
+            if not frame.fin:
+                return
+            data = bytes(whole)
         try:
-            if fragments[0].opcode is Opcode.TEXT:
+            if opcode is Opcode.TEXT:
                 self._message(messages.decode_text(data))
             else:
                 self._binary(messages.decode_binary(data))
@@ -247,7 +260,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: BadMessage) -> None:
         self._error(ErrorCode.BAD_MESSAGE, str(error), None)
-        self._close(StandardClose.POLICY_VIOLATION, "bad message")
+        self._close(error.close_code, "bad message")
 
     def _binary(self, frame: messages.Binary) -> None:
         viewer = self._channels.get(frame.channel)
@@ -283,7 +296,8 @@ class Connection(asyncio.Protocol):
                 if viewer is not None:
                     self._server.link.send({"type": "end", "handle": viewer.handle})
             case "ping":
-                self._send("pong", t=message.get("t"))
+                # A number, or it would be a way to have anything written.
+                self._send("pong", t=messages.number(message, "t"))
             case _:
                 # An unknown type is a newer client's: it learned our version and may try.
                 self._error(ErrorCode.BAD_MESSAGE, f"unknown message type {kind[:40]!r}", None)
@@ -488,7 +502,8 @@ class Connection(asyncio.Protocol):
 
     def _hand_over(self, generation: str, attach: dict[str, Any]) -> bool:
         """Pass this connection on to the generation that its session belongs to."""
-        if self._transport.is_closing() or self._transport.get_write_buffer_size() or self._events:
+        waits = self._transport.get_write_buffer_size() or self._events or self._begun
+        if self._transport.is_closing() or waits:
             return False
         # As if they had come after it: whoever has the connection then finds the other attaches there.
         later = b"".join(
@@ -566,6 +581,11 @@ class Connection(asyncio.Protocol):
         chunks = self._ws.data_to_send()
         if (data := b"".join(chunks)) and not self._transport.is_closing():
             self._transport.write(data)  # at once: each write wakes the client
+            if (
+                self._transport.get_write_buffer_size() > ANSWERS_HIGH_WATER
+                and not self._transport.is_closing()
+            ):
+                self._transport.pause_reading()
         if chunks and not chunks[-1] and self._transport.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
                 self._transport.write_eof()
