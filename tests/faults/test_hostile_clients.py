@@ -15,7 +15,7 @@ import pytest
 from terminals.protocol import messages
 
 from tests.support.raw import Raw
-from tests.support.stack import TOKEN, Stack
+from tests.support.stack import TOKEN, Stack, until
 
 MEGABYTE = 1 << 20
 TEXT, CONTINUED, CLOSE, PING = 1, 0, 8, 9
@@ -193,3 +193,27 @@ def test_a_message_that_breaks_a_rule_ends_its_connection_by_the_code_for_that(s
     closed = _until_shown(sock, said).rpartition(bytes([0x80 | CLOSE]))[2]
     assert closed[1:3] == said
     sock.close()
+
+
+@pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n"], ids=["nothing", "half a head"])
+def test_the_page_s_server_waits_for_no_request_for_long(stack, words):
+    stack.start("web", "g1")
+    until(lambda: stack.generation("g1").get("web"), "the web process")
+    port = stack.status()["listeners"]["web"]
+    folder = Path(f"/proc/{stack.processes['web-g1'].pid}/fd")
+    kept = socket.create_connection(("127.0.0.1", port), timeout=20)
+    kept.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r")
+    before = len(list(folder.iterdir()))
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(200)]
+    for sock in silent:
+        sock.sendall(words)
+    until(lambda: len(list(folder.iterdir())) >= before + 200, "all of them having come")
+    kept.sendall(b"\n")
+    assert answer(kept).startswith(b"HTTP/1.1 200")
+    until(lambda: len(list(folder.iterdir())) < before + 10, "the end of all of them", 60)
+    # One that has asked for something may stay a while.
+    kept.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer(kept).startswith(b"HTTP/1.1 200")
+    for sock in [kept, *silent]:
+        sock.close()
+    assert "Traceback" not in stack.log("web-g1")

@@ -21,6 +21,9 @@ from terminals.web.backend import ManagerBackend
 log = logging.getLogger("terminals.web")
 
 LEAVE_SECONDS = 3.0
+REQUEST_SECONDS = 10.0
+"""A connection on which no request has come by then is closed; after one, aiohttp's own limits hold."""
+HEAD_END = b"\r\n\r\n"
 
 
 class _From:
@@ -46,13 +49,24 @@ class Adopted(asyncio.Protocol):
         self._handler = handler
         self._address = address
         self._ended = ended
+        self._tail: bytes | None = b""
+        """The last of what has come, until the first request's head is whole."""
+        self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Pass on."""
+        close = cast(asyncio.Transport, transport).abort
+        self._patience = asyncio.get_running_loop().call_later(REQUEST_SECONDS, close)
         self._handler.connection_made(cast(asyncio.Transport, _From(transport, self._address)))
 
     def data_received(self, data: bytes) -> None:
         """Pass on."""
+        if self._tail is not None:
+            seen = self._tail + data
+            self._tail = seen[1 - len(HEAD_END) :]
+            if HEAD_END in seen:
+                self._tail = None
+                self._be_patient()
         self._handler.data_received(data)
 
     def eof_received(self) -> None:
@@ -69,8 +83,14 @@ class Adopted(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Pass on, and say so."""
+        self._be_patient()
         self._handler.connection_lost(exc)
         self._ended()
+
+    def _be_patient(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
 
 async def adopt(
