@@ -24,7 +24,7 @@ from rollout.pipeline.adopt import adopted, nothing_broken
 from rollout.pipeline.begin import begin, engine_of, nothing_unfinished, operator, run
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.infra import verify
-from rollout.pipeline.parts import replacements, summary
+from rollout.pipeline.parts import refuse_new_holders, replacements, summary
 from rollout.pipeline.plan import Kind, Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.runner import SUITES
 
@@ -142,7 +142,7 @@ def apply(
     Returns ``None`` where they are already.
 
     Raises:
-        Refused: nothing is deployed, or something is unfinished or broken there.
+        Refused: nothing is deployed, something is unfinished or broken, or it would be the end of shells.
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
@@ -155,6 +155,7 @@ def apply(
         if current is None or not any(host.status for host in facts):
             raise Refused(f"nothing runs in {env}; deploy to it first")
         wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
+        refuse_new_holders(facts, wanted)
         plan = make_apply_plan(environment, current, facts, wanted)
         if not plan.forward or plan.forward[0].kind is not Kind.MANAGER:
             return None

@@ -66,10 +66,12 @@ def _made_anew(runs: PartRef, declared: PartRef, listeners: Mapping[str, int]) -
         if listeners.get(name, port) != port
     ]:
         return f"its ports are those of the holder's container: {', '.join(other)}"
-    if runs.code != declared.code and not _resumes(declared, runs):
+    old, new = (part.configured.get("version") or 0 for part in (runs, declared))
+    # One that is older than what runs is not needed: that one serves its session manager, too.
+    if new > old and not _resumes(declared, runs):
         return (
-            f"the holder of build {declared.build} is of version {declared.configured['version']}, and"
-            f" cannot go on from version {runs.configured['version']}, which runs"
+            f"the holder of build {declared.build} is of version {new}, and cannot go on from version {old},"
+            " which runs"
         )
     return ""
 

@@ -52,14 +52,13 @@ def code_of_wheels(part: str, wheels: Iterable[Path]) -> str:
 def holder_of_wheels(wheels: Iterable[Path]) -> dict[str, Any]:
     """The ``version`` of the holder in a build, and the versions that it ``resumes``: can go on from.
 
+    An earlier build says less, or has none.
+
     Raises:
-        ValueError: the wheel of the services is not among them, or has no holder.
+        ValueError: the wheel of the services is not among them.
     """
-    source = _services(wheels).get(_HOLDER)
-    if source is None:
-        raise ValueError("the build has no holder")
     found = {}
-    for node in ast.parse(source).body:
+    for node in ast.parse(_services(wheels).get(_HOLDER, b"")).body:
         name = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(name, ast.Name) and name.id in ("VERSION", "RESUMES"):
             assert isinstance(node, ast.Assign)

@@ -101,6 +101,16 @@ def test_of_a_build_it_is_known_what_its_holder_can_go_on_from(tmp_path):
     assert VERSION in RESUMES
 
 
+def test_a_build_of_before_says_less_of_its_holder_or_nothing(tmp_path):
+    services = tmp_path / "terminal_services-0.0.1-py3-none-any.whl"
+    for source, said in ((b"VERSION = 1\nX, Y = 1, 2\n", {"version": 1}), (None, {})):
+        with zipfile.ZipFile(services, "w") as archive:
+            archive.writestr("terminals/__init__.py", "")
+            if source is not None:
+                archive.writestr("terminals/holder/main.py", source)
+        assert holder_of_wheels([services]) == said
+
+
 def test_settings_are_shown_without_what_is_secret():
     settings = {
         "profiles": {"system": {"command": ["sh"], "env": {"KEY": "secret"}}},

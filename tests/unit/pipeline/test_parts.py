@@ -104,6 +104,13 @@ def test_a_holder_from_which_there_is_no_way_back_stays_and_the_plan_says_so():
     assert undone({"a": {"holder": replaced["a"]["holder"]}}) == {}
 
 
+def test_an_older_build_leaves_the_holder_that_runs():
+    old = PartRef("b0", "h0", "", {"version": 1})
+    assert "holder" not in replacements(facts(), wanted(holder=old))["a"]
+    refuse_new_holders(facts(), wanted(holder=old))
+    refuse_new_holders(facts(), wanted(holder=PartRef("b0", "h0")))
+
+
 def test_both_sides_survive_the_ledger():
     replaced = replacements(facts(monitor=None), wanted())
     before, after = as_params(replaced, 0), as_params(replaced, 1)
