@@ -168,6 +168,45 @@ def test_coming_back_past_the_ring_and_keys_typed_before_a_reload(browser, tmp_p
         stack.close()
 
 
+def test_a_screen_that_is_lost_on_its_way_is_painted_the_next_time(browser):
+    stack = Stack(ring_bytes=1 << 16, hold_seconds=0, stable_seconds=0)
+    lost: list[int] = []
+
+    def lose_the_first_screen(socket) -> None:
+        server = socket.connect_to_server()
+
+        def pass_on(message) -> None:
+            if isinstance(message, bytes) and message[0] == FrameType.SNAPSHOT and not lost:
+                lost.append(len(message))
+                server.close()
+                socket.close(code=1011)
+            else:
+                socket.send(message)
+
+        server.on_message(pass_on)
+
+    try:
+        stack.start_generation("g1", weight=100)
+        stack.start("web", "g1")
+        until(lambda: stack.generation("g1").get("web"), "web ready")
+        page = browser.new_page(viewport={"width": 1100, "height": 640})
+        page.route_web_socket("**", lose_the_first_screen)
+        page.goto(f"http://127.0.0.1:{stack.status()['listeners']['web']}/#token={TOKEN}")
+        page.get_by_role("status").filter(has_text="Connected").wait_for()
+        go = stack.root / "go"
+        type_line(page, f"until [ -e {go} ]; do sleep 0.02; done; seq 100000; echo far-$((1+1))")
+        until(lambda: "until" in screen(page), "the command typed")
+        stack.kill("worker-g1")
+        page.get_by_role("status").filter(has_text="onnecting").wait_for()
+        go.touch()
+        until(lambda: stack.admin("sessions")["items"][0]["output"] > 688_000, "the output")
+        stack.start("worker", "g1", name="again")
+        until(lambda: page.wait_for_timeout(50) or lost, "the screen being lost")
+        until(lambda: page.wait_for_timeout(50) or "far-2" in screen(page), "the screen")
+    finally:
+        stack.close()
+
+
 def test_a_page_whose_position_was_forgotten_says_so_and_types_nothing_twice(forgetful_stack, browser):
     stack = forgetful_stack
     stack.start("web", "g1")

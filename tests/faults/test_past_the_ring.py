@@ -7,7 +7,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from terminals.client.link import LinkLost
 from terminals.protocol.backoff import Backoff
+from terminals.protocol.messages import Binary
 from terminals.screens.emulator import Emulator
 
 from tests.support.stack import Stack, until
@@ -64,6 +66,32 @@ def test_the_screen_and_what_follows(stack):
     shown = text_of(terminal.screen)
     assert shown.rstrip().split("\n")[-3:-1] == ["100000", "last-2"]
     assert stack.status()["screens"]["snapshots"] == 1
+
+
+def test_a_screen_that_is_lost_on_its_way_is_painted_the_next_time(stack):
+    terminal = stack.terminal(backoff=QUICK)
+    terminal.open()
+    leave_and_print(stack, terminal, b"seq 1 100000; echo last-$((1 + 1))", SEQ + 8)
+    had, paint = terminal.received, terminal._paint
+    lost = []
+
+    def lose(frame: Binary) -> None:
+        lost.append(frame.seq)
+        raise LinkLost("it was on its way")
+
+    terminal._paint = lose
+    for times in (1, 2):
+        until(lambda n=times: terminal.pump(0.05) or len(lost) >= n, "the screen being lost")
+    terminal._paint = paint
+    until(lambda: terminal.pump(0.05) or terminal.screen is not None, "the screen")
+    assert text_of(terminal.screen).rstrip().split("\n")[-3:-1] == ["100000", "last-2"]
+    terminal.send(b"echo [$((6 * 7))]\n")
+    follows = terminal.expect(rb"\[42\]") + terminal.read()
+    assert terminal.stats.skipped == terminal.received - len(follows) - had
+    # Once it is there, all is as ever.
+    terminal.cut()
+    until(lambda: terminal.pump(0.05) or terminal.connected, "the connection")
+    assert terminal.attached.skipped == 0
 
 
 def test_the_next_manager_goes_on_past_the_ring_and_keeps_the_screen(stack):

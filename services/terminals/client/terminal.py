@@ -50,6 +50,8 @@ class Attached:
     """``write``, or ``read`` for one that only looks on."""
     input_unknown: bool = False
     """The server does not know any more what it had taken of our input, which goes on at ``input``."""
+    snapshot: bool = False
+    """The screen follows, as of ``output`` where that is behind what we have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,8 @@ class Terminal:
         self._link: Link | None = None
         self._output = bytearray()
         self._receiver = Receiver()
+        self._unpainted: int | None = None
+        """Where we are as long as a screen that was announced has not come: it may be lost on its way."""
         self._sender = Sender()
         self._input_sent = 0
         self._acked = 0
@@ -406,7 +410,8 @@ class Terminal:
     def _attach_message(self) -> bytes:
         resume = None
         if self.attached is not None:
-            resume = {"output": self.received, "epoch": self.attached.epoch}
+            output = self.received if self._unpainted is None else self._unpainted
+            resume = {"output": output, "epoch": self.attached.epoch}
         cols, rows = self._size
         fields = {"channel": 0, "session": self.session, "cols": cols, "rows": rows, "resume": resume}
         return messages.encode_text("attach", **fields, mode="read" if self.watch else "write")
@@ -422,7 +427,11 @@ class Terminal:
         except (KeyError, TypeError, SequenceGap) as error:
             raise LinkLost(f"the server's acknowledgement makes no sense: {error!r}") from None
         if self.attached is not None:
-            self.stats.skipped += attached.skipped
+            self.stats.skipped += max(0, attached.output - self.received)
+            if not (attached.snapshot and attached.skipped):
+                self._unpainted = None
+            elif self._unpainted is None:
+                self._unpainted = self.received
         self._receiver.received = attached.output
         self._acked = attached.output
         self._input_sent = self._sender.acked
@@ -533,6 +542,7 @@ class Terminal:
 
     def _paint(self, frame: messages.Binary) -> None:
         """The server shows the screen instead of what it no longer has."""
+        self._unpainted = None
         self.stats.skipped += self._receiver.jump(frame.seq)
         self.screen = frame.payload
         self._on_event(Event("snapshot"))

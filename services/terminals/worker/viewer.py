@@ -132,5 +132,6 @@ def attached_message(channel: int, reply: dict[str, Any], **extra: Any) -> dict[
         "mode": reply.get("mode", "write"),
         "head": reply.get("head", reply["output"]),
         **({"input_unknown": True} if reply.get("input_unknown") else {}),
+        **({"snapshot": True} if reply.get("snapshot") else {}),
         **extra,
     }

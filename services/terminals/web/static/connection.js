@@ -29,6 +29,8 @@ export class Connection {
   #retryAfter = null;
   #reason = "";
   #receiver = new Receiver();
+  // Where we are as long as a screen that was announced has not come: it may be lost on its way.
+  #unpainted = null;
   #live = false;
   #attachedAt = 0;
   #stable = true;
@@ -150,7 +152,8 @@ export class Connection {
   }
 
   #attach() {
-    const resume = this.epoch === null ? null : { output: this.#receiver.received, epoch: this.epoch };
+    const output = this.#unpainted ?? this.#receiver.received;
+    const resume = this.epoch === null ? null : { output, epoch: this.epoch };
     const mode = this.watch ? "read" : "write";
     this.#text("attach", { channel: CHANNEL, session: this.session, ...this.size, resume, mode });
   }
@@ -160,6 +163,8 @@ export class Connection {
     let dropped = 0;
     if (fields.input_unknown) dropped = this.sender.restart(fields.input);
     else this.sender.ack(fields.input);
+    if (fields.snapshot && fields.skipped) this.#unpainted ??= this.#receiver.received;
+    else this.#unpainted = null;
     this.#receiver.received = this.#acked = fields.output;
     this.#sent = this.sender.acked;
     this.#attached = fields;
@@ -271,6 +276,7 @@ export class Connection {
       return;
     }
     if (type === protocol.SNAPSHOT) {
+      this.#unpainted = null;
       this.handlers.onScreen(payload, seq, this.#receiver.jump(seq));
       return;
     }
