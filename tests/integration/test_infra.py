@@ -190,6 +190,7 @@ def test_another_image_is_found_by_its_id_and_its_content(deployed):
         found = failing(deployed)
     finally:
         deployed.ssh(back)
+        deployed.ssh(f"docker image rm {PROJECT}:other")
     assert set(found) == ANOTHER_IMAGE | BESIDES, found
     assert f"({PROJECT}:other), not" in found["images are those of the ledger"]
 

@@ -73,7 +73,7 @@ def test_a_session_whose_client_takes_nothing_can_be_ended_when_its_shell_has_en
         process = subprocess.Popen(["yes"], stdout=slave)  # noqa: ASYNC220
         os.close(slave)
         signals: list[int] = []
-        session = session_of(Ring.create(tmp_path / "full.ring", 1 << 16))
+        session = session_of(Ring.create(tmp_path / "full.ring", 1 << 16), hold_seconds=60)
         session.send_signal = lambda _, number: signals.append(number)
         start(session, process, master)
         session.attach(Attachment(1, "c", Peer(), os.eventfd(0, os.EFD_NONBLOCK), 0.0), 0)
