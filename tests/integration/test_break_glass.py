@@ -54,11 +54,10 @@ def deployed(the_lab) -> Iterator[Deployment]:
         deployed.run("deploy", "dev")
         _, second = docker.make_image(folder / "state", source)
         deployed.run("deploy", "dev")
-        try:
-            yield deployed
-        finally:
-            docker.remove(first)
-            docker.remove(second)
+        # The first is the very image that others of this run work with.
+        docker.remove_after_the_run(first)
+        docker.remove_after_the_run(second)
+        yield deployed
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rollout.build.hosts import LocalHost, SshHost
 from rollout.build.transport import pull_image, push_image, send_image
 from rollout.errors import EngineError
 from rollout.model import BuildRef, ImageRef
-from tests.support.docker import SERVICES, OtherEngine, client, make_image, remove
+from tests.support.docker import SERVICES, OtherEngine, client, make_image, remove, remove_after_the_run
 from tests.support.ports import free_ports
 from tests.support.stack import until
 
@@ -38,15 +38,15 @@ def empty(engine):
 
 
 @pytest.fixture(scope="module")
-def next_build(tmp_path_factory) -> Iterator[tuple[BuildRef, ImageRef]]:
+def next_build(tmp_path_factory) -> tuple[BuildRef, ImageRef]:
     """The same services with one line changed."""
     folder = tmp_path_factory.mktemp("next")
     shutil.copytree(SERVICES, folder / "services", ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "services" / "terminals" / "cli.py").open("a") as file:
         file.write("# the next release\n")
     build, image = make_image(folder, folder / "services")
-    yield build, image
-    remove(image)
+    remove_after_the_run(image)
+    return build, image
 
 
 def test_only_what_a_release_changes_travels(built, next_build, empty):
