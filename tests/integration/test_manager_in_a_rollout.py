@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -177,6 +178,7 @@ def test_a_holder_of_a_version_that_knows_nothing_of_this_one_is_refused(project
     assert "that takes the end of " in project.said
 
 
+@AGAIN
 def test_another_monitor_comes_with_its_settings_and_with_its_build(project, shell):
     before = project.manager("dev")
     project.configure(monitor={"every": "1s", "timeout": "5s"})
@@ -233,14 +235,14 @@ def test_a_build_with_the_same_manager_leaves_it_alone(project, shell):
             "0.4.2",
             "if self._go_on(session_id, item, rings[session_id]):",
             "if True:",
-            "it has lost 1 sess",
+            r"it has lost \d+ sess",
         ),
         # It cannot go on with any.
         pytest.param(
             "0.4.3",
             '        meta = item.fields["session"]\n',
             "        raise KeyError('x')\n",
-            "it has left 1 sess",
+            r"it has left \d+ sess",
             marks=AGAIN,
         ),
     ],
@@ -250,7 +252,7 @@ def test_a_faulty_manager_is_taken_back_with_all_shells_alive(project, shell, ve
     (entry,) = until(lambda: alone(project.sessions("dev")), "the end of all others")
     project.changed(version, (REGISTRY, old, new))
     assert project.run("deploy", "dev") == ExitCode.ENGINE, project.said
-    assert reason in project.said
+    assert re.search(reason, project.said)  # the monitor has sessions, too
     after = project.manager("dev")
     assert after["manager"]["code"] == before["manager"]["code"]
     assert after["sessions"]["left"] == 0
