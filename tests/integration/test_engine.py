@@ -154,6 +154,8 @@ def test_stale_operator_is_refused(engine, fences):
     engine.shift({"g1": 100}, to="g1", share=100, fence=next(fences), hosts=["local"])
     with pytest.raises(EngineError, match="stale fence 8"):
         engine.shift({"g1": 100}, to="g1", share=100, fence=8, hosts=["local"])
+    with pytest.raises(EngineError, match="stale fence 8"):
+        engine.manage({"local": {"monitor": None}}, fence=8)
 
 
 def test_with_a_certificate_everything_is_reached_over_tls(config, made, folder):
