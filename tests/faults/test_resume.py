@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,15 +35,9 @@ class Resumed(TwoStages):
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Resumed]:
-    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
-        project = Resumed(Path(folder))
-        try:
-            assert project.run("build") == 0, project.said
-            assert project.run("deploy", "dev") == 0, project.said
-            assert project.run("promote", "staging", "--wait") == 0, project.said
-            yield project
-        finally:
-            project.close()
+    with Resumed.deployed() as project:
+        assert project.run("promote", "staging", "--wait") == 0, project.said
+        yield project
 
 
 def points(project: Resumed, *directions: str) -> list[str]:

@@ -11,7 +11,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +30,8 @@ PEOPLE, EVENTS = 4, 30
 class Supervised(Project):
     """One environment of the process engine, with a monitor, and what happens to it."""
 
-    def configure(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.root = self.folder / "dev"
         self.socket = str(self.root / "run" / "manager.sock")
         environment = {
@@ -95,15 +95,8 @@ class Supervised(Project):
 
 @pytest.fixture
 def project() -> Iterator[Supervised]:
-    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
-        project = Supervised(Path(folder))
-        try:
-            project.configure()
-            assert project.run("build") == 0, project.said
-            assert project.run("deploy", "dev") == 0, project.said
-            yield project
-        finally:
-            project.close()
+    with Supervised.deployed() as project:
+        yield project
 
 
 def test_nobody_loses_anything_whatever_is_killed(project):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +23,10 @@ REGISTRY = "terminals/manager/registry.py"
 
 class Dev(Project):
     """One environment, which judges by smoke alone."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.configure()
 
     def configure(self, *, source: Path | None = None, **dev: object) -> None:
         smoke = {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}
@@ -59,15 +62,8 @@ class Dev(Project):
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Dev]:
-    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
-        project = Dev(Path(folder))
-        try:
-            project.configure()
-            assert project.run("build") == 0, project.said
-            assert project.run("deploy", "dev") == 0, project.said
-            yield project
-        finally:
-            project.close()
+    with Dev.deployed() as project:
+        yield project
 
 
 @pytest.fixture

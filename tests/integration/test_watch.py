@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -62,14 +61,8 @@ class Watched(Project):
 
 @pytest.fixture(scope="module")
 def project():
-    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
-        project = Watched(Path(folder))
-        try:
-            assert project.run("build") == 0, project.said
-            assert project.run("deploy", "dev") == 0, project.said
-            yield project
-        finally:
-            project.close()
+    with Watched.deployed() as project:
+        yield project
 
 
 def test_promoted_on_what_the_monitor_saw(project):

@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import patch_ng
 from terminals.client import Terminal
@@ -62,6 +64,19 @@ class Project:
     def logs(self) -> dict[str, str]:
         """What the processes of its environments have written."""
         return logs.in_folder(self.folder, "*/log/*.log")
+
+    @classmethod
+    @contextlib.contextmanager
+    def deployed(cls) -> Iterator[Self]:
+        """One in a folder of its own, with a build on dev."""
+        with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
+            project = cls(Path(folder))
+            try:
+                assert project.run("build") == 0, project.said
+                assert project.run("deploy", "dev") == 0, project.said
+                yield project
+            finally:
+                project.close()
 
     def close(self) -> None:
         """End all environments: their supervisors, and with them everything else. Faster than by Ansible."""
