@@ -50,11 +50,11 @@ PARTS = ("manager", "holder", "monitor")
 
 def running_parts(status: Mapping[str, Any] | None) -> dict[str, PartRef | None]:
     """What runs on a host, by the status of its session manager; without one, nothing is known to."""
-    found = {part: PartRef.of((status or {}).get(part)) for part in PARTS}
-    if (holder := found["holder"]) is not None:
-        assert status is not None
-        holder.configured.update({name: status["holder"].get(name) for name in ("version", "resumes")})
-    return found
+    said = dict(status or {})
+    if holder := said.get("holder"):
+        configured = {name: holder.get(name) for name in ("version", "resumes")}
+        said["holder"] = {**holder, "configured": configured}
+    return {part: PartRef.of(said.get(part)) for part in PARTS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -339,9 +339,6 @@ class DockerEngine(ManagerCommands):
         listen = self._environment.listens(host)
         return {"ports": {"system": listen.system, "claude": listen.claude, "web": listen.web}}
 
-    def _settings(self, part: str, host: str) -> dict[str, Any]:
-        return self._manager_settings(host) if part == "manager" else self._monitor_settings(host)
-
     def _monitor_settings(self, host: str) -> dict[str, Any]:
         listen = self._environment.listens(host)
         return monitor_config(

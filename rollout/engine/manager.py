@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from terminals.parts import code_of_wheels, holder_of_wheels, settings_digest, without_secrets
+from terminals.parts import parts_of_wheels, settings_digest, without_secrets
 
 from rollout.build.store import WHEELS
 from rollout.config import Defaults, Environment, Listen
@@ -53,17 +53,15 @@ class ManagerCommands(ABC):
 
     def wanted(self, build: BuildRef) -> dict[str, Parts]:
         """See :meth:`rollout.engine.Engine.wanted`."""
-        wheels = list((Path(build.path) / WHEELS).iterdir())
-        codes = {part: code_of_wheels(part, wheels) for part in ("manager", "holder", "monitor")}
-        versions = holder_of_wheels(wheels)
+        has = parts_of_wheels((Path(build.path) / WHEELS).iterdir())
         found: dict[str, Parts] = {}
         for host in self._environment.hosts:
-            holder = PartRef(build.id, codes["holder"], "", {**versions, **self._fixed(host)})
+            holder = PartRef(build.id, has.codes["holder"], "", {**has.holder, **self._fixed(host)})
             parts: dict[str, PartRef | None] = {"holder": holder}
             for part in ("manager", "monitor"):
                 settings = self._settings(part, host)
                 parts[part] = (
-                    PartRef(build.id, codes[part], settings_digest(settings), without_secrets(settings))
+                    PartRef(build.id, has.codes[part], settings_digest(settings), without_secrets(settings))
                     if settings
                     else None
                 )
@@ -90,12 +88,16 @@ class ManagerCommands(ABC):
                 found |= {f"{prefix}_{part}_settings": wanted.settings, f"{prefix}_{part}_config": mine}
         return found
 
-    @abstractmethod
     def _settings(self, part: str, host: str) -> dict[str, Any]:
-        """The declared settings of a host's session manager or monitor, as its file has them.
+        return self._manager_settings(host) if part == "manager" else self._monitor_settings(host)
 
-        Empty where there is to be no monitor.
-        """
+    @abstractmethod
+    def _manager_settings(self, host: str) -> dict[str, Any]:
+        """The declared settings of a host's session manager, as its file has them."""
+
+    @abstractmethod
+    def _monitor_settings(self, host: str) -> dict[str, Any]:
+        """The declared settings of a host's monitor, as its file has them; empty where there is none."""
 
     def shift(
         self, weights: dict[str, int], *, to: str, share: int, fence: int, hosts: Sequence[str]

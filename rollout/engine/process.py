@@ -200,9 +200,6 @@ class ProcessEngine(ManagerCommands):
             playbook, hosts=inventory, variables=variables, artifacts=self._artifacts, on_event=self.on_event
         )
 
-    def _settings(self, part: str, host: str) -> dict[str, Any]:
-        return self._manager_settings(host) if part == "manager" else self._monitor_settings(host)
-
     def _monitor_settings(self, host: str) -> dict[str, Any]:
         root, listen = self._environment.hosts[host].root, self._environment.listens(host)
         return monitor_config(

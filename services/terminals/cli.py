@@ -260,6 +260,10 @@ def ctl(context: click.Context, socket: str, fence: int | None) -> None:
     context.obj = (socket, fence)
 
 
+def _refused(error: Exception) -> None:
+    _fail(error, EXIT_STALE_FENCE if str(error).startswith("stale fence") else 1)
+
+
 def _ask(context: click.Context, command: str, *, timeout: float = 10.0, **fields: Any) -> None:
     from terminals.control.channel import ControlError, admin
 
@@ -269,7 +273,7 @@ def _ask(context: click.Context, command: str, *, timeout: float = 10.0, **field
     try:
         click.echo(json.dumps(admin(path, command, timeout=timeout, **fields)))
     except ControlError as error:
-        _fail(error, EXIT_STALE_FENCE if str(error).startswith("stale fence") else 1)
+        _refused(error)
 
 
 @ctl.command()
@@ -359,7 +363,7 @@ def renew_holder(context: click.Context, build: str) -> None:
     try:
         click.echo(json.dumps(renew(path, build, fence)))
     except (ControlError, NotRenewed, OSError) as error:
-        _fail(error, EXIT_STALE_FENCE if str(error).startswith("stale fence") else 1)
+        _refused(error)
 
 
 @ctl.command()

@@ -12,6 +12,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -38,41 +39,45 @@ def own_code(part: str) -> str:
     return _digest(part, files, {name: version(name) for name in _NEED[part]})
 
 
-def code_of_wheels(part: str, wheels: Iterable[Path]) -> str:
-    """The code of a part in a build: the wheel of the services and those of what they need.
+@dataclass(frozen=True, slots=True)
+class BuildParts:
+    """What is known of a build before anything of it runs."""
+
+    codes: Mapping[str, str]
+    """By part."""
+    holder: Mapping[str, Any]
+    """The ``version`` of its holder, and the versions that it ``resumes``: can go on from. An earlier build
+    says less, or has none."""
+
+
+def parts_of_wheels(wheels: Iterable[Path]) -> BuildParts:
+    """The parts of a build, by the wheel of the services and those of what they need.
 
     Raises:
         ValueError: the wheel of the services is not among them.
     """
-    wheels = list(wheels)
-    versions = {named[1]: named[2] for wheel in wheels if (named := _WHEEL.fullmatch(wheel.name))}
-    return _digest(part, _services(wheels), versions)
+    files: dict[str, bytes] = {}
+    versions: dict[str, str] = {}
+    for wheel in wheels:
+        if named := _WHEEL.fullmatch(wheel.name):
+            versions[named[1]] = named[2]
+        if wheel.name.startswith("terminal_services-"):
+            with zipfile.ZipFile(wheel) as archive:
+                files = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
+    if not files:
+        raise ValueError("there is no wheel of the services")
+    codes = {part: _digest(part, files, versions) for part in PARTS}
+    return BuildParts(codes, _versions_of_holder(files.get(_HOLDER, b"")))
 
 
-def holder_of_wheels(wheels: Iterable[Path]) -> dict[str, Any]:
-    """The ``version`` of the holder in a build, and the versions that it ``resumes``: can go on from.
-
-    An earlier build says less, or has none.
-
-    Raises:
-        ValueError: the wheel of the services is not among them.
-    """
+def _versions_of_holder(source: bytes) -> dict[str, Any]:
     found = {}
-    for node in ast.parse(_services(wheels).get(_HOLDER, b"")).body:
+    for node in ast.parse(source).body:
         name = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(name, ast.Name) and name.id in ("VERSION", "RESUMES"):
             assert isinstance(node, ast.Assign)
             found[name.id.lower()] = ast.literal_eval(node.value)
     return found
-
-
-def _services(wheels: Iterable[Path]) -> dict[str, bytes]:
-    """The files of Python in the wheel of the services, by name."""
-    for wheel in wheels:
-        if wheel.name.startswith("terminal_services-"):
-            with zipfile.ZipFile(wheel) as archive:
-                return {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
-    raise ValueError("there is no wheel of the services")
 
 
 def _digest(part: str, files: Mapping[str, bytes], versions: Mapping[str, str]) -> str:

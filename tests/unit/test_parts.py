@@ -13,9 +13,8 @@ from terminals.holder.main import RESUMES, VERSION
 from terminals.holder.main import own_code as holder_code
 from terminals.parts import (
     PARTS,
-    code_of_wheels,
-    holder_of_wheels,
     own_code,
+    parts_of_wheels,
     settings_digest,
     without_secrets,
 )
@@ -41,7 +40,7 @@ def wheels(folder: Path, *, changed: str = "", uvloop: str = "") -> list[Path]:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_build_and_a_process_of_it_have_the_same_code(tmp_path, part):
-    assert code_of_wheels(part, wheels(tmp_path)) == own_code(part)
+    assert parts_of_wheels(wheels(tmp_path)).codes[part] == own_code(part)
 
 
 @pytest.mark.parametrize(
@@ -60,16 +59,16 @@ def test_a_build_and_a_process_of_it_have_the_same_code(tmp_path, part):
 )
 def test_a_change_is_one_of_the_parts_that_it_concerns(tmp_path, changed, parts):
     made = wheels(tmp_path, changed=changed)
-    assert {part for part in PARTS if code_of_wheels(part, made) != own_code(part)} == parts
+    assert {part for part in PARTS if parts_of_wheels(made).codes[part] != own_code(part)} == parts
 
 
 def test_another_version_of_what_it_needs_is_a_change(tmp_path):
-    assert code_of_wheels("manager", wheels(tmp_path, uvloop="0.0.1")) != own_code("manager")
+    assert parts_of_wheels(wheels(tmp_path, uvloop="0.0.1")).codes["manager"] != own_code("manager")
 
 
 def test_without_the_services_there_is_no_code(tmp_path):
     with pytest.raises(ValueError, match="no wheel of the services"):
-        code_of_wheels("manager", [tmp_path / "uvloop-1-py3-none-any.whl"])
+        parts_of_wheels([tmp_path / "uvloop-1-py3-none-any.whl"]).codes["manager"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +96,7 @@ def test_the_holder_which_imports_nothing_says_the_same_of_itself():
 
 
 def test_of_a_build_it_is_known_what_its_holder_can_go_on_from(tmp_path):
-    assert holder_of_wheels(wheels(tmp_path)) == {"version": VERSION, "resumes": RESUMES}
+    assert parts_of_wheels(wheels(tmp_path)).holder == {"version": VERSION, "resumes": RESUMES}
     assert VERSION in RESUMES
 
 
@@ -108,7 +107,7 @@ def test_a_build_of_before_says_less_of_its_holder_or_nothing(tmp_path):
             archive.writestr("terminals/__init__.py", "")
             if source is not None:
                 archive.writestr("terminals/holder/main.py", source)
-        assert holder_of_wheels([services]) == said
+        assert parts_of_wheels([services]).holder == said
 
 
 def test_settings_are_shown_without_what_is_secret():

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from terminals.control.channel import ControlError, admin
+from terminals.control.channel import admin
 from terminals.parts import own_code
 
 SECONDS: Final = 60.0
@@ -57,23 +56,12 @@ def renew(path: str, build: str, fence: int | None = None) -> dict[str, Any]:
         argv = command(before.get("python", sys.executable), folder)
         fenced = {} if fence is None else {"fence": fence}
         admin(path, "renew-holder", timeout=SECONDS, argv=argv, build=build, **fenced)
-    after = _answering(holder)
+    after = admin(holder, "status")
     if after["code"] != code:
         raise NotRenewed(f"the holder is of code {after['code']}, not {code}")
     if after["pid"] != before["pid"]:
         raise NotRenewed("the holder was started anew, with nothing of what the one before has kept")
     return after
-
-
-def _answering(holder: str) -> dict[str, Any]:
-    end = time.monotonic() + 10.0
-    while True:
-        try:
-            return admin(holder, "status", timeout=5.0)
-        except ControlError:
-            if time.monotonic() >= end:
-                raise
-            time.sleep(0.05)
 
 
 def _brought(folder: Path, code: str) -> Path:

@@ -46,8 +46,10 @@ class FrameType(IntEnum):
 
 
 class CloseCode(IntEnum):
-    """Close codes a server uses, beyond the standard ones."""
+    """Close codes a server uses: of RFC 6455, of its registry, and our own."""
 
+    NOT_UTF_8 = 1007
+    POLICY_VIOLATION = 1008
     SERVICE_RESTART = 1012
     TRY_AGAIN_LATER = 1013
     UNAUTHORIZED = 4401
@@ -68,18 +70,13 @@ class ErrorCode:
     UNAVAILABLE: Final = "unavailable"
 
 
-POLICY_VIOLATION: Final = 1008
-NOT_UTF_8: Final = 1007
-"""Close codes of RFC 6455 (7.4.1)."""
-
-
 class BadMessage(ValueError):
     """A frame that does not follow the protocol. The text says which rule it breaks.
 
     The connection ends with ``close_code``.
     """
 
-    def __init__(self, text: str, close_code: int = POLICY_VIOLATION) -> None:
+    def __init__(self, text: str, close_code: int = CloseCode.POLICY_VIOLATION) -> None:
         super().__init__(text)
         self.close_code = close_code
 
@@ -170,7 +167,7 @@ def decode_text(data: bytes) -> dict[str, Any]:
     try:
         message = json.loads(data.decode())
     except UnicodeDecodeError as error:
-        raise BadMessage(f"not UTF-8: {error}", NOT_UTF_8) from None
+        raise BadMessage(f"not UTF-8: {error}", CloseCode.NOT_UTF_8) from None
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not JSON: {error}") from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):

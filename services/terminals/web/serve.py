@@ -66,7 +66,7 @@ class Adopted(asyncio.Protocol):
             self._tail = seen[1 - len(HEAD_END) :]
             if HEAD_END in seen:
                 self._tail = None
-                self._be_patient()
+                self._stop_waiting()
         self._handler.data_received(data)
 
     def eof_received(self) -> None:
@@ -83,11 +83,11 @@ class Adopted(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Pass on, and say so."""
-        self._be_patient()
+        self._stop_waiting()
         self._handler.connection_lost(exc)
         self._ended()
 
-    def _be_patient(self) -> None:
+    def _stop_waiting(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None

@@ -78,7 +78,7 @@ def command(connection: Connection, message: dict[str, Any]) -> None:
             text = "another client has taken this session over"
             connection.drop(handle, CloseCode.TAKEN_OVER, ErrorCode.TAKEN_OVER, text)
         case "refuse":
-            connection.drop(handle, 1008, ErrorCode.BAD_MESSAGE, message["message"])
+            connection.drop(handle, CloseCode.POLICY_VIOLATION, ErrorCode.BAD_MESSAGE, message["message"])
         case "superseded" | "sever":
             connection.abort()
 
