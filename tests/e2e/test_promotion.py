@@ -65,6 +65,7 @@ def test_it_is_promoted_to_staging_on_evidence(promoted):
 def test_a_bad_build_is_taken_back_from_under_people_who_notice_nothing(bad_in_dev):
     project = bad_in_dev
     good = project.json("history", "staging")[0]
+    manager = project.manager("staging")["manager"]
     somebody = project.resident("staging")
     assert project.run("promote", "staging", "--wait") == ExitCode.GATE_FAILED, project.said
     somebody.leave()
@@ -74,4 +75,5 @@ def test_a_bad_build_is_taken_back_from_under_people_who_notice_nothing(bad_in_d
     assert bad["figures"]["load_loops"] > 0
     assert bad["figures"]["bytes_lost"] == bad["figures"]["sessions_severed"] == 0
     assert project.weights("staging") == {good["generation"]: 100}
+    assert project.manager("staging")["manager"] == manager
     assert project.json("report", "staging")["decision"] == "no-go: rolled back"

@@ -8,7 +8,6 @@ import os
 import random
 import socket
 import struct
-from pathlib import Path
 from typing import Any
 
 from terminals.control import CONTROL_VERSION, packets
@@ -17,6 +16,7 @@ from terminals.control.channel import connect as connect_control
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from tests.support.processes import open_files
 from tests.support.stack import TOKEN, until
 
 JUNK: list[Any] = [None, -1, 0, 1e308, float("inf"), "", "x" * 300, [], {}, [[]], True, 2**70, "\0"]
@@ -145,15 +145,7 @@ def test_the_control_socket(stack):
         assert "Traceback" not in stack.log(name)
     # Descriptors that came with bad packets were closed.
     manager = stack.status()["manager"]["pid"]
-    until(lambda: targets(manager).count("/dev/null") <= strays, "stray descriptors closed")
-
-
-def targets(pid: int) -> list[str]:
-    found = []
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found.append(str(entry.readlink()))
-    return found
+    until(lambda: open_files(manager).count("/dev/null") <= strays, "stray descriptors closed")
 
 
 def work(terminal: Any, number: int) -> None:

@@ -20,6 +20,7 @@ from terminals.control.channel import ControlError
 
 from tests.support.holder import RelayedManager
 from tests.support.ports import free_ports
+from tests.support.processes import open_files
 from tests.support.raw import Raw
 from tests.support.stack import TERMINALS, Stack, runs, until
 from tests.support.typist import TALKER, Typist
@@ -317,8 +318,7 @@ def listening(stack: Stack) -> int:
     """How many descriptors of listening ports the manager has."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     sockets = {f"socket:[{line.split()[9]}]" for line in lines if line.split()[3] == "0A"}
-    folder = Path(f"/proc/{stack.processes['manager'].pid}/fd")
-    return sum(str(entry.readlink()) in sockets for entry in list(folder.iterdir()))
+    return sum(name in sockets for name in open_files(stack.processes["manager"].pid))
 
 
 def closed(port: int) -> bool:
@@ -351,10 +351,8 @@ def test_a_port_that_is_configured_no_more_is_closed_and_nothing_is_left_open(pl
 
 def test_ready_shells_that_nobody_wants_any_more_end_and_nothing_of_them_is_left_open(plain):
     def masters() -> int:
-        folder = Path(f"/proc/{plain.processes['manager'].pid}/fd")
-        return sum(
-            str(entry.readlink()) in ("/dev/ptmx", "/dev/pts/ptmx") for entry in list(folder.iterdir())
-        )
+        names = open_files(plain.processes["manager"].pid)
+        return sum(name in ("/dev/ptmx", "/dev/pts/ptmx") for name in names)
 
     plain.settings["profiles"]["claude"] = {**plain.settings["profiles"]["system"], "ready": 3}
     assert plain.replace_manager() == 0

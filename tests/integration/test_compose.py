@@ -210,10 +210,13 @@ def test_programs_that_take_all_memory_end_and_nobodys_terminal_does(project, te
     holder = project.container("holder")
     assert holder.attrs["HostConfig"]["Memory"] == 400 << 20
     started = holder.attrs["State"]["StartedAt"]
-    # Many, each of them small; for half a minute at most: on a busy disk the kernel may read the same pages
-    # of programs again and again for minutes before it calls that too little memory.
-    hog = "x=$(head -c 12000000 /dev/zero | tr '\\0' x); sleep 3"
-    hogs = f"for i in $(seq 60); do timeout 30 bash -c {shlex.quote(hog)} & done; wait".encode()
+    # Many, each of them small. One after the other, and of one program that is in memory anyway: where many
+    # grow at once, or each needs files of its own, the kernel reads the same pages of programs from the disk
+    # again and again for minutes before it calls that too little memory.
+    hog = "printf -v x %12000000s; read -rt 20 <&8"
+    hogs = (
+        f"exec 8<> <(:); for i in {{1..60}}; do bash -c {shlex.quote(hog)} & sleep 0.05; done; wait".encode()
+    )
     with Terminal(f"ws://127.0.0.1:{ports['system']}/", token=terminal.token) as greedy:
         greedy.send(hogs + b"; echo ended-$((1+1))\n")
         # The very shell that had started them goes on, too.

@@ -19,6 +19,15 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def open_files(pid: int) -> list[str]:
+    """What the descriptors of a process are open on; it may close some while it is looked at."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(entry.readlink()))
+    return found
+
+
 def _settled(pid: int) -> set[int]:
     """The descriptors of a process, once those of connections that have just been closed are gone."""
     before: set[int] | None = None
