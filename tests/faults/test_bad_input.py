@@ -110,7 +110,7 @@ def test_the_network(stack):
 def test_the_control_socket(stack):
     rng = random.Random(11)
     before = healthy(stack)
-    strays = targets(before[0]).count("/dev/null")
+    strays = open_files(before[0]).count("/dev/null")
     hello = {"type": "hello", "version": CONTROL_VERSION, "role": "worker", "generation": "nowhere",
              "build": "b", "pid": 1}  # fmt: skip
     with stack.terminal() as good:

@@ -14,7 +14,7 @@ from terminals.client.errors import AttachError
 
 from rollout.errors import ExitCode
 from tests.support.project import PROFILES, Project, source_of
-from tests.support.stack import PATIENCE, runs, until
+from tests.support.stack import runs, until
 
 pytestmark = [pytest.mark.rollout, pytest.mark.in_order]
 
@@ -80,18 +80,14 @@ def project() -> Iterator[Dev]:
 
 @pytest.fixture
 def shell(project) -> Iterator[Terminal]:
-    """Somebody who is at work all the while, and of whose shell nothing is lost."""
-    with project.terminal() as terminal:
-        terminal.send(b"mark=$((41 + 1))\n")
-        yield terminal
-        terminal.send(b"echo [still $mark]\n")
-        terminal.expect(rb"\[still 42\]", PATIENCE)
+    """Somebody who is at work all the while, comes back when told to, and of whose shell nothing is lost."""
+    resident = project.resident("dev")
+    yield resident.terminal
+    resident.leave()
 
 
-def alone(sessions: list[dict]) -> list[dict]:
-    """The live ones, if there is one alone."""
-    live = [entry for entry in sessions if entry["live"]]
-    return live if len(live) == 1 else []
+def process_of(project: Dev, shell: Terminal) -> int:
+    return next(entry["pid"] for entry in project.sessions("dev") if entry["id"] == shell.session)
 
 
 def step(plan: dict, name: str) -> dict:
@@ -161,7 +157,7 @@ ANOTHER_HOLDER = ("0.2.1", (HOLDER, SECONDS, "HANGUP_SECONDS = 3.5\n"))
 
 
 def test_a_build_with_another_holder_goes_on_as_that(project, shell):
-    (entry,) = until(lambda: alone(project.sessions("dev")), "the end of all others")
+    pid = process_of(project, shell)
     made = project.in_force(*ANOTHER_HOLDER)
     assert made["said"].startswith("holder: build ")
     assert made["said"].endswith(f" -> {made['build']}")
@@ -170,16 +166,16 @@ def test_a_build_with_another_holder_goes_on_as_that(project, shell):
     assert after["holder"]["code"] != before["holder"]["code"]
     assert after["holder"]["pid"] == before["holder"]["pid"]
     assert after["manager"]["pid"] == before["manager"]["pid"]
-    assert runs(entry["pid"])
+    assert runs(pid)
 
 
 def test_a_rollback_brings_the_former_holder_back(project, shell):
     before = project.in_force(*ANOTHER_HOLDER)["before"]
-    (entry,) = until(lambda: alone(project.sessions("dev")), "the end of all others")
+    pid = process_of(project, shell)
     assert project.run("rollback", "dev") == 0, project.said
     after = project.manager("dev")["holder"]
     assert (after["code"], after["pid"]) == (before["holder"]["code"], before["holder"]["pid"])
-    assert runs(entry["pid"])
+    assert runs(pid)
 
 
 def test_a_holder_that_cannot_go_on_is_not_begun_with(project, shell):
@@ -269,7 +265,7 @@ def test_a_build_with_the_same_manager_leaves_it_alone(project, shell):
 )
 def test_a_faulty_manager_is_taken_back_with_all_shells_alive(project, shell, version, old, new, reason):
     before = project.manager("dev")
-    (entry,) = until(lambda: alone(project.sessions("dev")), "the end of all others")
+    pid = process_of(project, shell)
     project.changed(version, (REGISTRY, old, new))
     assert project.run("deploy", "dev") == ExitCode.ENGINE, project.said
     assert re.search(reason, project.said)  # the monitor has sessions, too
@@ -277,5 +273,5 @@ def test_a_faulty_manager_is_taken_back_with_all_shells_alive(project, shell, ve
     assert after["manager"]["code"] == before["manager"]["code"]
     assert after["sessions"]["left"] == 0
     assert shell.session in [item["id"] for item in project.sessions("dev") if item["live"]]
-    assert runs(entry["pid"])
+    assert runs(pid)
     assert project.json("history", "dev")[0]["state"] == "rolled-back"
