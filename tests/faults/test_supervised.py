@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from terminals.control.channel import ControlError, admin
@@ -47,10 +48,18 @@ class Supervised(Project):
         # So that screens are kept, by a keeper that can be killed.
         self.write({"dev": environment}, defaults={"ring_bytes": 65536})
 
-    def answers(self) -> bool:
-        with contextlib.suppress(ControlError):
-            return bool(admin(self.socket, "status", timeout=2))
-        return False
+    def asked(self, question: Callable[[], Any], why: str = "an answer") -> Any:
+        """What comes of it, once a session manager answers: one whose supervisor was killed is replaced by
+        the next supervisor's, a moment after it has answered."""
+        answers = []
+
+        def answered() -> bool:
+            with contextlib.suppress(ControlError):
+                answers.append(question())
+            return bool(answers)
+
+        until(answered, why)
+        return answers[0]
 
     def kill(self, pid: int | None) -> None:
         if pid:
@@ -108,25 +117,27 @@ def test_nobody_loses_anything_whatever_is_killed(project):
     until(lambda: all(one.is_on(1, 60) for one in people), "everybody at work")
 
     def shells() -> dict[str, int]:
-        return {entry["id"]: entry["pid"] for entry in project.sessions("dev") if entry["user"]}
+        sessions = project.asked(lambda: project.sessions("dev"))
+        return {entry["id"]: entry["pid"] for entry in sessions if entry["user"]}
 
-    before, holder = shells(), project.manager("dev")["holder"]["pid"]
+    def status() -> dict[str, Any]:
+        return project.asked(lambda: project.manager("dev"))
+
+    before, holder = shells(), status()["holder"]["pid"]
     happened: Counter[str] = Counter()
     for _ in range(EVENTS):
         act = random.choice(project.events())
         happened[act.__name__] += 1
-        until(project.answers, f"an answer after {dict(happened)} with CAMPAIGN={seed}")
-        act()
+        project.asked(act, f"an answer after {dict(happened)} with CAMPAIGN={seed}")
         if random.random() < 0.7:
             more = max(one.typed for one in people) + 30
             what = f"everybody at work again, after {dict(happened)} with CAMPAIGN={seed}"
             until(lambda n=more: all(one.is_on(1, n) for one in people), what)
-    until(project.answers, "an answer")
-    assert (shells(), project.manager("dev")["holder"]["pid"]) == (before, holder)
+    assert (shells(), status()["holder"]["pid"]) == (before, holder)
     assert all(runs(pid) for pid in before.values())
-    seen = project.manager("dev")["monitor"]["started"]
+    seen = status()["monitor"]["started"]
     project.kill_monitor()
-    until(lambda: project.manager("dev")["monitor"]["started"] > seen, "the next monitor")
+    until(lambda: status()["monitor"]["started"] > seen, "the next monitor")
     for one in people:
         one.leave()
     print(f"CAMPAIGN={seed}: {dict(happened)}; {sum(one.typed for one in people)} lines typed")
