@@ -102,7 +102,8 @@ class Inputs:
     def begin(self, client: str, *, returning: bool) -> bool:
         """From now on ``client`` types; returns whether its position is known, and else begins it anew.
 
-        ``returning``: it has been attached before. Who has not is at its beginning.
+        ``returning``: it has been attached before. Who has not is at its beginning. One that was told to
+        begin anew, and has not typed since, is told so again: it may not have heard it.
         """
         # Whoever typed until now may have left more than is held for all of them.
         while self.waiting > MAX_WAITING:
@@ -112,7 +113,8 @@ class Inputs:
         if position := self._positions.pop(client, None):
             self._positions[client] = position
             position.sent = position.written
-        elif returning and self.forgotten:
+            return not (returning and position.received == ANEW)
+        if returning and self.forgotten:
             self._remember(client, Position(ANEW, ANEW, ANEW))
             return False
         return True

@@ -130,6 +130,18 @@ def test_a_forgotten_client_types_on_from_where_it_is_told(monkeypatch):
         drain(inputs)
 
 
+def test_who_was_told_to_begin_anew_is_told_so_until_something_comes_of_it(monkeypatch):
+    monkeypatch.setattr(module, "REMEMBERED_CLIENTS", 1)
+    inputs = of_nobody()
+    inputs.accept("a", 0, b"run")
+    inputs.accept("b", 0, b"push a out")
+    drain(inputs)
+    # Its connection may be lost before it has heard it: it would take the position for nonsense then.
+    assert [inputs.begin("a", returning=True) for _ in range(3)] == [False] * 3
+    assert inputs.accept("a", ANEW, b"anew")
+    assert inputs.begin("a", returning=True)
+
+
 def test_no_acknowledgement_is_ahead_of_what_this_connection_has_sent():
     inputs = of_nobody()
     inputs.accept("a", 0, b"one two three")
