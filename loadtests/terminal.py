@@ -28,6 +28,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from terminals.client import ClientError, Event, Terminal
 from terminals.protocol import STABLE_AFTER
+from terminals.protocol.client import Connected, Failed, Loop, Lost
 
 from loadtests.verify import PLAIN_SHELL, PROMPT, READY, SETUP, Findings, Verifier
 
@@ -104,7 +105,7 @@ class Person(User):
         self.last_command = 0
         self.next_command = self.next_cut = self.next_verify = 0.0
         self.cutting = False
-        self.reconnected: Event | None = None
+        self.reconnected: Connected | None = None
         self.reconnected_at = 0.0
 
     def on_start(self) -> None:
@@ -188,19 +189,20 @@ class Person(User):
 
     def _event(self, event: Event) -> None:
         now = time.monotonic()
-        if event.kind == "connected":
-            self.reconnected_at = now
-            if event.reconnect:
+        match event:
+            case Connected(reconnect=True):
+                self.reconnected_at = now
                 self.reconnected = event
-            else:
+            case Connected():
+                self.reconnected_at = now
                 self._result("connect", event.attempt_seconds, ok=True)
-        elif event.kind == "lost":
-            mine, self.cutting = self.cutting, False
-            self._settle(now, lost=not (event.planned or mine))
-        elif event.kind == "failed":
-            self._sample("attempt", ok=False, ms=event.seconds * 1000, error=event.error)
-        elif event.kind == "loop":
-            self._sample("loop", ok=False, error=event.error)
+            case Lost():
+                mine, self.cutting = self.cutting, False
+                self._settle(now, lost=not (event.planned or mine))
+            case Failed():
+                self._sample("attempt", ok=False, ms=event.seconds * 1000, error=event.reason)
+            case Loop():
+                self._sample("loop", ok=False, error=event.reason)
 
     def _settle(self, now: float, *, lost: bool) -> None:
         """A reconnection has shown what it is worth."""
@@ -208,7 +210,7 @@ class Person(User):
             event, self.reconnected = self.reconnected, None
             lasted = now - self.reconnected_at
             ok = not lost or lasted >= STABLE_AFTER
-            self._result("reconnect", event.attempt_seconds, ok=ok, planned=event.planned, away=event.seconds)
+            self._result("reconnect", event.attempt_seconds, ok=ok, planned=event.planned, away=event.away)
 
     def _result(self, kind: str, seconds: float, *, ok: bool, **fields: Any) -> None:
         self.environment.events.request.fire(

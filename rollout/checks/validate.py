@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from terminals.client import AttachError, Event, Terminal
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
+from terminals.protocol.client import Connected, Failed
 from terminals.protocol.ids import is_canonical, new_session_id, parse_session_id
 
 from rollout.checks.runner import Check, CheckResult, Target, compute, expect, run_suite
@@ -116,20 +117,20 @@ def _garbage(target: Target) -> str:
 # --- Circuit Breaker --------------------------------------------------------------------
 
 
-def _failing(threshold: int, base: float) -> tuple[Terminal, list[Event], list[float]]:
-    """A client of a port that nobody listens on, run until its breaker opens."""
+def _failing(target: Target, threshold: int, base: float) -> tuple[Terminal, list[float]]:
+    """A client of a port that nobody listens on, run until its breaker opens, and when it failed."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        events: list[Event] = []
         times: list[float] = []
 
         def on_event(event: Event) -> None:
-            events.append(event)
-            times.append(time.monotonic())
+            if isinstance(event, Failed):
+                times.append(time.monotonic())
 
         terminal = Terminal(
             f"ws://127.0.0.1:{unused.getsockname()[1]}/",
-            token="",
+            token=target.token,
+            ca=target.ca,
             backoff=Backoff(base=base, cap=10.0, uniform=lambda low, high: high),
             breaker=CircuitBreaker(threshold=threshold, cooldown=0.5),
             on_event=on_event,
@@ -137,21 +138,21 @@ def _failing(threshold: int, base: float) -> tuple[Terminal, list[Event], list[f
         end = time.monotonic() + 10
         while terminal.breaker.state is BreakerState.CLOSED and time.monotonic() < end:
             terminal.pump(0.05)
-    return terminal, events, times
+    return terminal, times
 
 
 def _trigger(target: Target) -> str:
-    terminal, events, _ = _failing(CircuitBreaker().threshold, base=0.01)
+    terminal, times = _failing(target, CircuitBreaker().threshold, base=0.01)
     expect(terminal.breaker.state is BreakerState.OPEN, "the breaker did not open")
-    expect(len(events) == 3, f"it opened after {len(events)} failures, not 3")
+    expect(len(times) == 3, f"it opened after {len(times)} failures, not 3")
     terminal.pump(0.2)
-    expect(len(events) == 3, "an open breaker let an attempt through")
+    expect(len(times) == 3, "an open breaker let an attempt through")
     return "opened after 3 failures, then no further attempt"
 
 
 def _exponential(target: Target) -> str:
     # The longest delay of each draw, so that the growth shows: 40, 80, 160, 320 ms.
-    _, _, times = _failing(threshold=5, base=0.04)
+    _, times = _failing(target, threshold=5, base=0.04)
     waits = [after - before for before, after in itertools.pairwise(times)]
     expect(len(waits) == 4, f"{len(times)} attempts instead of 5")
     floors = [0.04 * 2**n for n in range(4)]
@@ -169,7 +170,7 @@ def _performance(target: Target) -> str:
     reconnects: list[float] = []
 
     def on_event(event: Event) -> None:
-        if event.kind == "connected":
+        if isinstance(event, Connected):
             (reconnects if event.reconnect else connects).append(event.attempt_seconds * 1000)
 
     for _ in range(ROUNDS):
@@ -225,11 +226,10 @@ def _legacy_session(target: Target) -> str:
 
 
 def _recovery(target: Target) -> str:
-    terminal, _, _ = _failing(threshold=3, base=0.01)
+    terminal, _ = _failing(target, threshold=3, base=0.01)
     expect(terminal.breaker.state is BreakerState.OPEN, "the breaker did not open")
-    terminal.ca = target.ca
     opened_at = time.monotonic()
-    terminal.url, terminal.token = target.terminals["system"], target.token
+    terminal.url = target.terminals["system"]
     terminal.open(target.patience)
     waited = time.monotonic() - opened_at
     try:

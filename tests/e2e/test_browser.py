@@ -270,6 +270,7 @@ def test_the_pages_modules_run_the_protocols_vectors(browser):
         "sender",
         "backoff",
         "breaker",
+        "conversations",
         "close",
     )
     assert result["count"] == sum(len(vectors[section]) for section in (*shared, "retry_windows"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from terminals.client.link import LinkLost
 from terminals.protocol.backoff import Backoff
-from terminals.protocol.messages import Binary
+from terminals.protocol.messages import FrameType
 from terminals.screens.emulator import Emulator
 
 from tests.support.stack import Stack, until
@@ -72,17 +72,20 @@ def test_a_screen_that_is_lost_on_its_way_is_painted_the_next_time(stack):
     terminal = stack.terminal(backoff=QUICK)
     terminal.open()
     leave_and_print(stack, terminal, b"seq 1 100000; echo last-$((1 + 1))", SEQ + 8)
-    had, paint = terminal.received, terminal._paint
-    lost = []
+    had, talk = terminal.received, terminal._conversation
+    receive, lost = talk.received, []
 
-    def lose(frame: Binary) -> None:
-        lost.append(frame.seq)
-        raise LinkLost("it was on its way")
+    def lose(now: float, message: str | bytes) -> None:
+        if message[0] == FrameType.SNAPSHOT:
+            lost.append(message)
+            terminal._lost(LinkLost("it was on its way"))
+        else:
+            receive(now, message)
 
-    terminal._paint = lose
+    talk.received = lose
     for times in (1, 2):
         until(lambda n=times: terminal.pump(0.05) or len(lost) >= n, "the screen being lost")
-    terminal._paint = paint
+    talk.received = receive
     until(lambda: terminal.pump(0.05) or terminal.screen is not None, "the screen")
     assert text_of(terminal.screen).rstrip().split("\n")[-3:-1] == ["100000", "last-2"]
     terminal.send(b"echo [$((6 * 7))]\n")
@@ -147,9 +150,8 @@ def test_a_page_without_history_gets_the_ring_and_then_the_right_screen(stack):
     assert b"\x1b[38;5;1m" in page.screen  # red still, though it was said far before the ring
 
 
-def test_a_client_of_version_1_is_told_the_gap_and_gets_what_is_left(stack, monkeypatch):
-    monkeypatch.setattr("terminals.client.terminal.PROTOCOL_VERSIONS", (1,))
-    terminal = stack.terminal(backoff=QUICK)
+def test_a_client_of_version_1_is_told_the_gap_and_gets_what_is_left(stack):
+    terminal = stack.terminal(backoff=QUICK, versions=(1,))
     terminal.open()
     leave_and_print(stack, terminal, b"seq 1 100000; echo last-$((1 + 1))", SEQ + 8)
     attached = terminal.open()

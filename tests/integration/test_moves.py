@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from terminals.control.channel import ControlError
+from terminals.protocol.client import Lost
 
 from tests.support.stack import TERMINALS, Stack, until
 
@@ -25,7 +26,7 @@ class Led:
         self.terminal.open(timeout=60)
 
     def _heard(self, event: Any) -> None:
-        if event.kind == "lost":
+        if isinstance(event, Lost):
             self.planned += event.planned
             self.unplanned += not event.planned
 

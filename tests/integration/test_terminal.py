@@ -85,7 +85,7 @@ def test_second_client_takes_over_and_the_first_does_not_fight(stack):
 
 
 def test_unknown_session_cannot_be_resumed(stack):
-    terminal = stack.terminal()
+    terminal = stack.terminal(forget_after=0)
     terminal.open()
     terminal.cut()
     stack.kill("holder")

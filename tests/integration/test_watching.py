@@ -132,19 +132,17 @@ def test_a_read_only_ticket_only_watches(stack):
     watcher.expect(rb"\[42\]")
 
 
-def test_a_client_of_version_1_is_served_as_ever(stack, monkeypatch):
-    monkeypatch.setattr("terminals.client.terminal.PROTOCOL_VERSIONS", (1,))
-    terminal = stack.terminal()
+def test_a_client_of_version_1_is_served_as_ever(stack):
+    terminal = stack.terminal(versions=(1,))
     terminal.open()
     terminal.send(b"echo [$((6 * 7))]\n")
     terminal.expect(rb"\[42\]")
     with pytest.raises(AttachError, match="too old for watching"):
-        stack.terminal(session=terminal.session, watch=True).open()
+        stack.terminal(session=terminal.session, watch=True, versions=(1,)).open()
 
 
-def test_a_client_of_a_version_to_come_finds_one_in_common(stack, monkeypatch):
-    monkeypatch.setattr("terminals.client.terminal.PROTOCOL_VERSIONS", (9, 3, 2))
-    terminal = stack.terminal()
+def test_a_client_of_a_version_to_come_finds_one_in_common(stack):
+    terminal = stack.terminal(versions=(9, 3, 2))
     terminal.open()
     terminal.send(b"echo [$((6 * 7))]\n")
     terminal.expect(rb"\[42\]")

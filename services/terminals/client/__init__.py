@@ -8,7 +8,8 @@ from terminals.client.errors import (
     TakenOver,
     Unauthorized,
 )
-from terminals.client.terminal import Attached, Event, Stats, Terminal
+from terminals.client.terminal import Stats, Terminal
+from terminals.protocol.client import Attached, Event
 
 __all__ = [
     "AttachError",

@@ -12,6 +12,7 @@ from typing import Any
 from terminals.client import ClientError, Event, Terminal
 from terminals.monitor.config import Door
 from terminals.protocol.backoff import Backoff
+from terminals.protocol.client import Connected, Failed, Lost
 from terminals.protocol.ids import new_session_id
 
 SLICE = 0.2
@@ -53,7 +54,7 @@ class Check:
         self._stop = stop
         self._clock = clock
         self._reason = ""
-        self._connected = Event("connected")
+        self._attach_seconds = 0.0
         self._terminal = Terminal(
             door.url,
             token=token,
@@ -90,8 +91,8 @@ class Check:
         started = self._clock()
         attached = self._open()
         outcome["generation"], outcome["build"] = attached.generation, attached.build
-        outcome["attach_ms"] = _ms(self._connected.attach_seconds)
-        outcome["connect_ms"] = _ms(self._clock() - started - self._connected.attach_seconds)
+        outcome["attach_ms"] = _ms(self._attach_seconds)
+        outcome["connect_ms"] = _ms(self._clock() - started - self._attach_seconds)
         outcome["acknowledged"] = attached.status == "created"
         _expect(outcome["acknowledged"], f"a new session was acknowledged as {attached.status}")
         _expect(attached.profile == self._door.profile, f"profile {attached.profile} answered")
@@ -166,10 +167,11 @@ class Check:
         self._terminal.pump(min(left, SLICE))
 
     def _happened(self, event: Event) -> None:
-        if event.kind == "connected":
-            self._connected = event
-        elif event.error:
-            self._reason = event.error
+        match event:
+            case Connected():
+                self._attach_seconds = event.attach_seconds
+            case Lost(reason=reason) | Failed(reason=reason):
+                self._reason = reason
 
 
 def failed(profile: str, error: str) -> dict[str, Any]:

@@ -93,6 +93,11 @@ class CircuitBreaker:
         self._open(now, self.cooldown)
         return True
 
+    def trial_now(self, now: float) -> None:
+        """A person asks for a trial at once."""
+        if self._state is BreakerState.OPEN:
+            self._retry_at = now
+
     def _open(self, now: float, wait: float) -> None:
         self._state = BreakerState.OPEN
         self._wait = wait

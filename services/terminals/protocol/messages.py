@@ -30,6 +30,8 @@ MAX_MESSAGE: Final = 1 << 17
 MAX_INPUT: Final = 1 << 14
 """Most input bytes a client puts into one DATA frame."""
 MAX_CHANNEL: Final = 255
+MAX_OFFSET: Final = 1 << 62
+"""Largest offset of a stream."""
 MAX_SIDE: Final = 1000
 """Most columns, and most rows, of a terminal."""
 
@@ -48,6 +50,7 @@ class FrameType(IntEnum):
 class CloseCode(IntEnum):
     """Close codes a server uses: of RFC 6455, of its registry, and our own."""
 
+    NORMAL = 1000
     NOT_UTF_8 = 1007
     POLICY_VIOLATION = 1008
     SERVICE_RESTART = 1012
@@ -122,7 +125,7 @@ def decode_binary(data: bytes) -> Binary:
         raise BadMessage(f"unknown binary frame type {kind}")
     if channel > MAX_CHANNEL:
         raise BadMessage(f"channel {channel} is above {MAX_CHANNEL}")
-    if seq > 1 << 62:
+    if seq > MAX_OFFSET:
         raise BadMessage("sequence number out of range")
     if kind == FrameType.ACK and len(data) != HEADER.size:
         raise BadMessage("an ACK has no payload")

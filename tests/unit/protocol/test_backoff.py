@@ -22,5 +22,7 @@ def test_delay_never_exceeds_the_cap(attempt):
 
 @pytest.mark.parametrize(("base", "cap"), [(0, 1), (-1, 1), (2, 1)])
 def test_senseless_settings_are_refused(base, cap):
+    with pytest.raises(ValueError, match="negative"):
+        Backoff().ceiling(-1)
     with pytest.raises(ValueError, match="base"):
         Backoff(base=base, cap=cap)

@@ -1,3 +1,4 @@
+import pytest
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
 
 
@@ -51,3 +52,24 @@ def test_failure_of_the_trial_doubles_the_cooldown_up_to_the_limit():
         waits.append(breaker.retry_after(now))
         now += waits[-1]
     assert waits == [10, 15, 15, 15]
+
+
+def test_a_failure_while_it_is_open_changes_nothing():
+    breaker = opened()
+    before = breaker.as_list()
+    assert not breaker.failure(1.0)
+    assert breaker.as_list() == before
+
+
+def test_another_goes_on_where_one_stood():
+    breaker = opened()
+    breaker.allow(5.0)
+    other = CircuitBreaker()
+    other.restore(breaker.as_list())
+    assert other.state is BreakerState.HALF_OPEN
+    assert other.as_list() == breaker.as_list()
+
+
+def test_one_that_could_not_work_is_refused():
+    with pytest.raises(ValueError, match="threshold"):
+        CircuitBreaker(threshold=0)

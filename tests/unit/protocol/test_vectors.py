@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-import terminals.protocol
 from terminals.protocol import messages
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.breaker import CircuitBreaker
@@ -16,7 +14,9 @@ from terminals.protocol.ids import InvalidSessionId, Origin, parse_session_id
 from terminals.protocol.messages import BadMessage
 from terminals.protocol.resume import Receiver, Sender, SequenceGap
 
-VECTORS = json.loads(Path(terminals.protocol.__file__).with_name("vectors.json").read_text())
+from tests.support import conversations
+
+VECTORS = json.loads(conversations.VECTORS.read_text())
 
 
 def each(section: str) -> Any:
@@ -137,6 +137,17 @@ def test_versions(vector):
             messages.negotiate(offered)
     else:
         assert messages.negotiate(offered) == expected
+
+
+@pytest.mark.parametrize("conversation", VECTORS["conversations"], ids=lambda talk: talk["name"])
+def test_conversation(conversation):
+    assert conversations.play(VECTORS, conversation) == conversation["steps"]
+
+
+def test_names_of_conversations_are_their_own_and_none_waits_to_be_filled_in():
+    names = [talk["name"] for talk in VECTORS["conversations"]]
+    assert len(set(names)) == len(names) >= 60
+    assert all(len(step) == 4 for talk in VECTORS["conversations"] for step in talk["steps"])
 
 
 @each("session_ids")

@@ -66,7 +66,7 @@ class Tab {
       watch,
       size: { cols: this.term.cols, rows: this.term.rows },
       handlers: {
-        onAttached: (fields, fresh) => this.#attached(fields, fresh),
+        onAttached: (fields, { missed }) => this.#attached(fields, missed),
         onDropped: (count) => this.#dropped(count),
         onOutput: (data, end) => this.term.write(data, () => this.#seen(end)),
         onScreen: (screen, end, skipped) => this.#paint(screen, end, skipped),
@@ -131,13 +131,13 @@ class Tab {
     }
   }
 
-  #attached(fields, fresh) {
+  #attached(fields, missed) {
     this.session = fields.session;
     this.epoch = fields.epoch;
     this.past = fields.head ?? 0;
     this.shown = fields.output;
     this.watch = fields.mode === "read";
-    if (fields.skipped && !fresh) this.#missed(fields.skipped);
+    if (missed) this.#missed(missed);
     remember();
   }
 

@@ -9,6 +9,7 @@ export const HEADER = 13;
 export const MAX_INPUT = 1 << 14; // bytes in one DATA frame of ours
 export const CLOSE = { restart: 1012, unauthorized: 4401, takenOver: 4409 };
 const MAX_CHANNEL = 255;
+const MAX_TEXT = 256; // characters of a text in a message of the server
 
 /** What a client does when a connection has ended with `code`: see docs/protocol.md. */
 export function closeAction(code) {
@@ -56,6 +57,47 @@ export function decodeText(text) {
     throw new BadFrame("a text frame is a JSON object with a string 'type'");
   }
   return message;
+}
+
+/** A whole number of a message. */
+export function integer(fields, name, low, high, otherwise) {
+  const value = fields[name] === undefined ? otherwise : fields[name];
+  if (!Number.isSafeInteger(value) || value < low || value > high) {
+    throw new BadFrame(`${fields.type}.${name} must be a whole number from ${low} to ${high}`);
+  }
+  return value;
+}
+
+/** A number of a message, or null where it has none there. */
+export function number(fields, name) {
+  const value = fields[name] ?? null;
+  if (value !== null && !Number.isFinite(value)) throw new BadFrame(`${fields.type}.${name} must be a number`);
+  return value;
+}
+
+function text(fields, name) {
+  const value = fields[name];
+  if (typeof value !== "string" || value.length > MAX_TEXT) {
+    throw new BadFrame(`${fields.type}.${name} must be a string of at most ${MAX_TEXT} characters`);
+  }
+  return value;
+}
+
+/** Read an `attached` message. */
+export function readAttached(fields) {
+  const offset = (name, otherwise) => integer(fields, name, 0, Number.MAX_SAFE_INTEGER, otherwise);
+  const output = offset("output");
+  const names = ["session", "status", "epoch", "generation", "build", "origin", "profile"];
+  return {
+    ...Object.fromEntries(names.map((name) => [name, text(fields, name)])),
+    output,
+    skipped: offset("skipped"),
+    input: offset("input"),
+    mode: fields.mode === "read" ? "read" : "write",
+    input_unknown: fields.input_unknown === true,
+    snapshot: fields.snapshot === true,
+    head: offset("head", output),
+  };
 }
 
 /** The ms within which a server that closes with *service restart* wants us back. */

@@ -14,8 +14,12 @@ export class Backoff {
     return Math.min(this.cap, this.base * 2 ** Math.min(attempt, 64));
   }
 
+  uniform(low, high) {
+    return low + (high - low) * this.random();
+  }
+
   delay(attempt) {
-    return this.random() * this.ceiling(attempt);
+    return this.uniform(0, this.ceiling(attempt));
   }
 }
 

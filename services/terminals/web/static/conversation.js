@@ -1,0 +1,485 @@
+// The client's side of a conversation, without I/O: the twin of `terminals.protocol.client`, which says more
+// about each part. It decides when to connect, what to say, what a lost connection means, when to try again
+// and when never. It is told what has happened, with the time in ms of any one clock, and `take()` gives what
+// is to be done and what has come of it, in order:
+//
+//   to do   connect, send {data}, close {code: a number, or null: cut it}
+//   events  connecting {again}, connected {attached, reconnect, planned, away, attempt, attach, missed},
+//           output {data, end}, screen {data, end, skipped}, input-dropped {count}, pong {ms},
+//           lost {planned, reason, lasted}, loop {reason}, failed {reason, ms},
+//           waiting {until, reason, planned, breaker}, ended {status}, taken-over, refused {code, message}
+//
+// Both run the conversations of vectors.json.
+
+import * as protocol from "./protocol.js";
+import { Backoff, CircuitBreaker, LOOP_THRESHOLD, Receiver, SequenceGap, Sender, STABLE_AFTER } from "./rules.js";
+
+const CHANNEL = 0; // one terminal a connection: ports and generations differ from one to the next
+const ACK_BYTES = 1 << 16;
+const ACK_MS = 100; // so long after one acknowledgement the next one waits, or until so many bytes have come
+const INPUT_WINDOW = 1 << 16; // bytes sent ahead of what the shell's terminal has taken
+const CONNECT_MS = 10000;
+const PROBE_MS = 5000;
+const HEARTBEAT = 15000;
+const MISSED = 3; // heartbeats without a word after which the connection is taken for lost
+const FORGET_MS = 30000; // a session that was attached so shortly ago, and is unknown, may be known again soon
+const WATCHING_SINCE = 2; // an older server takes a watcher for somebody who types
+const NORMAL = 1000;
+// Errors that answer an attach for good: asking again would give the same.
+const FINAL = new Set(["unauthorized", "unknown-session", "taken-over", "bad-session-id", "too-many-sessions", "bad-message"]);
+// Errors that end an attach which is in force. Others only tell of a message that was not understood.
+const FINAL_LATER = new Set(["unauthorized", "taken-over"]);
+const ATTEMPT = new Set(["connecting", "greeting", "attaching"]);
+
+export class Conversation {
+  /** closed, waiting, connecting, greeting, attaching, attached, stopped */
+  phase = "closed";
+  attached = null;
+  version = 1;
+  reason = "";
+  #items = [];
+  // Of the streams.
+  #receiver = new Receiver();
+  #unpainted = null; // where we are as long as a screen that was announced has not come
+  #sent = 0;
+  #acked = 0;
+  #consumed = 0;
+  // Of this connection.
+  #began = 0;
+  #linked = 0;
+  #attachedAt = 0;
+  #stable = true;
+  #ended = false;
+  #heartbeat = HEARTBEAT;
+  #toldSize;
+  #ackedAt = 0;
+  #ackAt = null;
+  #pingAt = null;
+  #deadAt = null;
+  // Across connections.
+  #lostAt = null;
+  #planned = false;
+  #connects = 0;
+  #attempt = 0;
+  #unstable = 0;
+  #retryAfter = null;
+  #until = 0;
+
+  /**
+   * `credentials`: {token} or {ticket}. `client`: a random id of this client. `epoch`: of a `session` that is
+   * to be shown from its beginning on. `watch`: look on, without typing. `sender` carries input of an earlier
+   * conversation of the same client that was not acknowledged. `pings`: ask the server for a sign of life, for
+   * whoever does not see those that it gives itself.
+   */
+  constructor(credentials, client, {
+    session = null, epoch = null, watch = false, size = { cols: 80, rows: 24 }, sender = new Sender(),
+    backoff = new Backoff(), breaker = new CircuitBreaker(), stableAfter = STABLE_AFTER,
+    connectTimeout = CONNECT_MS, forgetAfter = FORGET_MS, pings = false, versions = protocol.VERSIONS,
+  } = {}) {
+    Object.assign(this, { credentials: { ...credentials }, client, session, watch, sender, breaker });
+    Object.assign(this, { epoch, size, backoff, stableAfter, connectTimeout, forgetAfter, pings, versions });
+    this.#toldSize = size;
+  }
+
+  // --- what a user looks at ---------------------------------------------------------------
+
+  /** What is to be done and what has happened since the last call, in order. */
+  take() {
+    const items = this.#items;
+    this.#items = [];
+    return items;
+  }
+
+  /** When `tick` is to be called if nothing else happens before; null: never. */
+  wakeAt() {
+    if (this.phase === "waiting") return this.#until;
+    if (ATTEMPT.has(this.phase)) return this.#began + this.connectTimeout;
+    if (this.phase !== "attached") return null;
+    const stableAt = this.#stable ? null : this.#attachedAt + this.stableAfter;
+    const due = [this.#ackAt, this.#pingAt, this.#deadAt, stableAt].filter((at) => at !== null);
+    return due.length ? Math.min(...due) : null;
+  }
+
+  // --- what a user wants ------------------------------------------------------------------
+
+  /** Connect and attach, and stay so; also after it has stopped. */
+  open(now) {
+    this.#lostAt ??= now;
+    this.#attempt = 0;
+    this.#connect(now);
+  }
+
+  /** Let go of the session, which keeps running; `kill` ends its shell. */
+  close({ kill = false } = {}) {
+    if (kill && this.phase === "attached") this.#text("kill", { channel: CHANNEL });
+    this.#leave("closed");
+  }
+
+  /** Type bytes. Kept until the server has them. Throws RangeError when too many are waiting. */
+  type(data) {
+    this.sender.push(data);
+    this.#flush();
+  }
+
+  resize(cols, rows) {
+    this.size = { cols, rows };
+    this.#tellSize();
+  }
+
+  /** Whoever uses the terminal has done with output before offset `end`: more may come. */
+  consumed(now, end) {
+    this.#consumed = Math.max(this.#consumed, end);
+    if (this.phase !== "attached" || this.#consumed <= this.#acked) return;
+    this.#ackAt = this.#ackedAt + ACK_MS;
+    if (this.#consumed - this.#acked >= ACK_BYTES || now >= this.#ackAt) this.#acknowledge(now);
+  }
+
+  /** Do not wait any longer: a person asks. */
+  retryNow(now) {
+    if (this.phase !== "waiting") return;
+    this.breaker.trialNow(now);
+    this.#connect(now);
+  }
+
+  /** The network may have changed: find out now, rather than at the next heartbeat. */
+  probe(now) {
+    if (this.phase === "attached") this.#ping(now, PROBE_MS);
+    else if (this.phase === "waiting" && this.breaker.state !== "open") this.#connect(now);
+  }
+
+  /** Cut the connection as a lost network does, to come back at once. No failure. */
+  cut(now) {
+    if (this.phase !== "attached") return;
+    this.#items.push({ kind: "close", code: null });
+    this.#detached(now, null, "", "cut on purpose", true);
+  }
+
+  // --- what happens -----------------------------------------------------------------------
+
+  /** There is a connection. */
+  connected(now) {
+    if (this.phase !== "connecting") return;
+    this.#linked = now;
+    this.#text("hello", { versions: this.versions, client: this.client, ...this.credentials });
+    if (this.watch) this.phase = "greeting";
+    else this.#attach();
+  }
+
+  /** There is no connection any more, or none came about; `code` and `reason` are of the server's goodbye. */
+  lost(now, code = null, reason = "", text = "") {
+    const usual = {
+      "return": "the server is being replaced",
+      "stop": reason || "the server does not want this client",
+      "back-off": this.phase === "attached" ? "the connection was lost" : "the server cannot be reached",
+    };
+    const told = text || usual[protocol.closeAction(code)];
+    if (ATTEMPT.has(this.phase)) this.#failed(now, code, reason, told);
+    else if (this.phase === "attached") this.#detached(now, code, reason, told);
+  }
+
+  /** Something has come from the server, if only a sign of life. */
+  heard(now) {
+    if (this.phase === "attached") this.#deadAt = this.pings ? null : now + MISSED * this.#heartbeat;
+  }
+
+  /** A message has come: a string, or an ArrayBuffer. */
+  received(now, message) {
+    if (!ATTEMPT.has(this.phase) && this.phase !== "attached") return; // it has crossed our goodbye
+    this.heard(now);
+    try {
+      if (typeof message === "string") this.#control(now, protocol.decodeText(message));
+      else this.#binary(protocol.decodeBinary(message));
+    } catch (error) {
+      if (!(error instanceof protocol.BadFrame || error instanceof SequenceGap)) throw error;
+      this.#items.push({ kind: "close", code: null });
+      this.lost(now, null, "", `the server broke the protocol: ${error.message}`);
+    }
+  }
+
+  /** Do what is due. Tell of what has been received before calling it. */
+  tick(now) {
+    if (this.phase === "waiting") {
+      if (now >= this.#until) this.#connect(now);
+    } else if (ATTEMPT.has(this.phase)) {
+      if (now < this.#began + this.connectTimeout) return;
+      this.#items.push({ kind: "close", code: null });
+      const what = { connecting: "no answer", greeting: "no welcome", attaching: "the attach was not acknowledged" };
+      this.#failed(now, null, "", `${what[this.phase]} in time`);
+    } else if (this.phase === "attached") {
+      this.#beat(now);
+    }
+  }
+
+  // --- an attempt -------------------------------------------------------------------------
+
+  #connect(now) {
+    this.#leave("waiting");
+    if (!this.breaker.allow(now)) {
+      this.#wait(now, 0);
+      return;
+    }
+    this.phase = "connecting";
+    this.#began = now;
+    this.#items.push({ kind: "connecting", again: this.attached !== null }, { kind: "connect" });
+  }
+
+  #attach() {
+    const output = this.#unpainted ?? this.#receiver.received;
+    const resume = this.epoch === null ? null : { output, epoch: this.epoch };
+    const mode = this.watch ? "read" : "write";
+    this.#toldSize = this.size;
+    this.#text("attach", { channel: CHANNEL, session: this.session, ...this.size, resume, mode });
+    this.phase = "attaching";
+  }
+
+  #welcomed(now, { version, heartbeat, ticket }) {
+    this.version = Number.isInteger(version) ? version : 1;
+    if (Number.isFinite(heartbeat) && heartbeat > 0) this.#heartbeat = heartbeat * 1000;
+    if (typeof ticket === "string" && "ticket" in this.credentials) this.credentials.ticket = ticket;
+    if (this.phase !== "greeting") return;
+    if (this.version >= WATCHING_SINCE) this.#attach();
+    else this.#refuse(now, "unavailable", "the server is too old for watching a session");
+  }
+
+  #acknowledged(now, fields) {
+    const attached = protocol.readAttached(fields);
+    let dropped = 0;
+    if (attached.input_unknown && this.sender.acked < attached.input) dropped = this.sender.restart(attached.input);
+    else this.sender.ack(attached.input);
+    const had = this.#receiver.received;
+    if (attached.snapshot && attached.skipped) this.#unpainted ??= had;
+    else this.#unpainted = null;
+    this.#receiver.received = this.#acked = this.#consumed = attached.output;
+    this.#sent = this.sender.acked;
+    const missed = this.attached === null ? 0 : Math.max(0, attached.output - had);
+    Object.assign(this, { attached, session: attached.session, epoch: attached.epoch });
+    const reconnect = this.#connects > 0;
+    this.#connects += 1;
+    this.phase = "attached";
+    this.#attachedAt = this.#ackedAt = now;
+    this.#stable = this.#ended = false;
+    this.#items.push({
+      kind: "connected", attached, reconnect, planned: this.#planned, away: now - (this.#lostAt ?? this.#began),
+      attempt: now - this.#began, attach: now - this.#linked, missed,
+    });
+    if (dropped) this.#items.push({ kind: "input-dropped", count: dropped });
+    this.#lostAt = null;
+    this.reason = "";
+    this.heard(now);
+    if (this.pings) this.#ping(now, MISSED * this.#heartbeat);
+    this.#tellSize();
+    this.#flush();
+  }
+
+  // --- how it ends ------------------------------------------------------------------------
+
+  /** An attempt came to nothing. */
+  #failed(now, code, reason, text) {
+    this.reason = text;
+    this.#items.push({ kind: "failed", reason: text, ms: now - this.#began });
+    const action = protocol.closeAction(code);
+    // One that is told to come back has not failed; but who is told so again and again slows down.
+    if (action === "stop") this.#stop(code, reason);
+    else this.#schedule(now, action !== "return");
+  }
+
+  /** An attach is over that was in force. `wanted`: by us. */
+  #detached(now, code, reason, text, wanted = false) {
+    if (this.#ended && !wanted) {
+      this.#become("stopped");
+      return;
+    }
+    this.#settle(now);
+    const action = protocol.closeAction(code);
+    this.#planned = action === "return";
+    this.#lostAt = now;
+    this.reason = text;
+    this.#items.push({ kind: "lost", planned: this.#planned, reason: this.reason, lasted: now - this.#attachedAt });
+    if (action === "stop") {
+      this.#stop(code, reason);
+    } else if (this.#planned || wanted) {
+      // The trial did not fail, and nobody else may try.
+      if (this.breaker.state === "half-open") this.breaker.success();
+      let wait = this.backoff.uniform(0, protocol.retryWindow(reason, this.backoff.ceiling(0)));
+      if (!(this.#stable || wanted)) {
+        // A server that sends everybody away at once is a loop, too, whatever it calls that.
+        wait = Math.max(wait, this.backoff.delay(this.#attempt));
+        this.#attempt += 1;
+      }
+      this.#wait(now, wait, this.#planned);
+    } else {
+      if (!this.#stable) {
+        this.#unstable += 1;
+        if (this.#unstable >= LOOP_THRESHOLD) this.#items.push({ kind: "loop", reason: this.reason });
+      }
+      this.#schedule(now, !this.#stable);
+    }
+  }
+
+  /** Decide when to try again. `failure`: it counts for the breaker. */
+  #schedule(now, failure) {
+    let wait = this.backoff.delay(this.#attempt);
+    this.#attempt += 1;
+    if (this.#retryAfter !== null) {
+      // The server has said when; spread over half as much again, not all at that moment.
+      wait = this.#retryAfter * this.backoff.uniform(1, 1.5);
+      this.#retryAfter = null;
+      failure = this.breaker.state === "half-open";
+    }
+    if (failure) this.breaker.failure(now);
+    this.#wait(now, wait);
+  }
+
+  #wait(now, ms, planned = false) {
+    this.#become("waiting");
+    this.#until = now + Math.max(ms, this.breaker.retryAfter(now));
+    const breaker = this.breaker.state === "open";
+    this.#items.push({ kind: "waiting", until: this.#until, reason: this.reason, planned, breaker });
+  }
+
+  /** The server has closed for good. */
+  #stop(code, reason) {
+    this.#become("stopped");
+    if (code === protocol.CLOSE.takenOver) this.#items.push({ kind: "taken-over" });
+    else this.#items.push({ kind: "refused", code: "unauthorized", message: reason });
+  }
+
+  /** An error has told us not to come back. */
+  #refuse(now, code, message) {
+    if (this.phase === "attached") {
+      this.#items.push({ kind: "lost", planned: false, reason: message, lasted: now - this.#attachedAt });
+    } else {
+      this.breaker.success(); // the server works; it is us that it does not want
+    }
+    this.reason = message;
+    this.#leave("stopped");
+    this.#items.push(code === "taken-over" ? { kind: "taken-over" } : { kind: "refused", code, message });
+  }
+
+  /** Close the connection, if there is one. */
+  #leave(phase) {
+    if (ATTEMPT.has(this.phase) || this.phase === "attached") this.#items.push({ kind: "close", code: NORMAL });
+    this.#become(phase);
+  }
+
+  /** There is no connection any more: forget what was due on it. */
+  #become(phase) {
+    this.phase = phase;
+    this.#ackAt = this.#pingAt = this.#deadAt = null;
+  }
+
+  // --- messages ---------------------------------------------------------------------------
+
+  #control(now, fields) {
+    const opening = this.phase === "greeting" || this.phase === "attaching";
+    switch (`${opening ? "opening" : this.phase} ${fields.type}`) {
+      case "opening welcome":
+        return this.#welcomed(now, fields);
+      case "opening attached":
+        return this.phase === "attaching" ? this.#acknowledged(now, fields) : undefined;
+      case "opening error":
+        return this.#rejected(now, fields);
+      case "attached error":
+        return FINAL_LATER.has(fields.code) ? this.#refuse(now, fields.code, String(fields.message)) : undefined;
+      case "attached exit": {
+        const status = protocol.integer(fields, "status", -(2 ** 31), 2 ** 31);
+        this.#ended = true;
+        return this.#items.push({ kind: "ended", status });
+      }
+      case "attached pong": {
+        const asked = protocol.number(fields, "t");
+        return asked === null ? undefined : this.#items.push({ kind: "pong", ms: now - asked });
+      }
+      default: // a newer server's: it may add to what it says
+    }
+  }
+
+  #rejected(now, fields) {
+    const code = String(fields.code);
+    const message = String(fields.message);
+    const wasAttached = this.attached !== null && this.#lostAt !== null && now < this.#lostAt + this.forgetAfter;
+    if (code === "unknown-session" && wasAttached) {
+      this.#items.push({ kind: "close", code: NORMAL }, { kind: "failed", reason: message, ms: now - this.#began });
+      this.reason = message;
+      return this.#schedule(now, false);
+    }
+    if (FINAL.has(code)) return this.#refuse(now, code, message);
+    const after = protocol.number(fields, "retry_after");
+    this.#retryAfter = after === null ? null : after * 1000;
+    this.#items.push({ kind: "close", code: NORMAL });
+    this.#failed(now, null, "", message);
+  }
+
+  #binary({ type, channel, seq, payload }) {
+    if (channel !== CHANNEL) return;
+    if (this.phase !== "attached") throw new protocol.BadFrame("data before the attach was acknowledged");
+    if (type === protocol.ACK) {
+      this.sender.ack(seq);
+      this.#flush();
+    } else if (type === protocol.SNAPSHOT) {
+      const skipped = this.#receiver.jump(seq);
+      this.#unpainted = null;
+      this.#items.push({ kind: "screen", data: payload, end: seq, skipped });
+    } else {
+      const data = this.#receiver.accept(seq, payload);
+      if (data.length) this.#items.push({ kind: "output", data, end: this.#receiver.received });
+    }
+  }
+
+  #text(type, fields) {
+    this.#items.push({ kind: "send", data: protocol.encodeText(type, fields) });
+  }
+
+  #flush() {
+    if (this.phase !== "attached") return;
+    this.#sent = Math.max(this.#sent, this.sender.acked);
+    while (this.#sent < this.sender.end && this.#sent - this.sender.acked < INPUT_WINDOW) {
+      const piece = this.sender.from(this.#sent, protocol.MAX_INPUT);
+      this.#items.push({ kind: "send", data: protocol.encodeBinary(protocol.DATA, CHANNEL, this.#sent, piece) });
+      this.#sent += piece.length;
+    }
+  }
+
+  #acknowledge(now) {
+    this.#ackAt = null;
+    if (this.#consumed <= this.#acked) return;
+    this.#acked = this.#consumed;
+    this.#ackedAt = now;
+    this.#items.push({ kind: "send", data: protocol.encodeBinary(protocol.ACK, CHANNEL, this.#acked) });
+  }
+
+  /** Also of a size that came while the attach was on its way. */
+  #tellSize() {
+    const { cols, rows } = this.size;
+    if (this.phase !== "attached" || (cols === this.#toldSize.cols && rows === this.#toldSize.rows)) return;
+    this.#toldSize = this.size;
+    this.#text("resize", { channel: CHANNEL, ...this.size });
+  }
+
+  // --- what is due while attached ---------------------------------------------------------
+
+  #beat(now) {
+    this.#settle(now);
+    if (this.#deadAt !== null && now >= this.#deadAt) {
+      this.#items.push({ kind: "close", code: null });
+      this.lost(now, null, "", "nothing was heard from the server");
+      return;
+    }
+    if (this.#ackAt !== null && now >= this.#ackAt) this.#acknowledge(now);
+    if (this.#pingAt !== null && now >= this.#pingAt) this.#ping(now, MISSED * this.#heartbeat);
+  }
+
+  /** Ask for a sign of life. Only one that was asked for can be missed: who slept has not asked. */
+  #ping(now, patience) {
+    this.#text("ping", { t: Math.round(now * 1000) / 1000 });
+    this.#deadAt = Math.min(now + patience, this.#deadAt ?? Infinity);
+    if (this.pings) this.#pingAt = now + this.#heartbeat;
+  }
+
+  #settle(now) {
+    if (this.#stable || now < this.#attachedAt + this.stableAfter) return;
+    this.#stable = true;
+    this.#unstable = this.#attempt = 0;
+    this.breaker.success();
+  }
+}
