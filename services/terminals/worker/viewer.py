@@ -122,11 +122,10 @@ class Viewer:
             self._ring.close()
 
 
-def attached_message(channel: int, reply: dict[str, Any], **extra: Any) -> dict[str, Any]:
+def attached_fields(reply: dict[str, Any], **extra: Any) -> dict[str, Any]:
     """Fields of the ``attached`` message, from the manager's reply."""
     names = ("session", "status", "epoch", "output", "skipped", "input", "origin")
     return {
-        "channel": channel,
         **{name: reply[name] for name in names},
         # An older manager knows neither.
         "mode": reply.get("mode", "write"),

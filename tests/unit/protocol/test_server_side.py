@@ -1,0 +1,429 @@
+"""What a server makes of the messages of one connection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from terminals.protocol import messages, server
+from terminals.protocol.messages import CloseCode
+from terminals.protocol.server import (
+    Attach,
+    Close,
+    Detached,
+    Hello,
+    Identify,
+    Kill,
+    Resized,
+    Send,
+    ServerSide,
+    Taken,
+    Typed,
+)
+from terminals.protocol.server import Resume as Had
+
+ANYBODY = {"user": "", "only": None, "read_only": False, "ticket": None}
+
+
+def fresh(**more: Any) -> ServerSide:
+    return ServerSide(build="b1", generation="g1", heartbeat=15.0, **more)
+
+
+def greeted(*, versions: tuple[int, ...] = (2, 1), **identity: Any) -> ServerSide:
+    side = fresh()
+    say(side, "hello", versions=list(versions), client="me", token="secret")
+    side.welcome(**{**ANYBODY, **identity})
+    side.take()
+    return side
+
+
+def attached(*, channel: int = 0, handle: int = 7) -> ServerSide:
+    side = greeted()
+    attach(side, channel, handle)
+    side.take()
+    return side
+
+
+def attach(side: ServerSide, channel: int, handle: int) -> bool:
+    say(side, "attach", channel=channel)
+    admitted = side.admit(channel, handle)
+    if admitted:
+        side.attached(channel, handle, {"session": "s"})
+    side.go_on()
+    return admitted
+
+
+def say(side: ServerSide, kind: str, **fields: Any) -> None:
+    side.received(messages.encode_text(kind, **fields), text=True)
+
+
+def done(side: ServerSide) -> list[Any]:
+    """What is to be done; messages as what they say, without what is null."""
+    items: list[Any] = []
+    for item in side.take():
+        if isinstance(item, Send) and isinstance(item.data, str):
+            fields = json.loads(item.data)
+            items.append({name: value for name, value in fields.items() if value is not None})
+        else:
+            items.append(item)
+    return items
+
+
+def bad(text: str, **more: Any) -> list[Any]:
+    code = more.pop("close", CloseCode.POLICY_VIOLATION)
+    return [{"type": "error", "code": "bad-message", "message": text, **more}, Close(code, "bad message")]
+
+
+def test_a_greeting_is_checked_and_answered():
+    side = fresh()
+    say(side, "hello", versions=[2, 1], client="me", token="secret")
+    assert done(side) == [Identify("secret", None)]
+    side.welcome(user="ada", only="s", read_only=True, ticket="next")
+    assert side.hello == Hello("me", "ada", "s", True, 2)
+    assert done(side) == [
+        {
+            "type": "welcome",
+            "version": 2,
+            "build": "b1",
+            "generation": "g1",
+            "heartbeat": 15,
+            "ticket": "next",
+        }
+    ]
+
+
+def test_a_ticket_is_checked_as_such():
+    side = fresh()
+    say(side, "hello", versions=[1], client="me", ticket="t", token="ignored")
+    assert done(side) == [Identify(None, "t")]
+    side.welcome(**ANYBODY)
+    assert [item["version"] for item in done(side)] == [1]
+
+
+def test_wrong_credentials_end_it():
+    side = fresh()
+    say(side, "hello", versions=[2], client="me", token="wrong")
+    side.take()
+    side.deny("wrong token")
+    assert done(side) == [
+        {"type": "error", "code": "unauthorized", "message": "wrong token"},
+        Close(CloseCode.UNAUTHORIZED, "unauthorized"),
+    ]
+    say(side, "hello", versions=[2], client="me", token="another")
+    assert done(side) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"type": "attach", "channel": 0}, "attach before hello"),
+        ({"type": "hello", "versions": [99], "client": "me", "token": "x"}, "hello.versions has none"),
+        ({"type": "hello", "versions": [2], "client": "me"}, "hello.token must be a string"),
+        ({"type": "hello", "versions": [2], "client": "me", "ticket": 1}, "hello.ticket must be a string"),
+        ({"type": "hello", "versions": [2], "client": "", "token": "x"}, "hello.client must not be empty"),
+        (
+            {"type": "hello", "versions": [2], "client": "x" * 65, "token": "x"},
+            "hello.client must be a string",
+        ),
+    ],
+)
+def test_a_greeting_that_is_none_ends_it(message, text):
+    side = fresh()
+    side.received(json.dumps(message).encode(), text=True)
+    error, close = done(side)
+    assert error["message"].startswith(text)
+    assert close == Close(CloseCode.POLICY_VIOLATION, "bad message")
+    assert side.hello is None
+
+
+def test_a_greeting_while_the_first_is_checked_ends_it():
+    side = fresh()
+    say(side, "hello", versions=[2], client="me", token="x")
+    side.take()
+    say(side, "hello", versions=[2], client="me", token="y")
+    assert done(side) == bad("hello before hello")
+
+
+def test_what_is_no_utf_8_ends_it_with_its_own_code():
+    side = fresh()
+    side.received(b"\xff", text=True)
+    assert done(side)[-1] == Close(CloseCode.NOT_UTF_8, "bad message")
+
+
+def test_an_attach_is_asked_for_and_served():
+    side = greeted(user="ada")
+    resume = {"output": 5, "epoch": "e"}
+    say(side, "attach", channel=3, session="s", cols=100, rows=30, resume=resume, mode="read")
+    (asked,) = side.take()
+    assert isinstance(asked, Attach)
+    assert (asked.channel, asked.session, asked.cols, asked.rows) == (3, "s", 100, 30)
+    assert asked.resume == Had(5, "e")
+    assert asked.watch
+    assert asked.snapshots
+    assert asked.routable
+    assert side.admit(3, 7)
+    side.attached(3, 7, {"session": "s"})
+    assert done(side) == [{"type": "attached", "channel": 3, "session": "s"}]
+    assert side.attached_to == {3: 7}
+    assert not side.routable
+
+
+def test_an_attach_says_as_little_as_it_likes():
+    side = greeted()
+    say(side, "attach", channel=0)
+    (asked,) = side.take()
+    assert (asked.session, asked.cols, asked.rows, asked.resume, asked.watch) == (None, 80, 24, None, False)
+
+
+def test_version_1_knows_neither_screens_nor_modes():
+    side = greeted(versions=(1,))
+    say(side, "attach", channel=0, mode="read")
+    (asked,) = side.take()
+    assert (asked.watch, asked.snapshots) == (False, False)
+
+
+def test_whoever_may_only_look_on_watches():
+    side = greeted(read_only=True)
+    say(side, "attach", channel=0, mode="write")
+    assert side.take()[0].watch
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "attach.channel must be a whole number from 0 to 255"),
+        ({"channel": 256}, "attach.channel must be a whole number from 0 to 255"),
+        ({"channel": 0, "cols": 0}, "attach.cols must be a whole number from 1 to 1000"),
+        ({"channel": 0, "rows": "24"}, "attach.rows must be a whole number from 1 to 1000"),
+        ({"channel": 0, "resume": 7}, "attach.resume must be an object or null"),
+        ({"channel": 0, "resume": {"epoch": "e"}}, "resume.output must be a whole number"),
+        ({"channel": 0, "resume": {"output": 1, "epoch": 7}}, "resume.epoch must be a string"),
+        ({"channel": 0, "mode": "both"}, 'attach.mode must be "read" or "write"'),
+        ({"channel": 0, "session": "x" * 4096}, "an attach has at most 4096 characters"),
+        ({"channel": 9}, "channel 9 is in use"),
+    ],
+)
+def test_an_attach_that_is_none_ends_it(fields, text):
+    side = attached(channel=9)
+    say(side, "attach", **fields)
+    error, close = done(side)
+    assert error["message"].startswith(text)
+    assert close == Close(CloseCode.POLICY_VIOLATION, "bad message")
+
+
+def test_a_session_that_cannot_be_one_is_refused_alone():
+    side = greeted()
+    say(side, "attach", channel=4, session=7)
+    assert [item["code"] for item in done(side)] == ["bad-session-id"]
+    say(side, "attach", channel=4)
+    assert isinstance(side.take()[0], Attach)
+
+
+def test_further_attaches_wait_until_it_is_known_where_the_first_belongs():
+    side = greeted()
+    say(side, "attach", channel=0)
+    say(side, "attach", channel=1, session="b")
+    say(side, "attach", channel=2, session="c")
+    assert [item.channel for item in side.take()] == [0]
+    assert [message["session"] for message in side.waiting] == ["b", "c"]
+    assert side.admit(0, 7)
+    side.attached(0, 7, {})
+    side.go_on()
+    assert [item.channel for item in side.take() if isinstance(item, Attach)] == [1, 2]
+    assert side.waiting == []
+
+
+def test_a_channel_that_waits_is_in_use():
+    side = greeted()
+    say(side, "attach", channel=0)
+    say(side, "attach", channel=1)
+    side.take()
+    say(side, "attach", channel=1)
+    assert done(side) == bad("channel 1 is in use")
+
+
+def test_one_that_waited_and_is_none_ends_it_and_those_after_it_are_not_looked_at():
+    side = greeted()
+    for channel, fields in enumerate(({}, {"cols": 0}, {})):
+        say(side, "attach", channel=channel, **fields)
+    side.take()
+    side.refuse(0, "unavailable", "not now", 1.0)
+    side.go_on()
+    assert [type(item).__name__ for item in side.take()] == ["Send", "Send", "Close"]
+
+
+def test_those_that_waited_are_nothing_to_a_connection_that_is_closing():
+    side = greeted()
+    say(side, "attach", channel=0)
+    say(side, "attach", channel=1)
+    side.restart(0.5)
+    side.take()
+    side.go_on()
+    assert side.take() == []
+
+
+def test_a_connection_that_was_passed_on_begins_with_its_attach():
+    side = fresh(hello=Hello.from_fields({"type": "hello", "client": "me", "user": "ada", "only": None}))
+    assert side.hello == Hello("me", "ada", None, False, 1)
+    assert not side.routable
+    say(side, "attach", channel=0)
+    (asked,) = side.take()
+    assert not asked.routable
+
+
+def test_what_is_passed_on_is_what_was_said():
+    hello = Hello("me", "ada", "s", True, 2)
+    assert Hello.from_fields(hello.as_fields()) == hello
+
+
+def test_a_refusal_leaves_the_connection_to_others():
+    side = attached(channel=0, handle=7)
+    say(side, "attach", channel=1)
+    side.take()
+    side.refuse(1, "breaker-open", "too often", 4.0)
+    assert done(side) == [
+        {"type": "error", "code": "breaker-open", "message": "too often", "channel": 1, "retry_after": 4}
+    ]
+
+
+def test_an_open_breaker_ends_a_connection_that_has_nothing_else():
+    side = greeted()
+    say(side, "attach", channel=1)
+    side.take()
+    side.refuse(1, "breaker-open", "too often", 4.0)
+    assert done(side)[-1] == Close(CloseCode.BREAKER_OPEN, "breaker open")
+
+
+def test_where_nobody_can_be_asked_the_client_is_to_come_again():
+    side = greeted()
+    say(side, "attach", channel=1)
+    side.take()
+    side.unavailable(1, "no manager")
+    assert done(side) == [
+        {"type": "error", "code": "unavailable", "message": "no manager", "channel": 1, "retry_after": 1},
+        Close(CloseCode.TRY_AGAIN_LATER, "unavailable"),
+    ]
+
+
+def test_input_and_acknowledgements_are_of_their_attachment():
+    side = attached(channel=2, handle=7)
+    side.received(messages.encode_data(2, 5, b"ls\n"), text=False)
+    side.received(messages.encode_ack(2, 9), text=False)
+    assert side.take() == [Typed(7, 5, b"ls\n"), Taken(7, 9)]
+    assert "ls" not in repr(Typed(7, 5, b"ls\n"))
+
+
+def test_input_that_crosses_the_end_of_its_channel_is_dropped():
+    side = attached(channel=2)
+    side.received(messages.encode_data(3, 0, b"ls\n"), text=False)
+    assert side.take() == []
+
+
+def test_a_frame_that_is_none_ends_it():
+    side = attached()
+    side.received(b"\x09", text=False)
+    assert done(side)[-1] == Close(CloseCode.POLICY_VIOLATION, "bad message")
+
+
+def test_messages_about_a_channel():
+    side = attached(channel=2, handle=7)
+    say(side, "resize", channel=2, cols=100, rows=40)
+    say(side, "kill", channel=2)
+    say(side, "resize", channel=3, cols=100, rows=40)
+    say(side, "kill", channel=3)
+    say(side, "detach", channel=3)
+    say(side, "detach", channel=2)
+    assert side.take() == [Resized(7, 100, 40), Kill(7), Detached(7, planned=True)]
+    assert side.attached_to == {}
+
+
+def test_a_ping_is_answered_with_its_number():
+    side = attached()
+    say(side, "ping", t=1.5)
+    say(side, "ping")
+    assert done(side) == [{"type": "pong", "t": 1.5}, {"type": "pong"}]
+    say(side, "ping", t="anything")
+    assert done(side) == bad("ping.t must be a number")
+
+
+def test_a_message_of_a_newer_client_is_told_to_be_unknown():
+    side = attached()
+    say(side, "from-the-future" * 10)
+    (error,) = done(side)
+    assert error["message"] == f"unknown message type {('from-the-future' * 10)[:40]!r}"
+
+
+def test_an_order_ends_an_attachment_and_with_the_last_one_the_connection():
+    side = attached(channel=0, handle=7)
+    attach(side, 1, 8)
+    side.take()
+    side.end(7, CloseCode.TAKEN_OVER, "taken-over", "another")
+    assert done(side) == [
+        Detached(7, planned=True),
+        {"type": "error", "code": "taken-over", "message": "another", "channel": 0},
+    ]
+    side.end(8, CloseCode.TAKEN_OVER, "taken-over", "another")
+    assert done(side)[-1] == Close(CloseCode.TAKEN_OVER, "taken-over")
+    assert side.planned
+
+
+def test_an_order_that_overtakes_the_answer_to_its_attach_is_carried_out_then():
+    side = greeted()
+    side.end(7, CloseCode.TAKEN_OVER, "taken-over", "another")
+    assert side.take() == []
+    assert not attach(side, 0, 7)
+    assert done(side)[1:] == [
+        Detached(7, planned=True),
+        {"type": "error", "code": "taken-over", "message": "another", "channel": 0},
+        Close(CloseCode.TAKEN_OVER, "taken-over"),
+    ]
+
+
+def test_an_order_that_overtakes_leaves_the_other_channels_alone():
+    side = attached(channel=0, handle=7)
+    side.end(8, CloseCode.TAKEN_OVER, "taken-over", "another")
+    assert not attach(side, 1, 8)
+    assert not any(isinstance(item, Close) for item in side.take())
+    assert side.attached_to == {0: 7}
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_a_lost_connection_gives_everything_back(goodbye):
+    side = attached(channel=0, handle=7)
+    attach(side, 1, 8)
+    side.take()
+    side.lost(goodbye=goodbye)
+    assert side.take() == [Detached(7, goodbye), Detached(8, goodbye)]
+    side.lost(goodbye=False)
+    assert side.take() == []
+
+
+def test_what_is_granted_to_one_who_has_gone_is_given_back():
+    side = greeted()
+    say(side, "attach", channel=0)
+    side.lost(goodbye=False)
+    side.take()
+    assert not side.admit(0, 7)
+    assert side.take() == [Detached(7, planned=False)]
+
+
+def test_who_is_asked_to_come_back_is_told_once_and_its_end_is_planned():
+    side = attached(channel=0, handle=7)
+    side.restart(0.5)
+    side.restart(0.5)
+    side.exit(0, 3)
+    assert side.take() == [Close(CloseCode.SERVICE_RESTART, "retry-after=0.5")]
+    side.lost(goodbye=False)
+    assert side.take() == [Detached(7, planned=True)]
+
+
+def test_an_exit_is_told():
+    side = attached()
+    side.exit(0, 3)
+    assert done(side) == [{"type": "exit", "channel": 0, "status": 3}]
+
+
+def test_nothing_said_shows_in_a_log():
+    assert repr(Send("secret")) == "<Send 6 characters>"
+    assert repr(server.Send(b"secret")) == "<Send 6 bytes>"
