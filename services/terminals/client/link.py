@@ -171,7 +171,11 @@ class Link:
                 self._text = event.opcode is Opcode.TEXT
             if event.fin:
                 data, self._fragments = b"".join(self._fragments), []
-                yield data.decode() if self._text else data
+                try:
+                    message = data.decode() if self._text else data
+                except UnicodeDecodeError as error:
+                    raise LinkLost(f"the server broke the protocol: {error}") from None
+                yield message
 
     def _goodbye(self, text: str) -> LinkLost:
         close = self._ws.close_rcvd

@@ -49,6 +49,8 @@ INPUT_WINDOW = 1 << 16
 """So many bytes of input are sent ahead of what the shell's terminal has taken."""
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 5.0
+LONGEST = 3600.0
+"""Seconds: the longest heartbeat, and time to come again after, that a server is believed."""
 FORGET_SECONDS = 30.0
 """A session that was attached so shortly ago and is unknown now may be known again in a moment: a session
 manager that has lost some is taken back as soon as that is seen."""
@@ -545,7 +547,7 @@ class ClientSession:
     def _welcomed(self, now: float, fields: dict[str, Any]) -> None:
         version, heartbeat, ticket = (fields.get(name) for name in ("version", "heartbeat", "ticket"))
         self.version = version if isinstance(version, int) else 1
-        if isinstance(heartbeat, int | float) and 0 < heartbeat < math.inf:
+        if isinstance(heartbeat, int | float) and heartbeat is not True and 0 < heartbeat <= LONGEST:
             self._heartbeat = float(heartbeat)
         if isinstance(ticket, str) and "ticket" in self._credentials:
             self._credentials["ticket"] = ticket
@@ -671,10 +673,10 @@ class ClientSession:
         self._leave(Phase.STOPPED)
         self._items.append(TakenOver() if code == ErrorCode.TAKEN_OVER else Refused(code, message))
 
-    def _leave(self, phase: Phase, code: int | None = CloseCode.NORMAL) -> None:
+    def _leave(self, phase: Phase) -> None:
         """Close the connection, if there is one."""
         if self.phase in ATTEMPT or self.phase is Phase.ATTACHED:
-            self._items.append(Close(code))
+            self._items.append(Close(CloseCode.NORMAL))
         self._become(phase)
 
     def _become(self, phase: Phase) -> None:
@@ -692,8 +694,8 @@ class ClientSession:
                 self._acknowledged(now, fields)
             case ((Phase.GREETING | Phase.ATTACHING), "error"):
                 self._rejected(now, fields)
-            case Phase.ATTACHED, "error" if fields.get("code") in _FINAL_LATER:
-                self._refuse(now, fields["code"], str(fields.get("message")))
+            case Phase.ATTACHED, "error" if str(fields.get("code")) in _FINAL_LATER:
+                self._refuse(now, str(fields["code"]), str(fields.get("message")))
             case Phase.ATTACHED, "exit":
                 status = messages.integer(fields, "status", -(1 << 31), 1 << 31)
                 self._ended = True
@@ -713,7 +715,8 @@ class ClientSession:
         elif code in _FINAL:
             self._refuse(now, code, text)
         else:
-            self._retry_after = messages.number(fields, "retry_after")
+            after = messages.number(fields, "retry_after")
+            self._retry_after = None if after is None else min(max(0.0, after), LONGEST)
             self._items.append(Close(CloseCode.NORMAL))
             self._failed(now, None, "", text)
 

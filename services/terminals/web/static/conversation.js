@@ -20,6 +20,7 @@ const ACK_MS = 100; // so long after one acknowledgement the next one waits, or 
 const INPUT_WINDOW = 1 << 16; // bytes sent ahead of what the shell's terminal has taken
 const CONNECT_MS = 10000;
 const PROBE_MS = 5000;
+const LONGEST = 3600; // seconds: the longest heartbeat, and time to come again after, that a server is believed
 const HEARTBEAT = 15000;
 const MISSED = 3; // heartbeats without a word after which the connection is taken for lost
 const FORGET_MS = 30000; // a session that was attached so shortly ago, and is unknown, may be known again soon
@@ -234,7 +235,7 @@ export class Conversation {
 
   #welcomed(now, { version, heartbeat, ticket }) {
     this.version = Number.isInteger(version) ? version : 1;
-    if (Number.isFinite(heartbeat) && heartbeat > 0) this.#heartbeat = heartbeat * 1000;
+    if (Number.isFinite(heartbeat) && heartbeat > 0 && heartbeat <= LONGEST) this.#heartbeat = heartbeat * 1000;
     if (typeof ticket === "string" && "ticket" in this.credentials) this.credentials.ticket = ticket;
     if (this.phase !== "greeting") return;
     if (this.version >= WATCHING_SINCE) this.#attach();
@@ -405,7 +406,7 @@ export class Conversation {
     }
     if (FINAL.has(code)) return this.#refuse(now, code, message);
     const after = protocol.number(fields, "retry_after");
-    this.#retryAfter = after === null ? null : after * 1000;
+    this.#retryAfter = after === null ? null : Math.min(Math.max(0, after), LONGEST) * 1000;
     this.#items.push({ kind: "close", code: NORMAL });
     this.#failed(now, null, "", message);
   }

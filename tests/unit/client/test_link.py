@@ -1,0 +1,24 @@
+"""What a server can do to a connection of the Python client."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from terminals.client.link import Link, LinkLost
+from websockets.sync.server import ServerConnection, serve
+
+
+def test_a_text_that_is_none_ends_the_connection_and_not_the_client():
+    def say(connection: ServerConnection) -> None:
+        connection.send(b"\xff", text=True)
+        connection.recv()
+
+    with serve(say, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        link = Link(f"ws://127.0.0.1:{server.socket.getsockname()[1]}/", 10)
+        with pytest.raises(LinkLost, match="broke the protocol"):
+            for _ in range(100):
+                link.receive(0.1)
+        link.abort()
+        server.shutdown()
