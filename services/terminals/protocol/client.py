@@ -352,7 +352,6 @@ class ClientSession:
         # Across connections.
         self._lost_at: float | None = None
         self._planned = False
-        self._connects = 0
         self._attempt = 0
         self._unstable = 0
         self._retry_after: float | None = None
@@ -572,10 +571,9 @@ class ClientSession:
             self._unpainted = had
         self._receiver.received = self._acked = self._consumed = attached.output
         self._sent = self.sender.acked
-        missed = max(0, attached.output - had) if self.attached is not None else 0
+        reconnect = self.attached is not None
+        missed = max(0, attached.output - had) if reconnect else 0
         self.attached, self.session, self._epoch = attached, attached.session, attached.epoch
-        reconnect = self._connects > 0
-        self._connects += 1
         self.phase = Phase.ATTACHED
         self._attached_at = self._acked_at = now
         self._stable = self._ended = False
@@ -697,7 +695,7 @@ class ClientSession:
             case Phase.ATTACHED, "error" if str(fields.get("code")) in _FINAL_LATER:
                 self._refuse(now, str(fields["code"]), str(fields.get("message")))
             case Phase.ATTACHED, "exit":
-                status = messages.integer(fields, "status", -(1 << 31), 1 << 31)
+                status = messages.integer(fields, "status", -255, 255)
                 self._ended = True
                 self._items.append(Ended(status))
             case Phase.ATTACHED, "pong":

@@ -60,7 +60,6 @@ export class Conversation {
   // Across connections.
   #lostAt = null;
   #planned = false;
-  #connects = 0;
   #attempt = 0;
   #unstable = 0;
   #retryAfter = null;
@@ -252,10 +251,9 @@ export class Conversation {
     else this.#unpainted = null;
     this.#receiver.received = this.#acked = this.#consumed = attached.output;
     this.#sent = this.sender.acked;
-    const missed = this.attached === null ? 0 : Math.max(0, attached.output - had);
+    const reconnect = this.attached !== null;
+    const missed = reconnect ? Math.max(0, attached.output - had) : 0;
     Object.assign(this, { attached, session: attached.session, epoch: attached.epoch });
-    const reconnect = this.#connects > 0;
-    this.#connects += 1;
     this.phase = "attached";
     this.#attachedAt = this.#ackedAt = now;
     this.#stable = this.#ended = false;
@@ -383,7 +381,7 @@ export class Conversation {
       case "attached error":
         return FINAL_LATER.has(fields.code) ? this.#refuse(now, fields.code, String(fields.message)) : undefined;
       case "attached exit": {
-        const status = protocol.integer(fields, "status", -(2 ** 31), 2 ** 31);
+        const status = protocol.integer(fields, "status", -255, 255);
         this.#ended = true;
         return this.#items.push({ kind: "ended", status });
       }
