@@ -40,7 +40,7 @@ class Livelock(AssertionError):
     """Everybody goes on talking and nobody comes to an end."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Session:
     """What a session manager knows of a session. Offsets are bytes since its beginning."""
 
@@ -73,7 +73,7 @@ class Session:
         return receiver.received
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Attachment:
     """A client of a session, on a connection."""
 
@@ -89,7 +89,7 @@ class Attachment:
     snapshots: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Link:
     """A connection: what is on its way in both directions, and the server's end of it."""
 

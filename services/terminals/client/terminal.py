@@ -6,6 +6,7 @@ its socket, its clock and its user.
 
 from __future__ import annotations
 
+import collections
 import re
 import secrets
 import time
@@ -104,6 +105,7 @@ class Terminal:
         self._clock = clock
         self._link: Link | None = None
         self._output = bytearray()
+        self._todo: collections.deque[conversation.Item] = collections.deque()
 
     # --- what a user calls ------------------------------------------------------------
 
@@ -158,6 +160,7 @@ class Terminal:
         end = self._clock() + timeout
         if self._conversation.phase is Phase.STOPPED:
             self._conversation.open(self._clock())
+            self._carry_out()
         while not self.connected:
             left = end - self._clock()
             if left <= 0:
@@ -281,23 +284,25 @@ class Terminal:
         talk.tick(now)
 
     def _carry_out(self) -> None:
-        talk = self._conversation
-        while items := talk.take():
-            for item in items:
-                match item:
-                    case conversation.Output(data, end):
-                        self._output += data
-                        talk.consumed(self._clock(), end)
-                    case conversation.Send(data):
-                        self._send(data)
-                    case conversation.Connect():
-                        self._connect()
-                    case conversation.Close(code):
-                        self._close(code)
-                    case _:
-                        self._count(item)
-                        self._on_event(item)
-                        self._raise(item)
+        """Do all that there is to do. What an exception of ``on_event`` leaves is done at the next call."""
+        talk, todo = self._conversation, self._todo
+        todo.extend(talk.take())
+        while todo:
+            match item := todo.popleft():
+                case conversation.Output(data, end):
+                    self._output += data
+                    talk.consumed(self._clock(), end)
+                case conversation.Send(data):
+                    self._send(data)
+                case conversation.Connect():
+                    self._connect()
+                case conversation.Close(code):
+                    self._close(code)
+                case _:
+                    self._count(item)
+                    self._on_event(item)
+                    self._raise(item)
+            todo.extend(talk.take())
 
     def _connect(self) -> None:
         try:
