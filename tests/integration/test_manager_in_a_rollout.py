@@ -28,7 +28,8 @@ class Dev(Project):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.configure()
-        self.deployed_builds: dict[str, dict[str, Any]] = {}
+        self.builds: dict[str, str] = {}
+        self.before: dict[str, dict[str, Any]] = {}
 
     def configure(self, *, source: Path | None = None, **dev: object) -> None:
         smoke = {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}
@@ -57,15 +58,19 @@ class Dev(Project):
         assert self.run("build") == 0, self.said
         return self.json("build")["id"]
 
+    def made(self, version: str, *edits: tuple[str, str, str]) -> str:
+        """The id of such a build, which is made unless there is one."""
+        if version not in self.builds:
+            self.builds[version] = self.changed(version, *edits)
+        return self.builds[version]
+
     def in_force(self, version: str, *edits: tuple[str, str, str]) -> dict[str, Any]:
-        """Such a build serves dev, by a deployment unless it does; gives how its manager step began."""
-        if version not in self.deployed_builds:
-            build = self.changed(version, *edits)
-            said = step(self.json("deploy", "dev", "--plan"), "manager")["hosts"]["local"]
-            before = self.manager("dev")
-            assert self.run("deploy", "dev") == 0, self.said
-            self.deployed_builds[version] = {"build": build, "said": said, "before": before}
-        return self.deployed_builds[version]
+        """Such a build serves dev, by a deployment unless it has; gives what the manager said before."""
+        build = self.made(version, *edits)
+        if version not in self.before:
+            self.before[version] = self.manager("dev")
+            assert self.run("deploy", "dev", "--build", build) == 0, self.said
+        return self.before[version]
 
     def terminal(self) -> Terminal:
         token = (self.folder / "dev" / "run" / "token").read_text().strip()
@@ -133,17 +138,22 @@ def test_settings_with_which_it_does_not_pass_are_taken_back(project, shell):
 ANOTHER_MANAGER = ("0.2.0", (REGISTRY, "MAX_TITLE = 80\n", "MAX_TITLE = 81\n"))
 
 
+def test_a_build_with_another_manager_says_so_before(project):
+    build = project.made(*ANOTHER_MANAGER)
+    said = step(project.json("deploy", "dev", "--plan", "--build", build), "manager")["hosts"]["local"]
+    assert said.startswith("session manager: build ")
+    assert said.partition(";")[0].endswith(f" -> {build}")
+
+
 def test_a_build_with_another_manager_replaces_it(project, shell):
-    made = project.in_force(*ANOTHER_MANAGER)
-    assert made["said"].startswith("session manager: build ")
-    assert made["said"].partition(";")[0].endswith(f" -> {made['build']}")
+    before = project.in_force(*ANOTHER_MANAGER)
     after = project.manager("dev")
-    assert after["manager"]["build"] == made["build"]
-    assert after["holder"]["pid"] == made["before"]["holder"]["pid"]
+    assert after["manager"]["build"] == project.made(*ANOTHER_MANAGER)
+    assert after["holder"]["pid"] == before["holder"]["pid"]
 
 
 def test_a_rollback_brings_the_former_manager_back(project, shell):
-    before = project.in_force(*ANOTHER_MANAGER)["before"]
+    before = project.in_force(*ANOTHER_MANAGER)
     assert project.run("rollback", "dev") == 0, project.said
     assert project.manager("dev")["manager"]["code"] == before["manager"]["code"]
 
@@ -156,13 +166,17 @@ SECONDS = "HANGUP_SECONDS = 3.0\n"
 ANOTHER_HOLDER = ("0.2.1", (HOLDER, SECONDS, "HANGUP_SECONDS = 3.5\n"))
 
 
+def test_a_build_with_another_holder_says_so_before(project):
+    build = project.made(*ANOTHER_HOLDER)
+    said = step(project.json("deploy", "dev", "--plan", "--build", build), "manager")["hosts"]["local"]
+    assert said.startswith("holder: build ")
+    assert said.endswith(f" -> {build}")
+
+
 def test_a_build_with_another_holder_goes_on_as_that(project, shell):
     pid = process_of(project, shell)
-    made = project.in_force(*ANOTHER_HOLDER)
-    assert made["said"].startswith("holder: build ")
-    assert made["said"].endswith(f" -> {made['build']}")
-    before, after = made["before"], project.manager("dev")
-    assert after["holder"]["build"] == made["build"]
+    before, after = project.in_force(*ANOTHER_HOLDER), project.manager("dev")
+    assert after["holder"]["build"] == project.made(*ANOTHER_HOLDER)
     assert after["holder"]["code"] != before["holder"]["code"]
     assert after["holder"]["pid"] == before["holder"]["pid"]
     assert after["manager"]["pid"] == before["manager"]["pid"]
@@ -170,7 +184,7 @@ def test_a_build_with_another_holder_goes_on_as_that(project, shell):
 
 
 def test_a_rollback_brings_the_former_holder_back(project, shell):
-    before = project.in_force(*ANOTHER_HOLDER)["before"]
+    before = project.in_force(*ANOTHER_HOLDER)
     pid = process_of(project, shell)
     assert project.run("rollback", "dev") == 0, project.said
     after = project.manager("dev")["holder"]
