@@ -282,7 +282,7 @@ class World:
                         side = ServerSide(build="build", generation="g1", heartbeat=self._heartbeat)
                         person.link = Link(person, side)
                         person.talk.connected(self.now)
-                    case client.Send(data):
+                    case messages.Send(data):
                         if person.link is not None and person.link.open:
                             person.link.up.append(data)
                     case client.Close():
@@ -310,7 +310,7 @@ class World:
                         link.side.welcome(user="", only=None, read_only=False, ticket=None)
                     case server.Attach():
                         self.asked.append((link, item))
-                    case server.Send(data):
+                    case messages.Send(data):
                         link.down.append(data)
                     case server.Close():
                         link.down.append(item)

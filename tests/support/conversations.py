@@ -101,9 +101,9 @@ class Player:
                 return ["connect"]
             case client.Close(code):
                 return ["close", code]
-            case client.Send(str() as text):
+            case messages.Send(str() as text):
                 return self._message(json.loads(text))
-            case client.Send(bytes() as data):
+            case messages.Send(bytes() as data):
                 frame = messages.decode_binary(data)
                 if frame.type is messages.FrameType.ACK:
                     return ["ack", frame.seq]

@@ -28,7 +28,7 @@ from terminals.protocol.client import (
     Event,
     Phase,
 )
-from terminals.protocol.messages import ErrorCode
+from terminals.protocol.messages import ErrorCode, Send
 
 EXPECT_SPAN = 1 << 16
 _REFUSALS = {ErrorCode.UNAUTHORIZED: Unauthorized, ErrorCode.UNKNOWN_SESSION: SessionLost}
@@ -292,7 +292,7 @@ class Terminal:
                 case conversation.Output(data, end):
                     self._output += data
                     talk.consumed(self._clock(), end)
-                case conversation.Send(data):
+                case Send(data):
                     self._send(data)
                 case conversation.Connect():
                     self._connect()

@@ -37,7 +37,7 @@ from terminals.protocol import (
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.closing import Action, action
-from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType
+from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
 from terminals.protocol.resume import Receiver, Sender, SequenceGap
 
 CHANNEL = 0
@@ -100,16 +100,6 @@ ATTEMPT = frozenset({Phase.CONNECTING, Phase.GREETING, Phase.ATTACHING})
 @dataclass(frozen=True, slots=True)
 class Connect:
     """Open a connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send one message: a ``str`` as text, ``bytes`` as binary."""
-
-    data: str | bytes
-
-    def __repr__(self) -> str:
-        return f"<Send {len(self.data)} {'characters' if isinstance(self.data, str) else 'bytes'}>"
 
 
 @dataclass(frozen=True, slots=True)

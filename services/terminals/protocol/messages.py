@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -95,6 +96,16 @@ class Binary(NamedTuple):
     def __repr__(self) -> str:
         # What people type and what shells print is nothing for a log.
         return f"<Binary {self.type!r}, {len(self.payload)} bytes at {self.seq} on channel {self.channel}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """What either side wants sent: one message: a ``str`` as text, ``bytes`` as binary."""
+
+    data: str | bytes
+
+    def __repr__(self) -> str:
+        return f"<Send {len(self.data)} {'characters' if isinstance(self.data, str) else 'bytes'}>"
 
 
 def encode_data(channel: int, seq: int, payload: bytes | memoryview) -> bytes:

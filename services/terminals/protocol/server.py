@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from terminals.protocol import messages
-from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType
+from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
 
 MAX_ATTACH = 4096
 """Characters of an ``attach``: with others of its connection it has to fit into a packet."""
@@ -135,16 +135,6 @@ class Detached:
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Send one message: a ``str`` as text, ``bytes`` as binary."""
-
-    data: str | bytes
-
-    def __repr__(self) -> str:
-        return f"<Send {len(self.data)} {'characters' if isinstance(self.data, str) else 'bytes'}>"
-
-
-@dataclass(frozen=True, slots=True)
 class Close:
     """Say goodbye."""
 
@@ -214,13 +204,13 @@ class ServerSide:
             return
         try:
             if text:
-                self.control(messages.decode_text(message))
+                self._control(messages.decode_text(message))
             else:
                 self._binary(messages.decode_binary(message))
         except BadMessage as error:
-            self.broken(error)
+            self._broken(error)
 
-    def control(self, message: dict[str, Any]) -> None:
+    def _control(self, message: dict[str, Any]) -> None:
         """A text message has come.
 
         Raises:
@@ -255,7 +245,7 @@ class ServerSide:
                 # An unknown type is a newer client's: it learned our version and may try.
                 self.error(ErrorCode.BAD_MESSAGE, f"unknown message type {kind[:40]!r}")
 
-    def broken(self, error: BadMessage) -> None:
+    def _broken(self, error: BadMessage) -> None:
         """The client does not follow the protocol."""
         self.error(ErrorCode.BAD_MESSAGE, str(error))
         self.close(error.close_code, "bad message")
@@ -374,7 +364,7 @@ class ServerSide:
                 if not self.closing:
                     self._attach(message)
         except BadMessage as error:
-            self.broken(error)
+            self._broken(error)
 
     def end(self, handle: int, close: int, code: str, message: str) -> None:
         """End one attachment with an error; the connection ends with ``close`` when it was its last."""

@@ -31,7 +31,7 @@ from terminals.background import Background
 from terminals.control import packets
 from terminals.control.channel import ControlError, ManagerLink
 from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
-from terminals.protocol.messages import BadMessage, ErrorCode
+from terminals.protocol.messages import ErrorCode
 from terminals.protocol.server import Hello, ServerSide
 from terminals.worker.viewer import Viewer, attached_fields
 
@@ -128,7 +128,9 @@ class Connection(asyncio.Protocol):
         self._accepted = time.monotonic()
         self._server.connections.add(self)
         if self._side.hello is not None:
-            self._go_on_with(self._conn["attach"])
+            # The attach for which it was passed on, as if it came now.
+            self._side.received(json.dumps(self._conn["attach"]).encode(), text=True)
+            self._carry_out()
             if rest := base64.b64decode(self._conn["rest"]):
                 self.data_received(rest)
         else:
@@ -258,7 +260,7 @@ class Connection(asyncio.Protocol):
                         link.send_raw(packets.encode_input(handle, seq, data))
                     case server.Taken(handle, seq):
                         link.send_raw(packets.encode_ack(handle, seq))
-                    case server.Send(data):
+                    case messages.Send(data):
                         self._send(data)
                     case server.Resized(handle, cols, rows):
                         link.send({"type": "resize", "handle": handle, "cols": cols, "rows": rows})
@@ -323,14 +325,6 @@ class Connection(asyncio.Protocol):
             "since": self._conn.get("since", self._accepted),
         }
         self._spawn(self._attach(attach, request), "an attach")
-
-    def _go_on_with(self, message: dict[str, Any]) -> None:
-        """The attach for which this connection was passed on."""
-        try:
-            self._side.control(message)
-        except BadMessage as error:
-            self._side.broken(error)
-        self._carry_out()
 
     def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> None:
         self._server.background.start(work, what)
