@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the first tier again and again, in another order each time, and names every test that ever failed.
 #
-#   scripts/steady.sh 5                          five times
+#   scripts/steady.sh 5                          five times, `make test` as it is
 #   scripts/steady.sh 3 tests/faults             three times, only these
 #   BUSY=2 scripts/steady.sh 1                   beside two processes that do nothing but burn a core each
 #
@@ -37,7 +37,11 @@ done
 code=0
 for ((run = 1; run <= times; run++)); do
     began=$SECONDS
-    scripts/test.sh first "$@" >"$folder/run-$run" 2>&1
+    if (($#)); then
+        scripts/test.sh first "$@"
+    else
+        make --no-print-directory test
+    fi >"$folder/run-$run" 2>&1
     ended=$?
     ((ended)) && code=1
     sed -n 's/^\(FAILED\|ERROR\) \([^ ]*\).*/\2/p' "$folder/run-$run" | sed 's/@[^@]*$//' | sort -u >"$folder/failed-$run"
