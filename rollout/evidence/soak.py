@@ -140,17 +140,26 @@ def between(before: Mapping[str, Any], after: Mapping[str, Any], timeout: float)
 
 
 def _of(records: Sequence[JsonObject], since: float, generation: str) -> Iterator[JsonObject]:
-    """Those after the promotion, from the first that this very generation has served.
+    """Those after the promotion, from the first round on that is not evidently somebody else's.
 
-    By the order they were written in, not by their times: a clock that was set back hides nothing.
+    It need not have served anybody in it: a build that was dead from its first moment on never has, and is
+    judged by just that. By the order they were written in, not by their times: a clock that was set back
+    hides nothing.
     """
+    others = {_round(record) for record in records if _anothers(record, generation)}
     begun = False
     for record in records:
         if not begun:
-            serves = record["kind"] == "check" and record.get("generation") == generation
-            begun = serves and float(record["at"]) >= since
+            seen = record["kind"] in ("check", "services") and float(record["at"]) >= since
+            begun = seen and _round(record) not in others
         if begun:
             yield record
+
+
+def _anothers(record: JsonObject, generation: str) -> bool:
+    """Whether another generation was served in the round that this is of."""
+    served = record.get("generation") if record["kind"] == "check" else None
+    return served not in (None, generation) or _elsewhere(record, generation)
 
 
 def _last(records: list[JsonObject], window: float, timeout: float) -> list[JsonObject]:

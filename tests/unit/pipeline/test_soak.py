@@ -87,6 +87,28 @@ def test_another_generations_time_counts_for_nothing():
     assert figure(days, "monitor.observed_seconds", since=START - 86400).value == 11 * 60
 
 
+@pytest.mark.parametrize("silent", [False, True], ids=["nobody is served", "nobody answers"])
+def test_a_build_that_has_never_served_anybody_is_judged_by_that(silent):
+    """It broke before the first check after its promotion: no record bears its name, and none ever will."""
+    days = Days(START - 120, generation="g0").minutes(2)
+    days.generation = "g1"
+    nothing = {"connect_ms": None, "attach_ms": None, "command_ms": None, "reconnect_ms": None}
+    days.minutes(5, generation=None, ok=False, acknowledged=False, resumed=False, **nothing)
+    if silent:
+        for record in days.records[6:]:
+            if record["kind"] == "services":
+                record["generations"] = None
+    days.alerts = [{"severity": "critical", "since": START, "until": None}]
+    alerts = figure(days, "monitor.critical_alerts")
+    assert (alerts.value, alerts.n) == (1, 5)
+    assert alerts.ended == START + 240
+    rate = figure(days, "monitor.success_rate")
+    assert (rate.successes, rate.n) == (0, 10)
+    # Those of the one before are not its own, also where a clock that is ahead makes them look so.
+    ahead = figure(days, "monitor.success_rate", since=START - 86400)
+    assert (ahead.successes, ahead.n) == (0, 10)
+
+
 def test_the_host_that_was_seen_least_counts():
     logs = {"a": Days(START).minutes(61).log, "b": Days(START).minutes(11).log}
     found = {item.metric: item for item in from_monitor(logs, START, "g1") if not item.labels}
