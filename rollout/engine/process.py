@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -108,12 +109,17 @@ class ProcessEngine(ManagerCommands):
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. Asks the sockets directly: it is polled each second."""
-        from terminals.control.channel import ControlError, admin
+        from terminals.control import packets
+        from terminals.control.answers import Status
+        from terminals.control.channel import ControlError, ask
+        from terminals.control.framing import pack
 
         found: dict[str, dict[str, Any] | None] = {}
         for name, host in self._environment.hosts.items():
             try:
-                found[name] = admin(str(host.root / "run" / "manager.sock"), "status", timeout=STATUS_SECONDS)
+                path = str(host.root / "run" / "manager.sock")
+                status = ask(path, packets.Status(), Status, timeout=STATUS_SECONDS)
+                found[name] = json.loads(pack(status))  # as of a host that is asked over SSH
             except ControlError:
                 found[name] = None
         return found

@@ -11,10 +11,11 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from terminals import tickets
+from terminals.control.answers import Front
 
 FAILURES: Final = 10
 """Different wrong credentials that an address may present in a row ..."""
@@ -92,10 +93,10 @@ def make_token(path: Path) -> None:
 class Access:
     """Decides for one process. ``front`` is what the manager's configuration says of the outside."""
 
-    def __init__(self, token: bytes, front: Mapping[str, Any]) -> None:
+    def __init__(self, token: bytes, front: Front) -> None:
         self._token = token
-        self._origins = frozenset(front.get("allowed_origins", ()))
-        self._proxies = [ipaddress.ip_network(entry) for entry in front.get("trusted_proxies", ())]
+        self._origins = frozenset(front.allowed_origins)
+        self._proxies = [ipaddress.ip_network(entry) for entry in front.trusted_proxies]
         self.limit = FailureLimit()
 
     def address(self, peer: str, forwarded: Iterable[str]) -> str:

@@ -10,12 +10,17 @@ import sys
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from terminals.logs import log_to_stderr
 from terminals.monitor.commands import monitor, monitor_records
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from terminals.control.packets import Request
 
 EXIT_STALE_FENCE = 3
 
@@ -264,14 +269,21 @@ def _refused(error: Exception) -> None:
     _fail(error, EXIT_STALE_FENCE if str(error).startswith("stale fence") else 1)
 
 
-def _ask(context: click.Context, command: str, *, timeout: float = 10.0, **fields: Any) -> None:
-    from terminals.control.channel import ControlError, admin
+def _ask(
+    context: click.Context, request: Request, kind: type[msgspec.Struct], *, timeout: float = 10.0
+) -> None:
+    """Ask the session manager, and print what it answers."""
+    from msgspec.structs import replace
+
+    from terminals.control.channel import ControlError, ask
+    from terminals.control.framing import pack
+    from terminals.control.packets import Fenced
 
     path, fence = context.obj
-    if fence is not None:
-        fields["fence"] = fence
+    if isinstance(request, Fenced):
+        request = replace(request, fence=fence)
     try:
-        click.echo(json.dumps(admin(path, command, timeout=timeout, **fields)))
+        click.echo(pack(ask(path, request, kind, timeout=timeout)).decode())
     except ControlError as error:
         _refused(error)
 
@@ -280,21 +292,27 @@ def _ask(context: click.Context, command: str, *, timeout: float = 10.0, **field
 @click.pass_context
 def status(context: click.Context) -> None:
     """Manager, generations with weights and counters, sessions, ports."""
-    _ask(context, "status")
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Status(), answers.Status)
 
 
 @ctl.command()
 @click.pass_context
 def sessions(context: click.Context) -> None:
     """Every session."""
-    _ask(context, "sessions")
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Sessions(), answers.Sessions)
 
 
 @ctl.command()
 @click.pass_context
 def peers(context: click.Context) -> None:
     """The processes of all generations, with host and memory."""
-    _ask(context, "peers")
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Peers(), answers.Peers)
 
 
 @ctl.command()
@@ -302,7 +320,9 @@ def peers(context: click.Context) -> None:
 @click.pass_context
 def kill(context: click.Context, session: str) -> None:
     """End a session: its shell is hung up."""
-    _ask(context, "kill", session=session)
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Kill(session=session), answers.Done)
 
 
 @ctl.command()
@@ -311,7 +331,9 @@ def kill(context: click.Context, session: str) -> None:
 @click.pass_context
 def rename(context: click.Context, session: str, title: str) -> None:
     """Give a session a title; an empty one takes it away."""
-    _ask(context, "rename", session=session, title=title)
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Rename(session=session, title=title), answers.Done)
 
 
 @ctl.command()
@@ -321,10 +343,12 @@ def rename(context: click.Context, session: str, title: str) -> None:
 @click.pass_context
 def wait(context: click.Context, generation: str, workers: int, timeout: float) -> None:
     """Wait until a generation's processes, and the manager itself, are there."""
+    from terminals.control import answers, packets
     from terminals.control.channel import until_answering
 
     until_answering(context.obj[0], timeout)
-    _ask(context, "wait", timeout=timeout + 10, generation=generation, workers=workers, seconds=timeout)
+    request = packets.Wait(generation=generation, workers=workers, seconds=timeout)
+    _ask(context, request, answers.Done, timeout=timeout + 10)
 
 
 @ctl.command()
@@ -335,13 +359,14 @@ def wait(context: click.Context, generation: str, workers: int, timeout: float) 
 @click.pass_context
 def managed(context: click.Context, build: str, settings: str, timeout: float, before: TextIO | None) -> None:
     """Wait until a session manager of this build and digest of settings goes on with all there is."""
+    from terminals.control.framing import pack
     from terminals.control.managed import NotManaged, until_managed
 
     live = []
     if before is not None and (text := before.read().strip()):
         live = [entry["id"] for entry in json.loads(text)["items"] if entry["live"]]
     try:
-        click.echo(json.dumps(until_managed(context.obj[0], build, settings, timeout, live)))
+        click.echo(pack(until_managed(context.obj[0], build, settings, timeout, live)).decode())
     except NotManaged as error:
         _fail(error)
 
@@ -357,11 +382,12 @@ def renew_holder(context: click.Context, build: str) -> None:
       terminals ctl --socket run/manager.sock renew-holder 0.2.0-ab12cd34ef56
     """
     from terminals.control.channel import ControlError
+    from terminals.control.framing import pack
     from terminals.control.holder import NotRenewed, renew
 
     path, fence = context.obj
     try:
-        click.echo(json.dumps(renew(path, build, fence)))
+        click.echo(pack(renew(path, build, fence)).decode())
     except (ControlError, NotRenewed, OSError) as error:
         _refused(error)
 
@@ -373,10 +399,11 @@ def renew_holder(context: click.Context, build: str) -> None:
 @click.pass_context
 def monitored(context: click.Context, build: str, settings: str, timeout: float) -> None:
     """Wait until a monitor of this build, with settings of this digest, watches over this host."""
+    from terminals.control.framing import pack
     from terminals.control.managed import NotManaged, until_monitored
 
     try:
-        click.echo(json.dumps(until_monitored(context.obj[0], build, settings, timeout)))
+        click.echo(pack(until_monitored(context.obj[0], build, settings, timeout)).decode())
     except NotManaged as error:
         _fail(error)
 
@@ -385,14 +412,18 @@ def monitored(context: click.Context, build: str, settings: str, timeout: float)
 @click.pass_context
 def unmonitored(context: click.Context) -> None:
     """Say that no monitor watches over this host any more."""
-    _ask(context, "monitored", monitor=None)
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Monitored(monitor=None), answers.Done)
 
 
 @ctl.command()
 @click.pass_context
 def fence(context: click.Context) -> None:
     """Only say whether the lease of --fence still holds; exit code 3 where it does not."""
-    _ask(context, "fence")
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Fence(), answers.Fence)
 
 
 @ctl.command()
@@ -404,7 +435,9 @@ def weights(context: click.Context, weights: tuple[str, ...]) -> None:
         pairs = {name: int(weight) for name, weight in (entry.split("=", 1) for entry in weights)}
     except ValueError:
         raise click.BadParameter("expected GENERATION=WEIGHT, e.g. g8=10 g7=90") from None
-    _ask(context, "weights", weights=pairs)
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Weights(weights=pairs), answers.Weights)
 
 
 @ctl.command()
@@ -416,8 +449,10 @@ def weights(context: click.Context, weights: tuple[str, ...]) -> None:
 @click.pass_context
 def move(context: click.Context, to: str, share: int, batch: int, interval: float, deadline: float) -> None:
     """Move live sessions to a generation, in paced batches."""
-    fields = {"to": to, "share": share, "batch": batch, "interval": interval, "deadline": deadline}
-    _ask(context, "move", timeout=deadline + 10, **fields)
+    from terminals.control import answers, packets
+
+    request = packets.Move(to=to, share=share, batch=batch, interval=interval, deadline=deadline)
+    _ask(context, request, answers.Moved, timeout=deadline + 10)
 
 
 @ctl.command()
@@ -427,7 +462,10 @@ def move(context: click.Context, to: str, share: int, batch: int, interval: floa
 @click.pass_context
 def retire(context: click.Context, generation: str, after: float, way_back_from: str | None) -> None:
     """Stop a generation's processes at a later time, with no operator present."""
-    _ask(context, "retire", generation=generation, after=after, way_back_from=way_back_from)
+    from terminals.control import answers, packets
+
+    request = packets.Retire(generation=generation, after=after, way_back_from=way_back_from)
+    _ask(context, request, answers.Retire)
 
 
 @ctl.command("cancel-retire")
@@ -435,7 +473,9 @@ def retire(context: click.Context, generation: str, after: float, way_back_from:
 @click.pass_context
 def cancel_retire(context: click.Context, generation: str) -> None:
     """Keep a generation that was to be retired."""
-    _ask(context, "cancel-retire", generation=generation)
+    from terminals.control import answers, packets
+
+    _ask(context, packets.CancelRetire(generation=generation), answers.Done)
 
 
 @ctl.command()
@@ -443,4 +483,6 @@ def cancel_retire(context: click.Context, generation: str) -> None:
 @click.pass_context
 def stop(context: click.Context, generation: str) -> None:
     """Stop a generation's processes now; their clients are asked to come back."""
-    _ask(context, "stop", generation=generation, timeout=20.0)
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Stop(generation=generation), answers.Stopped, timeout=20.0)

@@ -9,10 +9,12 @@ import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from terminals.configfile import ConfigError
-from terminals.control.channel import ControlError, admin
+from terminals.control import packets
+from terminals.control.answers import Status
+from terminals.control.channel import ControlError, ask
 from terminals.manager.certificate import CertificateError, TlsFiles
 from terminals.manager.config import ManagerConfig
 
@@ -136,44 +138,44 @@ def _certificate(files: TlsFiles, now: datetime) -> Finding:
 
 def _services(config: ManagerConfig) -> Iterator[Finding]:
     try:
-        status = admin(str(config.socket), "status", timeout=5.0)
+        status = ask(str(config.socket), packets.Status(), Status, timeout=5.0)
     except ControlError as error:
         remedy = "start it: terminals manager --config FILE; its log says why it does not stay"
         yield Finding("wrong", "session manager", str(error), remedy)
         return
-    yield Finding("ok", "session manager", f"process {status['manager']['pid']} answers")
-    if config.tls is not None and not (status.get("tls") or {}).get("terminator"):
+    yield Finding("ok", "session manager", f"process {status.manager.pid} answers")
+    if config.tls is not None and not (status.tls and status.tls.terminator):
         remedy = "its reason is in the manager's log; was the manager started before tls was configured?"
         yield Finding("wrong", "TLS", "nothing ends TLS", remedy)
-    if status.get("unsaved"):
+    if status.unsaved:
         remedy = f"make room in {config.state_dir}: a session manager that starts now knows an older state"
-        yield Finding("wrong", "generations", f"what holds cannot be saved: {status['unsaved']}", remedy)
+        yield Finding("wrong", "generations", f"what holds cannot be saved: {status.unsaved}", remedy)
     yield from _generations(status)
-    sessions = status["sessions"]["live"]
+    sessions = status.sessions.live
     if sessions >= 0.9 * config.max_sessions:
         text = f"{sessions} of at most {config.max_sessions} are live"
         yield Finding("warning", "sessions", text, "raise max_sessions, or set idle_seconds")
-    if status.get("holder") is None:
+    if status.holder is None:
         remedy = (
             "its log says why; no shell can be started, and a new manager would find none of those there are"
         )
         yield Finding("wrong", "holder", "it is gone", remedy)
     else:
-        yield Finding("ok", "holder", f"process {status['holder']['pid']} keeps the shells")
+        yield Finding("ok", "holder", f"process {status.holder.pid} keeps the shells")
 
 
-def _generations(status: dict[str, Any]) -> Iterator[Finding]:
-    serving = [entry for entry in status["generations"] if entry["weight"]]
+def _generations(status: Status) -> Iterator[Finding]:
+    serving = [entry for entry in status.generations if entry.weight]
     if not serving:
         remedy = "deploy a build, or: terminals ctl --socket SOCKET weights GENERATION=100"
         yield Finding("wrong", "generations", "none has a weight: nobody is served", remedy)
     for entry in serving:
-        subject = f"generation {entry['name']}"
-        if not entry["workers"]:
+        subject = f"generation {entry.name}"
+        if not entry.workers:
             remedy = "its workers' log says why they do not stay"
-            yield Finding("wrong", subject, f"weight {entry['weight']}, but no worker", remedy)
-        elif entry["loops"]:
-            text = f"{entry['loops']} reconnection loops"
+            yield Finding("wrong", subject, f"weight {entry.weight}, but no worker", remedy)
+        elif entry.loops:
+            text = f"{entry.loops} reconnection loops"
             yield Finding("warning", subject, text, "its build loses clients: look at its logs, or roll back")
         else:
-            yield Finding("ok", subject, f"{entry['workers']} workers, weight {entry['weight']}")
+            yield Finding("ok", subject, f"{entry.workers} workers, weight {entry.weight}")

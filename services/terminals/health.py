@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from terminals.control.channel import REPORT_SECONDS, ControlError, admin
+from terminals.control import packets
+from terminals.control.answers import Peers, Status
+from terminals.control.channel import REPORT_SECONDS, ControlError, ask
 
 SILENT_SECONDS = 5 * REPORT_SECONDS
 """A process that has not reported for so long hangs."""
@@ -26,19 +28,21 @@ def check(path: str, host: str | None = None) -> str:
     """
     host = host or socket.gethostname()
     try:
-        manager = admin(path, "status", timeout=ANSWER_SECONDS)["manager"]
+        manager = ask(path, packets.Status(), Status, timeout=ANSWER_SECONDS).manager
         peers = [
-            peer for peer in admin(path, "peers", timeout=ANSWER_SECONDS)["items"] if peer["host"] == host
+            peer
+            for peer in ask(path, packets.Peers(), Peers, timeout=ANSWER_SECONDS).items
+            if peer.host == host
         ]
     except ControlError as error:
         raise Unhealthy(str(error)) from None
     for peer in peers:
-        if peer["silent"] is not None and peer["silent"] > SILENT_SECONDS:
+        if peer.silent is not None and peer.silent > SILENT_SECONDS:
             raise Unhealthy(
-                f"{peer['role']} {peer['pid']} of {peer['generation']} has been silent for {peer['silent']} s"
+                f"{peer.role} {peer.pid} of {peer.generation} has been silent for {peer.silent} s"
             )
-    found = [f"{peer['role']} of {peer['generation']}" for peer in peers]
-    if manager["host"] == host:
+    found = [f"{peer.role} of {peer.generation}" for peer in peers]
+    if manager.host == host:
         found.insert(0, "session manager")
     if not found:
         raise Unhealthy(f"the session manager knows no process of host {host}")

@@ -26,7 +26,11 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "monitor": (*_COMMON, "client", "monitor"),
 }
 """Modules and packages of :mod:`terminals` by part. The keeper of screens is the manager's own child."""
-_NEED: Final = {"holder": (), "manager": ("click", "uvloop"), "monitor": ("apprise", "click", "websockets")}
+_NEED: Final = {
+    "holder": (),
+    "manager": ("click", "msgspec", "uvloop"),
+    "monitor": ("apprise", "click", "msgspec", "websockets"),
+}
 _HOLDER: Final = "terminals/holder/main.py"
 _WHEEL: Final = re.compile(r"([^-]+)-([^-]+)-.*\.whl")
 

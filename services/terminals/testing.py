@@ -381,29 +381,27 @@ class World:
             session.watchers.append(attachment)
         else:
             unknown = self._take_over(session, attachment, returning=attach.resume is not None)
-        fields = {
-            "session": session.id,
-            "status": "created" if created else "resumed",
-            "epoch": session.epoch,
-            "output": where.start,
-            "head": head,
-            "skipped": where.skipped,
-            "input": session.inputs[name].received if name in session.inputs else 0,
-            "origin": "new",
-            "mode": "read" if attach.watch else "write",
-            "generation": "g1",
-            "build": "build",
-            "profile": "system",
-            **({"input_unknown": True} if unknown else {}),
-            **({"snapshot": True} if screen else {}),
-        }
-        link.orders.append(lambda: self._admit(link, attach, attachment, fields))
+        grant = server.Grant(
+            session=session.id,
+            status="created" if created else "resumed",
+            epoch=session.epoch,
+            output=where.start,
+            head=head,
+            skipped=where.skipped,
+            input=session.inputs[name].received if name in session.inputs else 0,
+            origin="new",
+            mode="read" if attach.watch else "write",
+            generation="g1",
+            build="build",
+            profile="system",
+            input_unknown=unknown,
+            snapshot=screen,
+        )
+        link.orders.append(lambda: self._admit(link, attach, attachment, grant))
 
-    def _admit(
-        self, link: Link, attach: server.Attach, attachment: Attachment, fields: dict[str, Any]
-    ) -> None:
+    def _admit(self, link: Link, attach: server.Attach, attachment: Attachment, grant: server.Grant) -> None:
         if link.side.admit(attach.channel, attachment.handle):
-            link.side.attached(attach.channel, attachment.handle, fields)
+            link.side.attached(attach.channel, attachment.handle, grant)
         link.side.go_on()
 
     def _refuse(self, link: Link, attach: server.Attach, code: str, message: str) -> None:

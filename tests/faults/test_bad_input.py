@@ -10,12 +10,13 @@ import socket
 import struct
 from typing import Any
 
-from terminals.control import CONTROL_VERSION, packets
+from terminals.control import CONTROL_VERSION, framing
 from terminals.control.channel import ControlError
 from terminals.control.channel import connect as connect_control
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from tests.support.control import say
 from tests.support.processes import open_files
 from tests.support.stack import TOKEN, until
 
@@ -115,28 +116,28 @@ def test_the_control_socket(stack):
              "build": "b", "pid": 1}  # fmt: skip
     with stack.terminal() as good:
         for number in range(400):
-            with connect_control(stack.socket) as control, contextlib.suppress(OSError, packets.BadPacket):
+            with connect_control(stack.socket) as control, contextlib.suppress(OSError, framing.BadPacket):
                 control.settimeout(0.002)
                 if rng.random() < 0.7:
-                    packets.send(control, packets.encode(hello))
+                    say(control, hello)
                 for _ in range(5):
                     fds = (os.open("/dev/null", os.O_RDONLY),) if rng.random() < 0.2 else ()
                     try:
                         match rng.randrange(4):
                             case 0:
-                                packets.send(control, rng.randbytes(rng.randint(1, 100)), fds)
+                                framing.send(control, rng.randbytes(rng.randint(1, 100)), fds)
                             case 1:
                                 kind = rng.choice([b"I", b"A"])
                                 head = struct.pack("=cIQ", kind, rng.getrandbits(32), rng.getrandbits(64))
-                                packets.send(control, head + rng.randbytes(9), fds)
+                                framing.send(control, head + rng.randbytes(9), fds)
                             case _:
                                 message = damaged(rng, rng.choice([hello, *CONTROL]))
-                                packets.send(control, json.dumps(message).encode(), fds)
+                                say(control, message, fds)
                     finally:
                         for fd in fds:
                             os.close(fd)
                 with contextlib.suppress(TimeoutError):
-                    packets.receive(control)
+                    framing.receive(control)
             if number % 100 == 0:
                 work(good, number)
         work(good, 1)

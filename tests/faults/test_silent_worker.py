@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from terminals.control import CONTROL_VERSION, packets
+from terminals.control import CONTROL_VERSION
 from terminals.control.channel import connect as connect_control
 from terminals.protocol.backoff import Backoff
 
+from tests.support.control import hear, say
 from tests.support.processes import stopped
 from tests.support.raw import Raw
 from tests.support.stack import Stack, until
@@ -134,8 +135,8 @@ def test_a_process_of_an_older_build_that_never_reports_is_not_passed_over(stack
     start_worker(stack, "g1", "w1")
     with connect_control(stack.socket) as old:
         hello = {"type": "hello", "version": CONTROL_VERSION, "role": "worker", "build": "b", "pid": 1}
-        packets.send(old, packets.encode({**hello, "generation": "g0", "req": 1}))
-        packets.receive(old)
+        say(old, {**hello, "generation": "g0", "req": 1})
+        hear(old)
         with stopped(stack.processes["w1"]):
             until(lambda: passed_over(stack, stack.processes["w1"].pid), "the silence being noticed")
             assert not passed_over(stack, 1)
@@ -147,10 +148,10 @@ def test_a_process_that_says_hello_twice_is_one_and_gone_when_it_is_gone(stack):
     with connect_control(stack.socket) as rude:
         hello = {"type": "hello", "version": CONTROL_VERSION, "role": "worker", "build": "b", "pid": 1}
         for number in (1, 2, 3):
-            packets.send(rude, packets.encode({**hello, "generation": "g1", "req": number}))
-            packets.receive(rude)
+            say(rude, {**hello, "generation": "g1", "req": number})
+            hear(rude)
         for _ in range(10):
-            packets.send(rude, packets.encode({"type": "closed"}))
+            say(rude, {"type": "closed"})
         assert stack.generation("g1")["workers"] == 2
     until(lambda: stack.generation("g1")["workers"] == 1, "its end")
     assert stack.generation("g1")["connections"] == 0

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terminals.control.channel import ControlError, admin
+from terminals.control.channel import ControlError
 
+from tests.support.control import admin
 from tests.support.project import PROFILES, Project
 from tests.support.stack import runs, until
 from tests.support.typist import TALKER, Typist

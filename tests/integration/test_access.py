@@ -13,6 +13,7 @@ import pytest
 from terminals import tickets
 from terminals.access import Access, FailureLimit
 from terminals.client import AttachError, SessionLost, Terminal, Unauthorized
+from terminals.control.answers import Front
 from terminals.tickets import BadTicket, Ticket
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -182,7 +183,7 @@ def test_failures_are_forgiven_one_by_one():
     ],
 )
 def test_forwarded_addresses_are_believed_from_trusted_proxies_only(peer, forwarded, address):
-    access = Access(KEY, {"trusted_proxies": ["10.0.0.0/8", "fd00::/8"]})
+    access = Access(KEY, Front(trusted_proxies=("10.0.0.0/8", "fd00::/8")))
     assert access.address(peer, forwarded) == address
 
 

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from terminals.control.channel import admin
 
 from rollout.build import build
 from rollout.config import load
 from rollout.direct.mark import NAME, Mark
 from rollout.errors import ExitCode
+from tests.support.control import admin
 from tests.support.project import ROOT, TwoStages
 from tests.support.stack import until
 

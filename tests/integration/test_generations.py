@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from terminals.control import CONTROL_VERSION, packets
+from terminals.control import CONTROL_VERSION
+from terminals.control.answers import Metrics
 from terminals.control.channel import connect
 from terminals.web.metrics import render
 
+from tests.support.control import hear, say
 from tests.support.stack import Stack, until
 
 COUNT = 600
@@ -40,8 +43,9 @@ def test_all_questions_are_answered_however_many_there_are(after_releases):
     stack = after_releases(retire_at=time.time() + 86400, way_back_from=None, retired=False)
     stack.start_generation("g0", weight=100)
     assert len(stack.status()["generations"]) == COUNT
-    families = {family["name"]: family for family in stack.admin("metrics")["items"]}
-    assert len(families["terminals_attaches"]["samples"]) == COUNT
+    answer = msgspec.convert(stack.admin("metrics"), Metrics)
+    families = {family.name: family for family in answer.items}
+    assert len(families["terminals_attaches"].samples) == COUNT
     assert b'generation="g599"' in render(families.values())
     assert stack.admin("peers")["items"][0]["generation"] == "g0"
     with stack.terminal() as somebody:
@@ -77,5 +81,5 @@ def announce(stack: Stack, generation: str) -> None:
     """A worker of it says hello, and ends: a build that does not stay."""
     with connect(stack.socket) as sock:
         hello = {"type": "hello", "version": CONTROL_VERSION, "role": "worker", "build": "b", "pid": 1}
-        packets.send(sock, packets.encode({**hello, "generation": generation, "req": 1}))
-        packets.receive(sock)
+        say(sock, {**hello, "generation": generation, "req": 1})
+        hear(sock)

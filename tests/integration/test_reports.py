@@ -12,6 +12,7 @@ from terminals.control import CONTROL_VERSION, channel, packets
 from terminals.control.channel import ManagerLink, connect
 from terminals.control.memory import proportional_set_size
 
+from tests.support.control import hear, say
 from tests.support.stack import TERMINALS, until
 
 
@@ -31,8 +32,8 @@ def test_a_process_reports_its_memory(stack):
 def test_an_older_process_that_reports_nothing_is_measured(stack):
     with contextlib.closing(connect(stack.socket)) as sock:
         hello = {"type": "hello", "version": CONTROL_VERSION, "role": "web", "generation": "g1"}
-        packets.send(sock, packets.encode({**hello, "build": "old", "pid": os.getpid(), "req": 1}))
-        assert "error" not in packets.decode(packets.receive(sock)[0])
+        say(sock, {**hello, "build": "old", "pid": os.getpid(), "req": 1})
+        assert "error" not in hear(sock)
         (peer,) = peers(stack, "web")
         assert peer["silent"] is None
         assert 0.5 < peer["memory_bytes"] / proportional_set_size() < 2
@@ -54,20 +55,19 @@ def test_an_older_manager_gets_no_reports(monkeypatch, tmp_path):
                 await asyncio.sleep(0)
                 manager, _ = server.accept()
                 with manager:
-                    hello = packets.decode(packets.receive(manager)[0])
-                    packets.send(manager, packets.encode({"type": "reply", "req": hello["req"], **welcome}))
+                    hello = hear(manager)
+                    say(manager, {"type": "reply", "req": hello["req"], **welcome})
                     await connecting
                     kinds: list[str] = []
 
                     async def one() -> None:
-                        data, _ = await asyncio.to_thread(packets.receive, manager)
-                        kinds.append(packets.decode(data)["type"])
+                        kinds.append((await asyncio.to_thread(hear, manager))["type"])
 
                     async with asyncio.timeout(60):
                         while kinds.count("report") < reports:
                             await one()
                         await asyncio.sleep(0.1)
-                        link.send({"type": "closed"})
+                        link.send(packets.Closed())
                         while kinds[-1:] != ["closed"]:
                             await one()
                     link.close()

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from terminals import tickets
 from terminals.client import Terminal
-from terminals.control import CONTROL_VERSION, packets
+from terminals.control import CONTROL_VERSION
 from terminals.control.channel import connect as connect_control
 from terminals.holder.shells import OOM_SCORE_ADJ
 from terminals.protocol.messages import Binary, FrameType
 from terminals.tickets import Ticket
 
+from tests.support.control import hear, say
 from tests.support.raw import Raw
 from tests.support.stack import TOKEN, Stack, until
 
@@ -441,14 +442,14 @@ def test_an_attach_that_fails_leaves_nothing_behind(stack, wrong):
     with stack.terminal() as working, contextlib.closing(connect_control(stack.socket)) as control:
         control.settimeout(10)
         hello = {"type": "hello", "version": CONTROL_VERSION, "role": "worker", "generation": "g0", "pid": 1}
-        packets.send(control, packets.encode({**hello, "build": "b", "req": 1}))
+        say(control, {**hello, "build": "b", "req": 1})
         request = {
             "type": "attach", "profile": "system", "client": "mistaken", "user": "", "only": None,
             "address": "x", "cols": 80, "rows": 24, "resume": None, "routable": False, "since": 0.0,
         }  # fmt: skip
         for number, session in enumerate([working.session, None], 2):
-            packets.send(control, packets.encode({**request, **wrong, "session": session, "req": number}))
-            replies = iter(lambda: packets.decode(packets.receive(control)[0]), None)
+            say(control, {**request, **wrong, "session": session, "req": number})
+            replies = iter(lambda: hear(control), None)
             assert "error" in next(reply for reply in replies if reply.get("req") == number)
         working.send(b"echo [$((6 * 7))]\n")
         working.expect(rb"\[42\]")

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 from terminals.client import ConnectError, Terminal
-from terminals.control import packets
 from terminals.manager import terminator
 from terminals.manager import tls as front
 from terminals.manager.certificate import CertificateError, TlsFiles
@@ -31,6 +30,7 @@ from rollout.checks.smoke import smoke
 from rollout.checks.validate import validate
 from tests.integration.test_checks import front_door
 from tests.support.authority import Authority
+from tests.support.control import hear, say
 from tests.support.stack import TERMINALS, TOKEN, Stack, runs, until
 
 QUICK = Backoff(base=0.01, cap=0.1)
@@ -211,12 +211,12 @@ class Tunnel:
         worker, inner = socket.socketpair()
         self._others += [client, worker]
         with accepted, inner:
-            packet = packets.encode({"type": "conn", "id": number, "address": "127.0.0.1"})
-            packets.send(self._manager, packet, (accepted.fileno(), inner.fileno()))
+            packet = {"type": "conn", "id": number, "address": "127.0.0.1"}
+            say(self._manager, packet, (accepted.fileno(), inner.fileno()))
         return client, worker
 
     def answer(self) -> Any:
-        return packets.decode(self._manager.recv(1000))
+        return hear(self._manager)
 
     def close(self) -> None:
         for sock in (self._manager, self.client, *self._others):

@@ -17,9 +17,9 @@ from typing import Any, Self
 
 import patch_ng
 from terminals.client import Terminal
-from terminals.control.channel import admin
 
 from tests.support import logs
+from tests.support.control import admin
 from tests.support.ports import free_ports
 from tests.support.resident import Resident
 from tests.support.stack import runs, until

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from terminals.client import Terminal
-from terminals.control.channel import ControlError, admin
+from terminals.control.channel import ControlError
 from terminals.control.holder import renew
 
 from tests.support import logs
+from tests.support.control import admin
 
 TOKEN = "test-token-0123456789"
 TERMINALS = [sys.executable, "-m", "terminals"]

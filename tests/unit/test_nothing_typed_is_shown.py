@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import terminals
 from terminals.manager.peers import Peer
@@ -29,9 +30,11 @@ _BYTES = re.compile(r"\b(bytes|bytearray|memoryview)\b")
 
 
 def types_of(kind: type) -> dict[str, str]:
-    """Fields of a dataclass or a named tuple and how their types are written."""
+    """Fields of a dataclass, a structure or a named tuple, and how their types are written."""
     if dataclasses.is_dataclass(kind):
         return {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    if issubclass(kind, msgspec.Struct):
+        return {field.name: str(field.type) for field in msgspec.structs.fields(kind)}
     return {name: str(inspect.get_annotations(kind).get(name, "")) for name in getattr(kind, "_fields", ())}
 
 
@@ -49,7 +52,7 @@ def kinds_with_bytes() -> Iterator[type]:
 def full_of(kind: type) -> Any:
     values = {name: TYPED if _BYTES.search(text) else None for name, text in types_of(kind).items()}
     if not dataclasses.is_dataclass(kind):
-        return kind(**values)
+        return kind(**{name: value or "" for name, value in values.items()})
     made = object.__new__(kind)
     for name, value in values.items():
         object.__setattr__(made, name, value)
@@ -57,7 +60,7 @@ def full_of(kind: type) -> Any:
 
 
 def test_there_are_such_classes():
-    assert {kind.__name__ for kind in kinds_with_bytes()} >= {"Binary", "Hot"}
+    assert {kind.__name__ for kind in kinds_with_bytes()} >= {"Binary", "Hot", "Conn", "Handoff", "Answer"}
 
 
 @pytest.mark.parametrize(

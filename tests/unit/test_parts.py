@@ -33,7 +33,10 @@ def wheels(folder: Path, *, changed: str = "", uvloop: str = "") -> list[Path]:
             archive.writestr(name, path.read_bytes() + (b"\n# changed\n" if name == changed else b""))
     names = [
         f"uvloop-{uvloop or version('uvloop')}-cp311-cp311-manylinux.whl",
-        *(f"{name}-{version(name)}-py3-none-any.whl" for name in ("apprise", "click", "websockets")),
+        *(
+            f"{name}-{version(name)}-py3-none-any.whl"
+            for name in ("apprise", "click", "msgspec", "websockets")
+        ),
     ]
     return [services, *(folder / name for name in names)]
 

@@ -11,9 +11,11 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from terminals.control import CONTROL_VERSION, packets
+import msgspec
+
+from terminals.control import CONTROL_VERSION, answers, framing, packets
 from terminals.control.memory import proportional_set_size
 from terminals.protocol import PROTOCOL_VERSIONS
 
@@ -39,9 +41,26 @@ class NoManager(ControlError):
     """Nobody listens, or whoever did is gone before it has answered."""
 
 
-class Channel:
+P = TypeVar("P")
+T = TypeVar("T")
+K = TypeVar("K", bound=framing.Packet)
+
+
+class _Waiting(NamedTuple):
+    data: bytes
+    fds: tuple[int, ...]
+    """Ours: duplicates of the sender's."""
+    packet: framing.Packet | None
+    """What ``data`` says, unless it was sent encoded."""
+
+    def __repr__(self) -> str:
+        return f"<_Waiting {len(self.data)} bytes>"
+
+
+class Channel(Generic[P]):
     """Sends and receives packets without blocking the loop.
 
+    ``read(data)`` makes a packet of what comes; with a ``BadPacket`` of it the peer is given up.
     ``on_packet(packet, fds)`` owns the file descriptors it is given. ``on_close()`` is
     called once, when the peer is gone or the channel gave it up, which it does when more than
     ``limit`` packets wait; without a limit it never does. ``on_empty()`` is called when packets
@@ -51,7 +70,8 @@ class Channel:
     def __init__(
         self,
         sock: socket.socket,
-        on_packet: Callable[[packets.Hot | dict[str, Any], list[int]], None],
+        read: Callable[[bytes], P],
+        on_packet: Callable[[P, list[int]], None],
         on_close: Callable[[], None],
         *,
         limit: int | None = MAX_QUEUED,
@@ -61,61 +81,66 @@ class Channel:
         self._limit = limit
         self._on_empty = on_empty
         self._sock = sock
+        self._read = read
         self._on_packet = on_packet
         self._on_close = on_close
-        self._queue: collections.deque[tuple[bytes, tuple[int, ...]]] = collections.deque()
+        self._queue: collections.deque[_Waiting] = collections.deque()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._readable)
         self.closed = False
 
-    def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        """Send a JSON packet. ``fds`` stay the caller's; they are duplicated when they must wait.
+    def send(self, packet: framing.Packet, fds: tuple[int, ...] = ()) -> None:
+        """Send a packet. ``fds`` stay the caller's; they are duplicated when they must wait.
 
         Raises:
             BadPacket: larger than one packet may be.
             OSError: the descriptors cannot be sent for want of others; the channel is as good as before.
         """
-        self.send_raw(packets.encode(message), fds)
+        self._put(framing.encode(packet), fds, packet)
 
     def send_raw(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
-        """Send an encoded packet. A closed channel swallows it: the peer's end is reported once.
+        """Send an encoded packet.
 
         Raises:
             OSError: as :meth:`send`.
         """
+        self._put(data, fds, None)
+
+    def _put(self, data: bytes, fds: tuple[int, ...], packet: framing.Packet | None) -> None:
+        """A closed channel swallows it: the peer's end is reported once."""
         if self.closed:
             return
         if not self._queue:
             try:
-                packets.send(self._sock, data, fds)
+                framing.send(self._sock, data, fds)
                 return
             except BlockingIOError:
                 pass
             except OSError as error:
-                if fds and error.errno in packets.REFUSED:
+                if fds and error.errno in framing.REFUSED:
                     raise
                 self.close()
                 return
         if self._limit is not None and len(self._queue) >= self._limit:
             self.close()
             return
-        self._queue.append((data, _duplicates(fds)))
+        self._queue.append(_Waiting(data, _duplicates(fds), packet))
         if len(self._queue) == 1:
             self._loop.add_writer(self._sock.fileno(), self._writable)
 
-    def withdraw(self, wanted: Callable[[dict[str, Any]], bool]) -> list[tuple[dict[str, Any], int]]:
-        """Take back what waits and brings one descriptor, which is the caller's then."""
-        kept: collections.deque[tuple[bytes, tuple[int, ...]]] = collections.deque()
-        found: list[tuple[dict[str, Any], int]] = []
-        for data, fds in self._queue:
-            message = packets.decode(data) if len(fds) == 1 else None
-            if isinstance(message, dict) and wanted(message):
-                found.append((message, fds[0]))
-            else:
-                kept.append((data, fds))
-        if found and not kept:
-            self._loop.remove_writer(self._sock.fileno())
-        self._queue = kept
+    def withdraw(self, kind: type[K]) -> list[tuple[K, int]]:
+        """Take back packets of a kind that wait and bring one descriptor, which is the caller's then."""
+        found = [
+            (entry.packet, entry.fds[0])
+            for entry in self._queue
+            if isinstance(entry.packet, kind) and len(entry.fds) == 1
+        ]
+        if found:
+            self._queue = collections.deque(
+                entry for entry in self._queue if not isinstance(entry.packet, kind) or len(entry.fds) != 1
+            )
+            if not self._queue:
+                self._loop.remove_writer(self._sock.fileno())
         return found
 
     @property
@@ -131,8 +156,8 @@ class Channel:
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
-        for _, fds in self._queue:
-            _close(fds)
+        for entry in self._queue:
+            _close(entry.fds)
         self._queue.clear()
         self._on_close()
 
@@ -141,11 +166,11 @@ class Channel:
         for _ in range(64):
             fds: list[int] = []
             try:
-                data, fds = packets.receive(self._sock)
-                packet = packets.decode(data)  # nothing at all, the peer's end, is no packet either
+                data, fds = framing.receive(self._sock)
+                packet = self._read(data)  # nothing at all, the peer's end, is no packet either
             except BlockingIOError:
                 return
-            except (packets.BadPacket, OSError):
+            except (framing.BadPacket, OSError):
                 _close(fds)
                 self.close()
                 return
@@ -155,15 +180,15 @@ class Channel:
 
     def _writable(self) -> None:
         while self._queue:
-            data, fds = self._queue[0]
+            data, fds, _ = self._queue[0]
             try:
-                packets.send(self._sock, data, fds)
+                framing.send(self._sock, data, fds)
             except BlockingIOError:
                 return
             except OSError as error:
-                if fds and error.errno in packets.REFUSED:
+                if fds and error.errno in framing.REFUSED:
                     # Without them, as if the other side had had no room for them: it knows what to do.
-                    self._queue[0] = (data, ())
+                    self._queue[0] = _Waiting(data, (), None)
                     _close(fds)
                     continue
                 self.close()
@@ -190,9 +215,15 @@ def _close(fds: Iterable[int]) -> None:
         os.close(fd)
 
 
-class _Request(NamedTuple):
-    future: asyncio.Future[tuple[dict[str, Any], list[int]]]
-    on_reply: Callable[[dict[str, Any]], None]
+class _Pending(NamedTuple):
+    """A request that waits: ``settle(answer, fds)`` reads what it is answered."""
+
+    settle: Callable[[packets.Answer, list[int]], None]
+    fail: Callable[[Exception], None]
+
+
+Unasked = packets.Conn | packets.Quit | packets.Order
+"""What a manager says by itself."""
 
 
 class ManagerLink:
@@ -208,41 +239,46 @@ class ManagerLink:
 
     def __init__(
         self,
-        on_packet: Callable[[dict[str, Any], list[int]], None],
+        on_packet: Callable[[Unasked, list[int]], None],
         on_relief: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_packet = on_packet
         self._on_relief = on_relief
-        self._channel: Channel | None = None
-        self._requests: dict[int, _Request] = {}
+        self._channel: Channel[Any] | None = None
+        self._pending: dict[int, _Pending] = {}
         self._last = 0
         self.closed = asyncio.Event()
-        self.welcome: dict[str, Any] = {}
+        self.welcome = answers.Welcome()
         self._reporting: asyncio.TimerHandle | None = None
 
-    async def connect(self, path: str, *, role: str, generation: str, build: str) -> None:
+    async def connect(
+        self, path: str, *, role: Literal["worker", "web"], generation: str, build: str
+    ) -> None:
         """Connect to the manager's socket at ``path`` and say who we are.
 
         Raises:
             ControlError: nobody listens there, or the manager refuses this process.
         """
         self._channel = Channel(
-            connect(path), self._received, self._lost, limit=None, on_empty=self._on_relief
+            connect(path),
+            packets.read_order,
+            self._received,
+            self._lost,
+            limit=None,
+            on_empty=self._on_relief,
         )
-        self.welcome, _ = await self.request(
-            {
-                "type": "hello",
-                "version": CONTROL_VERSION,
-                "role": role,
-                "generation": generation,
-                "build": build,
-                "pid": os.getpid(),
-                "protocol": PROTOCOL_VERSIONS[0],
-                "host": socket.gethostname(),
-                "memory": proportional_set_size(),
-            }
+        hello = packets.Hello(
+            version=CONTROL_VERSION,
+            role=role,
+            generation=generation,
+            build=build,
+            pid=os.getpid(),
+            protocol=PROTOCOL_VERSIONS[0],
+            host=socket.gethostname(),
+            memory=proportional_set_size(),
         )
-        if self.welcome.get("reports"):  # an older manager would log each as a bad packet
+        self.welcome, _ = await self.request(hello, _reader(answers.Welcome))
+        if self.welcome.reports:  # an older manager would log each as a bad packet
             self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
 
     @property
@@ -250,10 +286,10 @@ class ManagerLink:
         """Whether the manager has to catch up first."""
         return self._channel is not None and self._channel.queued > MANY_QUEUED
 
-    def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    def send(self, packet: framing.Packet, fds: tuple[int, ...] = ()) -> None:
         """Send a packet that needs no reply."""
         if self._channel:
-            self._channel.send(message, fds)
+            self._channel.send(packet, fds)
 
     def send_raw(self, data: bytes) -> None:
         """Send an encoded packet of the hot path."""
@@ -261,59 +297,85 @@ class ManagerLink:
             self._channel.send_raw(data)
 
     async def request(
-        self, message: dict[str, Any], on_reply: Callable[[dict[str, Any]], None] = lambda reply: None
-    ) -> tuple[dict[str, Any], list[int]]:
+        self,
+        packet: packets.Request,
+        read: Callable[[bytes], T],
+        on_reply: Callable[[T], None] = lambda reply: None,
+    ) -> tuple[T, list[int]]:
         """Send a request and wait for its reply and the file descriptors that came with it.
 
-        ``on_reply(reply)`` is called before any later packet is passed on; whoever waits goes on after some.
+        ``read(data)`` makes a reply of what comes. ``on_reply(reply)`` is called before any later packet is
+        passed on; whoever waits goes on after some.
 
         Raises:
-            ControlError: the manager said no, or is gone.
+            ControlError: the manager said no, or is gone, or cannot be asked this.
         """
         if self._channel is None or self._channel.closed:
             raise ControlError("the session manager is not reachable")
         self._last += 1
         number = self._last
-        future: asyncio.Future[tuple[dict[str, Any], list[int]]] = asyncio.get_running_loop().create_future()
-        self._requests[number] = _Request(future, on_reply)
+        future: asyncio.Future[tuple[T, list[int]]] = asyncio.get_running_loop().create_future()
+
+        def settle(answer: packets.Answer, fds: list[int]) -> None:
+            if future.done():
+                _close(fds)
+                return
+            try:
+                reply = read(answer.data)
+            except framing.BadPacket as error:
+                _close(fds)
+                future.set_exception(ControlError(f"the session manager answers nonsense: {error}"))
+                return
+            on_reply(reply)
+            future.set_result((reply, fds))
+
+        def fail(error: Exception) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self._pending[number] = _Pending(settle, fail)
         try:
-            self._channel.send({**message, "req": number})
+            self._channel.send(msgspec.structs.replace(packet, req=number))
             return await future
+        except framing.BadPacket as error:
+            raise ControlError(str(error)) from None
         finally:
-            self._requests.pop(number, None)
+            self._pending.pop(number, None)
 
     def _report(self) -> None:
         self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
-        self.send({"type": "report", "memory": proportional_set_size()})
+        self.send(packets.Report(memory=proportional_set_size()))
 
     def close(self) -> None:
         """Close the connection."""
         if self._channel:
             self._channel.close()
 
-    def _received(self, packet: packets.Hot | dict[str, Any], fds: list[int]) -> None:
-        if isinstance(packet, packets.Hot):
-            return
-        if packet["type"] != "reply":
-            self._on_packet(packet, fds)
-            return
-        request = self._requests.pop(packet.get("req", 0), None)
-        if request is None or request.future.done():
+    def _received(self, packet: Unasked | packets.Answer | packets.Unknown, fds: list[int]) -> None:
+        if isinstance(packet, packets.Unknown):
             _close(fds)
-        elif "error" in packet:
-            request.future.set_exception(ControlError(str(packet["error"])))
+        elif not isinstance(packet, packets.Answer):
+            self._on_packet(packet, fds)
+        elif (pending := self._pending.pop(packet.req, None)) is None:
+            _close(fds)
+        elif packet.error is not None:
+            _close(fds)
+            pending.fail(ControlError(packet.error))
         else:
-            request.on_reply(packet)
-            request.future.set_result((packet, fds))
+            pending.settle(packet, fds)
 
     def _lost(self) -> None:
         if self._reporting is not None:
             self._reporting.cancel()
-        for request in self._requests.values():
-            if not request.future.done():
-                request.future.set_exception(NoManager("the session manager has gone away"))
-        self._requests.clear()
+        for pending in self._pending.values():
+            pending.fail(NoManager("the session manager has gone away"))
+        self._pending.clear()
         self.closed.set()
+
+
+def _reader(kind: type[T]) -> Callable[[bytes], T]:
+    decoder = msgspec.json.Decoder(kind)
+    return lambda data: framing.unpack(decoder, data)
 
 
 async def first_of(*events: asyncio.Event) -> None:
@@ -392,39 +454,52 @@ def until_answering(path: str, timeout: float) -> None:
         time.sleep(0.05)
 
 
-def admin(path: str, command: str, *, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:
-    """Ask the manager something, blocking for at most ``timeout`` seconds.
-
-    A reply may come in several packets; their lists are joined.
+def exchange(path: str, request: bytes, timeout: float) -> bytes:
+    """Ask whoever listens at ``path`` something, blocking for at most ``timeout`` seconds.
 
     Raises:
-        ControlError: no manager, a refusal, or no answer in time. A refusal of a stale
-            fencing token starts with ``stale fence``.
+        ControlError: nobody, a refusal, or no answer in time. A refusal of a stale fencing token starts with
+            ``stale fence``.
     """
     with contextlib.closing(connect(path)) as sock:
         sock.settimeout(timeout)
         try:
-            packets.send(sock, packets.encode({"type": command, "req": 1, **fields}))
-            items: list[Any] = []
-            joiner = packets.Joiner()
-            while True:
-                data, _ = packets.receive(sock)
+            framing.send(sock, request)
+            joiner = framing.Joiner()
+            message = None
+            while message is None:
+                data, _ = framing.receive(sock)
                 if not data:
                     raise ControlError(f"the session manager at {path} closed the connection")
-                reply = joiner.add(packets.decode(data))
-                if reply is None or isinstance(reply, packets.Hot):
-                    continue
-                if "error" in reply:
-                    raise ControlError(str(reply["error"]))
-                items += reply.get("items", [])
-                if reply.get("more"):
-                    continue
-                if "items" in reply:
-                    reply["items"] = items
-                return {key: value for key, value in reply.items() if key not in ("type", "req", "more")}
-        except (ConnectionError, packets.BadPacket) as error:
+                message = joiner.add(data)
+            answer = packets.read_reply(message)
+        except (ConnectionError, framing.BadPacket) as error:
             raise ControlError(f"the session manager at {path} went away: {error}") from None
         except TimeoutError:
-            raise ControlError(
-                f"the session manager at {path} did not answer {command} in {timeout:g} s"
-            ) from None
+            raise ControlError(f"the session manager at {path} did not answer in {timeout:g} s") from None
+    if answer.error is not None:
+        raise ControlError(answer.error)
+    return answer.data
+
+
+def ask(path: str, request: packets.Request, kind: type[T], *, timeout: float = 10.0) -> T:
+    """Ask the manager at ``path`` something; it answers with a ``kind`` of :mod:`terminals.control.answers`.
+
+    Raises:
+        ControlError: see :func:`exchange`.
+    """
+    try:
+        answer = exchange(path, framing.encode(msgspec.structs.replace(request, req=1)), timeout)
+        return _reader(kind)(answer)
+    except framing.BadPacket as error:
+        name = type(request).__name__.lower()
+        raise ControlError(f"the session manager at {path} does not answer {name}: {error}") from None
+
+
+def tell(path: str, request: packets.Request, *, timeout: float = 10.0) -> None:
+    """Have the manager at ``path`` do something.
+
+    Raises:
+        ControlError: see :func:`exchange`.
+    """
+    ask(path, request, answers.Done, timeout=timeout)

@@ -7,9 +7,11 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from terminals.control.channel import admin
+from terminals.control import packets
+from terminals.control.answers import HolderStatus
+from terminals.control.channel import ask, tell
 from terminals.parts import own_code
 
 SECONDS: Final = 60.0
@@ -37,7 +39,16 @@ def started(socket: str, build: str) -> list[str]:
     return [*command(sys.executable, program()), socket, build]
 
 
-def renew(path: str, build: str, fence: int | None = None) -> dict[str, Any]:
+def status_of(path: str, timeout: float = 10.0) -> HolderStatus:
+    """What the holder at ``path`` says of itself.
+
+    Raises:
+        ControlError: none does.
+    """
+    return ask(path, packets.Status(), HolderStatus, timeout=timeout)
+
+
+def renew(path: str, build: str, fence: int | None = None) -> HolderStatus:
     """Have the holder beside the manager at ``path`` go on as the one of this installation; all is kept.
 
     Its program is copied to where the holder can read it, be it in another container. Returns what the
@@ -49,17 +60,16 @@ def renew(path: str, build: str, fence: int | None = None) -> dict[str, Any]:
     """
     code = own_code("holder")
     holder = str(Path(path).with_name("holder.sock"))
-    before = admin(holder, "status")
-    if before.get("code") != code:
+    before = status_of(holder)
+    if before.code != code:
         folder = _brought(Path(path).parent, code)
         # One of an earlier build does not say by what it is run.
-        argv = command(before.get("python", sys.executable), folder)
-        fenced = {} if fence is None else {"fence": fence}
-        admin(path, "renew-holder", timeout=SECONDS, argv=argv, build=build, **fenced)
-    after = admin(holder, "status")
-    if after["code"] != code:
-        raise NotRenewed(f"the holder is of code {after['code']}, not {code}")
-    if after["pid"] != before["pid"]:
+        argv = command(before.python or sys.executable, folder)
+        tell(path, packets.RenewHolder(argv=argv, build=build, fence=fence), timeout=SECONDS)
+    after = status_of(holder)
+    if after.code != code:
+        raise NotRenewed(f"the holder is of code {after.code}, not {code}")
+    if after.pid != before.pid:
         raise NotRenewed("the holder was started anew, with nothing of what the one before has kept")
     return after
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from terminals.control.channel import ControlError, admin
+from terminals.control import packets
+from terminals.control.answers import MonitorInfo, Sessions, Status
+from terminals.control.channel import ControlError, ask
+from terminals.control.holder import status_of
 
 POLL: Final = 0.05
 STEADY_SECONDS: Final = 1.0
@@ -29,14 +32,14 @@ def _shells(path: str) -> int:
     """
     holder = str(Path(path).with_name("holder.sock"))
     try:
-        return int(admin(holder, "status", timeout=5.0)["shells"])
+        return status_of(holder, timeout=5.0).shells
     except ControlError as error:
         raise NotManaged(f"the holder does not answer: {error}") from None
 
 
 def until_managed(
     path: str, build: str, settings: str, timeout: float, sessions: Iterable[str] = ()
-) -> dict[str, Any]:
+) -> Status:
     """Wait until the manager at ``path`` is of this build, with settings of this digest, and stays.
 
     ``sessions``: ids of those that were live before. Returns its status.
@@ -51,28 +54,29 @@ def until_managed(
     said = "it does not answer"
     while time.monotonic() < end:
         try:
-            status = admin(path, "status", timeout=2.0)
+            status = ask(path, packets.Status(), Status, timeout=2.0)
         except ControlError as error:
             said = str(error)
             since = (0.0, 0.0)
         else:
-            manager = status["manager"]
-            if (manager.get("build"), manager.get("settings")) != (build, settings):
-                said = f"build {manager.get('build')} with settings {manager.get('settings')} answers"
-            elif since[0] != manager["started"]:  # in a container they all have the same pid
+            manager, counts = status.manager, status.sessions
+            if (manager.build, manager.settings) != (build, settings):
+                said = f"build {manager.build} with settings {manager.settings} answers"
+            elif since[0] != manager.started:  # in a container they all have the same pid
                 said = "it has not been there for long enough"
-                since = (manager["started"], time.monotonic())
+                since = (manager.started, time.monotonic())
             elif time.monotonic() - since[1] >= STEADY_SECONDS:
-                if left := status["sessions"].get("left"):
-                    raise NotManaged(f"it has left {left} sessions with the holder; its log says why")
-                more = _shells(path) - status["sessions"]["live"] - status["shells"]["ready"]
+                if counts.left:
+                    raise NotManaged(f"it has left {counts.left} sessions with the holder; its log says why")
+                ready = status.shells.ready if status.shells else 0
+                more = _shells(path) - counts.live - ready
                 complete = time.monotonic() if more <= 0 else complete or time.monotonic()
                 if more > 0:  # or one has begun between the two answers
                     if time.monotonic() - complete > LOST_SECONDS:
                         raise NotManaged(f"it has lost {more} sessions, whose shells run")
                     time.sleep(POLL)
                     continue
-                known = {entry["id"] for entry in admin(path, "sessions")["items"]}
+                known = {entry.id for entry in ask(path, packets.Sessions(), Sessions).items}
                 if lost := set(sessions) - known:
                     raise NotManaged(f"it has lost {len(lost)} sessions, {min(lost)} among them")
                 return status
@@ -82,7 +86,7 @@ def until_managed(
     )
 
 
-def until_monitored(path: str, build: str, settings: str, timeout: float) -> dict[str, Any]:
+def until_monitored(path: str, build: str, settings: str, timeout: float) -> MonitorInfo:
     """Wait until a monitor of this build, with settings of this digest, has told the manager at ``path``.
 
     Returns what it says of itself.
@@ -94,14 +98,14 @@ def until_monitored(path: str, build: str, settings: str, timeout: float) -> dic
     said = "none has told"
     while True:
         try:
-            found = admin(path, "status", timeout=2.0)["monitor"]
+            found = ask(path, packets.Status(), Status, timeout=2.0).monitor
         except ControlError as error:
             said = str(error)
         else:
-            if found is not None and (found["build"], found["settings"]) == (build, settings):
-                return dict(found)
+            if found is not None and (found.build, found.settings) == (build, settings):
+                return found
             if found is not None:
-                said = f"build {found['build']} with settings {found['settings']} has told"
+                said = f"build {found.build} with settings {found.settings} has told"
         if time.monotonic() >= end:
             raise NotManaged(
                 f"no monitor of build {build} with settings {settings} after {timeout:g} s: {said};"

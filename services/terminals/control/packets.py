@@ -1,7 +1,6 @@
-"""Packets between the session manager and its workers.
+"""Packets between the session manager and its workers, its web processes, and operators' commands.
 
-A packet that starts with ``{`` is a JSON object. The two packets of the hot path are
-binary, native byte order (both ends are on one host):
+The two packets of the hot path are binary, native byte order (both ends are on one host):
 
 ====== ====================== ===========================================
 first  rest                   meaning (worker to manager)
@@ -11,33 +10,29 @@ first  rest                   meaning (worker to manager)
 ``A``  handle u32, seq u64    the client has output up to ``seq``
 ====== ====================== ===========================================
 
-An answer that is larger than a packet comes as several of type ``part``, see :func:`encode_all`.
-
-A handle names one attachment of one client to one session.
+All others are JSON objects, a class each. A request has a number, ``req``, and is answered by an object of
+type ``reply`` with that number and the fields of a class of :mod:`terminals.control.answers`, or with an
+``error``, one line. A handle names one attachment of one client to one session.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import socket
 import struct
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
-MAX_PACKET: Final = 1 << 17
-_PART: Final = MAX_PACKET // 2 - 512
-"""Characters of a message's text in one packet: at worst each is written as two."""
-_CHUNK: Final = MAX_PACKET // 2 - 512
-MAX_FDS: Final = 8
-REFUSED: Final = (errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""What the kernel says when it cannot take this packet; the link is as good as before."""
+import msgspec
+from msgspec import Meta
+
+from terminals.control.answers import MonitorInfo
+from terminals.control.framing import BadPacket, Packet, Record, pack, unpack
+from terminals.protocol import messages
+from terminals.protocol.server import Hello as ClientHello
+from terminals.protocol.server import Resume
+
 _HOT: Final = struct.Struct("=cIQ")
-
-
-class BadPacket(ValueError):
-    """A packet that does not follow the control protocol."""
+Side = Annotated[int, Meta(ge=1, le=messages.MAX_SIDE)]
+Handle = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 
 
 class Hot(NamedTuple):
@@ -63,118 +58,376 @@ def encode_ack(handle: int, seq: int) -> bytes:
     return _HOT.pack(b"A", handle, seq)
 
 
-def encode(message: dict[str, Any]) -> bytes:
-    """A JSON packet.
+# --- from a worker or web process ---------------------------------------------------------
+
+
+class Request(Packet):
+    """What is answered. Another packet may have a number, too, and is answered only if it is bad."""
+
+    req: int = 0
+
+
+class Hello(Request):
+    """The first packet of a worker or web process; answered by ``Welcome``."""
+
+    version: int
+    role: Literal["worker", "web"]
+    generation: str
+    build: str
+    pid: int
+    protocol: int = 1
+    """The best version of the WebSocket protocol that it speaks."""
+    host: str = ""
+    memory: int | None = None
+    """Proportional set size in bytes; a process of an earlier build does not say it."""
+
+
+class Report(Request):
+    """What a process says of itself from time to time."""
+
+    memory: int
+
+
+class Closed(Request):
+    """A connection that was passed to it is gone."""
+
+
+class Attach(Request):
+    """A client wants a session; answered by ``Attached``, ``Routed`` or ``Refusal``."""
+
+    profile: str
+    client: str
+    user: str
+    """Empty for the holder of the token."""
+    only: str | None
+    """The only session that may be opened, if there is such a limit."""
+    address: str
+    cols: Side
+    rows: Side
+    since: float
+    """Monotonic seconds at which the connection was accepted."""
+    session: str | None = None
+    resume: Resume | None = None
+    watch: bool = False
+    snapshots: bool = False
+    """Whether its client knows what to do with a screen."""
+    routable: bool = False
+    """Whether the connection can be handed over to another worker."""
+
+
+class Detach(Request):
+    """An attachment is over. ``planned``: its end counts towards no loop."""
+
+    handle: Handle
+    planned: bool
+
+
+class Resize(Request):
+    """The terminal has another size."""
+
+    handle: Handle
+    cols: Side
+    rows: Side
+
+
+class End(Request):
+    """The shell is to end."""
+
+    handle: Handle
+
+
+class Repaint(Request, tag="snapshot"):
+    """A watcher was overtaken by the ring; answered by ``Painted``, with its descriptor."""
+
+    handle: Handle
+
+
+class Handoff(Request):
+    """A connection is handed over to a worker of the generation ``to``, with its descriptor; see ``Conn``."""
+
+    to: str
+    listener: str
+    address: str
+    hello: ClientHello
+    attach: bytes
+    since: float
+    rest: bytes
+
+    def __repr__(self) -> str:
+        return f"<Handoff to {self.to}>"  # what was typed is nothing for a log
+
+
+# --- from operators, `terminals ctl` and the web's API ------------------------------------
+
+
+class Fenced(Request):
+    """A command of a rollout: a stale fencing token must not get through."""
+
+    fence: int | None = None
+
+
+class Status(Request):
+    """Answered by ``Status``."""
+
+
+class Sessions(Request):
+    """Answered by ``Sessions``."""
+
+
+class Metrics(Request):
+    """Answered by ``Metrics``."""
+
+
+class Peers(Request):
+    """Answered by ``Peers``."""
+
+
+class Fence(Fenced):
+    """Whether the lease still holds; answered by ``Fence``."""
+
+
+class Wait(Request):
+    """Until so many workers of a generation, and its web process, are there."""
+
+    generation: str
+    workers: int
+    seconds: float
+
+
+class Kill(Request):
+    """A session is to end."""
+
+    session: str
+
+
+class Rename(Request):
+    """A session has another title."""
+
+    session: str
+    title: str
+
+
+class Monitored(Request):
+    """A monitor says which it is; ``None``: there is none any more."""
+
+    monitor: MonitorInfo | None
+
+
+class RenewHolder(Fenced):
+    """The holder is to go on as another program."""
+
+    argv: list[str]
+    build: str
+
+
+class Weights(Fenced):
+    """Shares of new connections by generation; answered by ``Weights``."""
+
+    weights: dict[str, int]
+
+
+class Move(Fenced):
+    """Live sessions are to move to a generation; answered by ``Moved``."""
+
+    to: str
+    share: Percent
+    batch: int
+    """Sessions every ``interval`` seconds, all within ``deadline``."""
+    interval: float
+    deadline: float
+    retry_after: float = 0.25
+
+
+class Retire(Fenced):
+    """A generation is to stop in ``after`` seconds; answered by ``Retire``."""
+
+    generation: str
+    after: float
+    way_back_from: str | None = None
+
+
+class CancelRetire(Fenced):
+    """... and is not."""
+
+    generation: str
+
+
+class Stop(Fenced):
+    """A generation is to stop now; answered by ``Stopped`` after so many seconds at the most."""
+
+    generation: str
+    seconds: float = 10.0
+
+
+Command = (
+    Status
+    | Sessions
+    | Metrics
+    | Peers
+    | Fence
+    | Wait
+    | Kill
+    | Rename
+    | Monitored
+    | RenewHolder
+    | Weights
+    | Move
+    | Retire
+    | CancelRetire
+    | Stop
+)
+ToManager = Hello | Report | Closed | Attach | Detach | Resize | End | Repaint | Handoff | Command
+
+
+class Malformed(NamedTuple):
+    """A packet of the manager's socket that says nothing, and how to answer it."""
+
+    req: int
+    error: str
+
+
+class _Numbered(Record):
+    """Of what is malformed, the least."""
+
+    type: str
+    req: int = 0
+
+
+_TO_MANAGER: Final[msgspec.json.Decoder[ToManager]] = msgspec.json.Decoder(ToManager)
+_NUMBERED: Final = msgspec.json.Decoder(_Numbered)
+
+
+def read_request(data: bytes) -> Hot | ToManager | Malformed:
+    """A packet to the manager.
 
     Raises:
-        BadPacket: larger than one packet may be.
+        BadPacket: neither a binary packet nor an object with a ``type``.
     """
-    data = json.dumps(message, separators=(",", ":")).encode()
-    if len(data) > MAX_PACKET:
-        raise BadPacket(f"a packet of {len(data)} bytes exceeds {MAX_PACKET}")
-    return data
-
-
-def encode_all(message: dict[str, Any]) -> Iterator[bytes]:
-    """A JSON message in as many packets as it takes, to be put together by a :class:`Joiner`."""
-    text = json.dumps(message, separators=(",", ":"))
-    if len(text) <= MAX_PACKET:
-        yield text.encode()
-        return
-    for at in range(0, len(text), _PART):
-        part, more = text[at : at + _PART], at + _PART < len(text)
-        yield encode({"type": "part", "req": message.get("req", 0), "text": part, "more": more})
-
-
-class Joiner:
-    """Puts messages together that came in several packets."""
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-
-    def add(self, packet: Hot | dict[str, Any]) -> Hot | dict[str, Any] | None:
-        """The next message; ``None`` while more of it is to come.
-
-        Raises:
-            BadPacket: what was put together is no message.
-        """
-        if isinstance(packet, Hot) or packet["type"] != "part":
-            return packet
-        self._parts.append(str(packet.get("text")))
-        if packet.get("more"):
-            return None
-        text, self._parts = "".join(self._parts), []
-        return decode(text.encode())
-
-
-def chunks(items: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """A list in lists that fit into one packet each, unless an item alone does not."""
-    chunk: list[dict[str, Any]] = []
-    size = 0
-    for item in items:
-        length = len(json.dumps(item)) + 2
-        if chunk and size + length > _CHUNK:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(item)
-        size += length
-    if chunk:
-        yield chunk
-
-
-def decode(data: bytes) -> Hot | dict[str, Any]:
-    """Read a packet.
-
-    Raises:
-        BadPacket: neither a known binary packet nor a JSON object.
-    """
-    if data[:1] == b"{":
-        try:
-            message = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise BadPacket(f"not JSON: {error}") from None
-        if not isinstance(message.get("type"), str):
-            raise BadPacket("a JSON packet needs a string 'type'")
-        return dict(message)
     if data[:1] in (b"I", b"A") and len(data) >= _HOT.size:
         kind, handle, seq = _HOT.unpack_from(data)
         return Hot(kind, handle, seq, data[_HOT.size :])
-    raise BadPacket(f"unknown packet of {len(data)} bytes starting {data[:8]!r}")
+    try:
+        return unpack(_TO_MANAGER, data)
+    except BadPacket as error:
+        known = unpack(_NUMBERED, data)
+        return Malformed(known.req, f"{known.type}: {error}")
 
 
-def send(sock: socket.socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
-    """Send one packet with its file descriptors; the kernel duplicates them for the receiver.
+# --- from the manager ---------------------------------------------------------------------
+
+
+class Conn(Packet):
+    """A connection to serve, with its descriptor. One that another worker has begun to serve comes with
+    what its client has said, the attach for which it is handed over, and bytes that were not looked at."""
+
+    listener: str
+    address: str
+    hello: ClientHello | None = None
+    attach: bytes = b""
+    since: float | None = None
+    """Monotonic seconds at which it was accepted, unless that is now."""
+    rest: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<Conn to {self.listener} of {self.address}>"
+
+
+class Quit(Packet):
+    """The process is to end, after its clients have been asked to come back."""
+
+
+class Moving(Packet, tag="move"):
+    """The client is to come back, within ``retry_after`` seconds: to another generation."""
+
+    handle: Handle
+    retry_after: float
+
+
+class TakenOver(Packet):
+    """Another client has the session now."""
+
+    handle: Handle
+
+
+class Superseded(Packet):
+    """The same client has come again."""
+
+    handle: Handle
+
+
+class Sever(Packet):
+    """The connection is to be cut: it was to move, and has not."""
+
+    handle: Handle
+
+
+class Refuse(Packet):
+    """The client does not follow the protocol."""
+
+    handle: Handle
+    message: str
+
+
+class _Reply(Packet, tag="reply"):
+    req: int = 0
+    error: str | None = None
+
+
+class Answer(NamedTuple):
+    """A reply, of which only its number and error were read."""
+
+    req: int
+    error: str | None
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"<Answer {len(self.data)} bytes to {self.req}>"
+
+
+class Unknown(NamedTuple):
+    """Of a newer manager, and nothing to this process."""
+
+
+Order = Moving | TakenOver | Superseded | Sever | Refuse
+_Sent = Conn | Quit | Order | _Reply
+_SENT: Final[msgspec.json.Decoder[_Sent]] = msgspec.json.Decoder(_Sent)
+_REPLY: Final = msgspec.json.Decoder(_Reply)
+
+
+def read_order(data: bytes) -> Conn | Quit | Order | Answer | Unknown:
+    """A packet of the manager.
 
     Raises:
-        BlockingIOError: the receiver's queue is full.
-        OSError: the receiver is gone, or the kernel takes no more descriptors (:data:`REFUSED`).
+        BadPacket: no object with a ``type``.
     """
-    if fds:
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
-        sock.sendmsg([data], [rights], socket.MSG_NOSIGNAL)
-    else:
-        sock.send(data, socket.MSG_NOSIGNAL)
+    try:
+        packet = unpack(_SENT, data)
+    except BadPacket:
+        unpack(_NUMBERED, data)
+        return Unknown()
+    return Answer(packet.req, packet.error, data) if isinstance(packet, _Reply) else packet
 
 
-def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """Receive one packet; ``b""`` means that the peer has closed.
+def read_reply(data: bytes) -> Answer:
+    """A reply, where nothing else can come.
 
     Raises:
-        BlockingIOError: nothing to receive on a non-blocking socket.
-        BadPacket: larger than a packet may be; its file descriptors are closed.
-
-    A packet may come with fewer descriptors than it was sent with: the kernel drops those for which this
-    process has no number left (MSG_CTRUNC). That is the affair of this packet, and not the link's end.
+        BadPacket: it is none.
     """
-    space = socket.CMSG_SPACE(MAX_FDS * struct.calcsize("i"))
-    data, ancillary, flags, _ = sock.recvmsg(MAX_PACKET + 1, space, socket.MSG_CMSG_CLOEXEC)
-    fds: list[int] = []
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            usable = len(content) - len(content) % struct.calcsize("i")
-            fds.extend(fd for (fd,) in struct.iter_unpack("i", content[:usable]))
-    if flags & socket.MSG_TRUNC or len(data) > MAX_PACKET:
-        for fd in fds:
-            os.close(fd)
-        raise BadPacket("oversized packet")
-    return data, fds
+    reply = unpack(_REPLY, data)
+    return Answer(reply.req, reply.error, data)
+
+
+def reply(req: int, fields: msgspec.Struct | None = None) -> bytes:
+    """An answer with the fields of a class.
+
+    Raises:
+        BadPacket: with text that is none.
+    """
+    body = b"}" if fields is None else pack(fields)[1:]
+    return b'{"type":"reply","req":%d%s%s' % (req, b"" if body == b"}" else b",", body)
+
+
+def refusal(req: int, error: str) -> bytes:
+    """An answer that says why there is none."""
+    return pack(_Reply(req=req, error=error.encode(errors="replace").decode()))

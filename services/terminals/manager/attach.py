@@ -1,33 +1,41 @@
-"""Attaching clients to sessions: what is decided when a worker asks."""
+"""Attaching clients to sessions: what is decided when a worker asks.
+
+An attach is decided in steps, each of which gives a value or raises :class:`Refused`: :func:`identify`, find,
+:func:`authorise`, place, :func:`resume` and take.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import itertools
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
 
 from terminals.background import Background
+from terminals.control import packets
+from terminals.control.answers import Attached, Painted, Refusal, Routed
 from terminals.control.descriptors import scarce
 from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generations
+from terminals.manager.newcomers import Newcomers
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry, TooManySessions
 from terminals.manager.screens import Snapshot
 from terminals.manager.session import Attachment, Session
-from terminals.protocol import ids, messages
+from terminals.protocol import ids
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.resume import Resume, SequenceGap, resume_from
 
 log = logging.getLogger("terminals.manager")
 
-REMEMBERED_ADDRESSES = 4096
 FULL_SECONDS = 5.0
 """A client that is refused for want of what this machine has not got, comes again after so long."""
 
@@ -37,16 +45,87 @@ class Refused(Exception):
 
     def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.code = code
-        self.retry_after = retry_after
+        self.answer = Refusal(code=code, message=message, retry_after=retry_after)
 
 
-class _NeedsSnapshot(Exception):
-    """The client comes past the ring and knows what to do with a screen."""
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """An attach that was taken, and descriptors of the session's ring (ours to close), of the doorbell (the
+    session's) and of the screen (the asker's)."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(session.id)
-        self.session = session
+    session: Session
+    answer: Attached
+    fds: tuple[int, ...]
+
+
+class Held(Protocol):
+    """What :func:`authorise` has to know of a session."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def profile(self) -> str: ...
+
+
+def identify(request: packets.Attach, owner: Callable[[str], str | None]) -> ids.SessionId:
+    """The session that an attach names; ``owner(id)`` is whose it is, ``None`` where there is none.
+
+    Only the token lets anybody give a session a name that it has not got yet; to whoever comes with a
+    ticket, a name of old is their own, and any other is none. Or they could take the names of others.
+
+    Raises:
+        Refused: it names none.
+    """
+    user, only = request.user, request.only
+    try:
+        session_id = ids.parse_session_id(request.session or only, owner="" if only else user)
+    except ids.InvalidSessionId as error:
+        raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
+    begins = not (only or request.resume or request.watch)
+    if user and begins and session_id.origin is ids.Origin.CANONICAL and owner(session_id.value) != user:
+        return ids.new_session_id()
+    return session_id
+
+
+def authorise(request: packets.Attach, session_id: ids.SessionId, session: Held | None) -> None:
+    """See to it that the client may have this session, which may not be there yet.
+
+    Raises:
+        Refused: it may not.
+    """
+    if session is not None and request.user and session.user != request.user:
+        # To its user, a session of somebody else does not exist.
+        raise _unknown(session_id)
+    if session is not None and session.profile != request.profile:
+        raise Refused(
+            ErrorCode.UNKNOWN_SESSION,
+            f"{session.id} belongs to the profile {session.profile}, not to {request.profile}",
+        )
+    if request.only is not None and session_id.value != request.only:
+        raise Refused(ErrorCode.UNKNOWN_SESSION, "the ticket is for another session")
+    if session is None and (request.resume or request.watch):
+        raise _unknown(session_id)
+
+
+def resume(request: packets.Attach, session: str, *, epoch: str, tail: int, head: int) -> Resume:
+    """Where the client is to go on in a session that has ``tail`` to ``head`` of the output of this epoch.
+
+    Raises:
+        Refused: the session is not the one that the client has had.
+    """
+    had = request.resume
+    if had is not None and had.epoch != epoch:
+        raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session} has been started anew since")
+    try:
+        return resume_from(had.output if had else None, tail=tail, head=head)
+    except SequenceGap as gap:
+        raise Refused(ErrorCode.BAD_MESSAGE, f"cannot resume: {gap}") from None
+
+
+def _unknown(session_id: ids.SessionId) -> Refused:
+    return Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
 
 
 class Attacher:
@@ -57,20 +136,13 @@ class Attacher:
         registry: Registry,
         generations: Generations,
         config: ManagerConfig,
-        keep: Callable[[dict[str, Any]], None],
-        newcomers: Mapping[str, Any],
+        keep: Callable[[dict[str, object]], None],
+        newcomers: Mapping[str, msgspec.Raw],
     ) -> None:
         """``keep(fields)`` keeps breakers of addresses for the next manager; ``newcomers`` are such."""
         self._registry = registry
-        self._keep = keep
         self._stable_seconds = config.stable_seconds
-        self._new_breaker = config.breaker
-        self.newcomers: collections.OrderedDict[str, CircuitBreaker] = collections.OrderedDict()
-        """Breakers of addresses that start sessions and lose them at once. A session's own
-        breaker cannot see a client that loops by starting a new one each time."""
-        for address, saved in newcomers.items():
-            self.newcomers[address] = config.breaker()
-            self.newcomers[address].restore(saved)
+        self.newcomers = Newcomers(config.breaker, keep, newcomers)
         self._generations = generations
         self._handles = itertools.count(1)
         self.replayed = 0
@@ -81,113 +153,100 @@ class Attacher:
         """Screens painted for clients instead."""
         self._background = Background(log)
 
-    def attach(self, peer: Peer, request: dict[str, Any], *, route_to: str | None) -> None:
-        """Answer a worker's ``attach`` request.
+    def attach(self, peer: Peer, request: packets.Attach, *, route_to: str | None) -> None:
+        """Answer a worker's request.
 
         ``route_to`` names the generation that the session belongs to when that is another
         one than the worker's and can serve it; the worker then hands the connection over.
         """
         try:
-            self._answer(peer, request, route_to, None, last=False)
-        except _NeedsSnapshot as needed:
-            work = self._attach_to_screen(peer, request, needed.session)
-            self._background.start(work, f"an attach to {needed.session.id}")
+            decision = self.decide(peer, request, route_to)
+        except Refused as refused:
+            peer.reply(request.req, refused.answer)
+            return
+        match decision:
+            case Routed():
+                peer.reply(request.req, decision)
+            case Granted():
+                self._answer(peer, request, decision)
+            case Session():
+                work = self._attach_to_screen(peer, request, decision)
+                self._background.start(work, f"an attach to {decision.id}")
 
-    async def _attach_to_screen(self, peer: Peer, request: dict[str, Any], session: Session) -> None:
-        snapshot = await self._registry.screens.snapshot(session)
+    async def _attach_to_screen(self, peer: Peer, request: packets.Attach, session: Session) -> None:
+        screen = await self._registry.screens.snapshot(session)
         try:
             if peer.connected:
-                self._answer(peer, request, None, snapshot, last=True)
+                granted = self.decide(peer, request, None, screen, painted=True)
+                assert isinstance(granted, Granted)
+                self._answer(peer, request, granted)
+        except Refused as refused:
+            peer.reply(request.req, refused.answer)
         except Exception as error:
             # As where no screen is waited for: whoever asked is answered.
-            peer.reply(request, error=f"bad packet: {error!r}")
+            peer.fail(request.req, f"bad packet: {error!r}")
             raise
         finally:
-            if snapshot is not None:
-                os.close(snapshot.fd)
+            if screen is not None:
+                os.close(screen.fd)
 
-    def _answer(
-        self,
-        peer: Peer,
-        request: dict[str, Any],
-        route_to: str | None,
-        snapshot: Snapshot | None,
-        *,
-        last: bool,
-    ) -> None:
-        try:
-            reply, fds = self._decide(peer, request, route_to, snapshot, last=last)
-        except Refused as refusal:
-            peer.reply(
-                request,
-                code=refusal.code,
-                message=str(refusal),
-                retry_after=refusal.retry_after,
-                refused=True,
-            )
-            return
-        session = self._registry.table.get(reply.get("session", ""))
-        if session is not None and session.started is not None and not session.started.done():
-            work = self._when_started(peer, request, session, reply, fds)
-            self._background.start(work, f"an attach to {session.id}, which is being started")
+    def _answer(self, peer: Peer, request: packets.Attach, granted: Granted) -> None:
+        started = granted.session.started
+        if started is not None and not started.done():
+            work = self._when_started(peer, request, granted, started)
+            self._background.start(work, f"an attach to {granted.session.id}, which is being started")
         else:
-            self._tell(peer, request, reply, fds)
+            self._tell(peer, request, granted)
 
     async def _when_started(
-        self,
-        peer: Peer,
-        request: dict[str, Any],
-        session: Session,
-        reply: dict[str, Any],
-        fds: tuple[int, ...],
+        self, peer: Peer, request: packets.Attach, granted: Granted, started: asyncio.Future[None]
     ) -> None:
-        assert session.started is not None
-        await asyncio.wait([session.started])
-        if error := session.started.exception():
-            os.close(fds[0])
+        await asyncio.wait([started])
+        if error := started.exception():
+            os.close(granted.fds[0])
             reason = getattr(error, "strerror", None) or str(error)
-            self._take_back(peer, request, reply, f"no shell could be started: {reason}")
-            self._registry.drop(session)
+            self._take_back(peer, request, granted, f"no shell could be started: {reason}")
+            self._registry.drop(granted.session)
         else:
-            self._tell(peer, request, reply, fds)
+            self._tell(peer, request, granted)
 
-    def _tell(self, peer: Peer, request: dict[str, Any], reply: dict[str, Any], fds: tuple[int, ...]) -> None:
+    def _tell(self, peer: Peer, request: packets.Attach, granted: Granted) -> None:
         try:
-            peer.reply(request, fds, **reply)
+            peer.reply(request.req, granted.answer, granted.fds)
         except OSError as error:
-            self._take_back(peer, request, reply, f"no more files can be open: {error.strerror}")
+            self._take_back(peer, request, granted, f"no more files can be open: {error.strerror}")
         finally:
-            for fd in fds[:1]:
-                os.close(fd)  # the ring's; the doorbell is the session's, the screen the caller's
+            os.close(granted.fds[0])
 
-    def _take_back(self, peer: Peer, request: dict[str, Any], reply: dict[str, Any], message: str) -> None:
+    def _take_back(self, peer: Peer, request: packets.Attach, granted: Granted, message: str) -> None:
         """The worker is not told of an attachment, for want of something: so there is none."""
-        session = self._registry.table.get(reply["session"])
+        session = self._registry.table.get(granted.session.id)
+        handle = granted.answer.handle
         writer = session.attachment if session is not None else None
-        created = writer is not None and writer.handle == reply["handle"] and writer.created
-        self.detach(peer, reply["handle"], planned=True)
+        created = writer is not None and writer.handle == handle and writer.created
+        self.detach(peer, handle, planned=True)
         if session is not None and created:
             session.kill()
-        peer.reply(
-            request, code=ErrorCode.UNAVAILABLE, message=message, retry_after=FULL_SECONDS, refused=True
-        )
+        refusal = Refused(ErrorCode.UNAVAILABLE, message, FULL_SECONDS)
+        peer.reply(request.req, refusal.answer)
 
-    def repaint(self, peer: Peer, request: dict[str, Any]) -> None:
+    def repaint(self, peer: Peer, request: packets.Repaint) -> None:
         """Answer a worker whose watcher has been overtaken by the ring: the screen as of now."""
 
         async def answer() -> None:
-            session = self._registry.table.get(peer.handles.get(int(request["handle"]), ""))
-            snapshot = await self._registry.screens.snapshot(session) if session else None
-            if snapshot is None:
-                peer.reply(request, error="there is no screen of this session")
+            session = self._registry.table.get(peer.handles.get(request.handle, ""))
+            screen = await self._registry.screens.snapshot(session) if session else None
+            if screen is None:
+                peer.fail(request.req, "there is no screen of this session")
                 return
             self.snapshots += 1
             try:
-                peer.reply(request, (snapshot.fd,), offset=snapshot.offset, length=snapshot.length)
+                painted = Painted(offset=screen.offset, length=screen.length)
+                peer.reply(request.req, painted, (screen.fd,))
             except OSError as error:
-                peer.reply(request, error=f"no more files can be open: {error.strerror}")
+                peer.fail(request.req, f"no more files can be open: {error.strerror}")
             finally:
-                os.close(snapshot.fd)
+                os.close(screen.fd)
 
         self._background.start(answer(), "a screen for a watcher")
 
@@ -207,9 +266,9 @@ class Attacher:
             session.unwatch(handle)
             # Its losses are its address's affair: they must not keep out the one who works there.
             if now - watcher.since >= self._stable_seconds:
-                self._forgive(watcher.address)
+                self.newcomers.forgive(watcher.address)
             elif not (planned or watcher.planned_end):
-                opened = self._abandoned(watcher.address, now)
+                opened = self.newcomers.lost(watcher.address, now)
                 self._generations.get(peer.generation).breaker_opened += opened
             return
         attachment = session.attachment
@@ -227,11 +286,11 @@ class Attacher:
         """Whether the end of an attachment counts towards a loop."""
         if now - attachment.since >= self._stable_seconds:
             session.breaker.success()
-            self._forgive(attachment.address)
+            self.newcomers.forgive(attachment.address)
         elif not (planned or attachment.planned_end):
             generation = self._generations.get(peer.generation)
             if attachment.created:
-                generation.breaker_opened += self._abandoned(attachment.address, now)
+                generation.breaker_opened += self.newcomers.lost(attachment.address, now)
             generation.short_lived += 1
             half_open = session.breaker.state is BreakerState.HALF_OPEN
             opened = session.breaker.failure(now)
@@ -239,127 +298,61 @@ class Attacher:
             if opened or half_open:
                 generation.loops += 1
 
-    def _decide(
+    # --- the steps of an attach -----------------------------------------------------------
+
+    def decide(
         self,
         peer: Peer,
-        request: dict[str, Any],
-        route_to: str | None,
-        snapshot: Snapshot | None,
+        request: packets.Attach,
+        route_to: str | None = None,
+        screen: Snapshot | None = None,
         *,
-        last: bool,
-    ) -> tuple[dict[str, Any], tuple[int, ...]]:
-        user, client, address = str(request["user"]), str(request["client"]), str(request["address"])
-        since = float(request["since"])
-        cols, rows = (messages.integer(request, side, 1, messages.MAX_SIDE) for side in ("cols", "rows"))
-        resume = request.get("resume")
-        session_id = self._identify(request, user)
+        painted: bool = False,
+    ) -> Granted | Routed | Session:
+        """Grant an attach, or say where it is to go. A :class:`Session` is an answer, too: its screen is to
+        be painted first, and this to be asked again, with it or at least with ``painted``.
+
+        Raises:
+            Refused: it is refused.
+        """
+        session_id = identify(request, self._owner)
         session = self._registry.table.get(session_id.value)
-        watching = bool(request.get("watch"))
-        if session is not None and user and session.user != user:
-            # To its user, a session of somebody else does not exist.
-            raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
-        if session is not None and session.profile != request["profile"]:
-            raise Refused(
-                ErrorCode.UNKNOWN_SESSION,
-                f"{session.id} belongs to the profile {session.profile}, not to {request['profile']}",
-            )
+        authorise(request, session_id, session)
         if session is not None and route_to is not None:
-            return {"route": route_to}, ()
-        if request["only"] is not None and session_id.value != request["only"]:
-            raise Refused(ErrorCode.UNKNOWN_SESSION, "the ticket is for another session")
+            return Routed(route=route_to)
         created = session is None
         if session is None:
-            if resume or watching:
-                raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session_id.value} does not exist (any more)")
-            self._check_newcomer(address)
-            session = self._create(peer, request, session_id)
-        where = self._resume(session, resume)
-        painted: dict[str, Any] = {}
-        if request.get("snapshots") and (where.skipped or (resume is None and where.start)):
-            if not last:
-                raise _NeedsSnapshot(session)
-            if snapshot is not None and snapshot.offset >= where.start:
-                painted = {"snapshot": {"offset": snapshot.offset, "length": snapshot.length}}
-                self.snapshots += 1
-                if resume:
-                    where = Resume(snapshot.offset, snapshot.offset - int(resume["output"]))
-        ring, doorbell = self._descriptors(session, created=created)
-        try:
-            if watching:
-                self._check_newcomer(address)
-            elif not created:
-                self._forgive(address)
-                self._check_breaker(session)
-        except Refused:
-            os.close(ring)
-            os.close(doorbell)
-            raise
-        start, skipped = where.start, where.skipped
-        generation = self._generations.get(peer.generation)
-        if not (created or watching) and session.attachment is None and session.left_at is not None:
-            generation.gap_seconds.observe(asyncio.get_running_loop().time() - session.left_at)
-        self.replayed += session.ring.head - start
-        self.skipped += skipped
-        attachment = Attachment(
-            handle=next(self._handles) & 0xFFFFFFFF,
-            client=client,
-            peer=peer,
-            doorbell=doorbell,
-            since=asyncio.get_running_loop().time(),
-            watching=watching,
-            address=address,
-            created=created,
-        )
-        peer.handles[attachment.handle] = session.id
-        generation.attaches += 1
-        known = True
-        if watching:
-            session.watch(attachment)
+            session = self._place(peer, request, session_id)
+        ring = session.ring
+        where = resume(request, session.id, epoch=session.epoch, tail=ring.tail, head=ring.head)
+        if not self._lacks_screen(request, where):
+            screen = None
+        elif not painted:
+            return session
+        if screen is not None and screen.offset >= where.start:
+            self.snapshots += 1
+            if request.resume:  # else what the ring has is worth having: it is what can be scrolled back to
+                where = Resume(screen.offset, screen.offset - request.resume.output)
         else:
-            known = self._take(peer, session, attachment, start, returning=bool(resume))
-        if created and attachment.address in self.newcomers:
-            asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
-        generation.attach_seconds.observe(max(0.0, time.monotonic() - since))
-        if not watching:
-            session.resize(cols, rows)
-            self._registry.screens.resized(session)
-        migrated = session_id.origin is ids.Origin.MIGRATED
-        reply = {
-            "session": session.id,
-            "status": "migrated" if migrated else "created" if created else "resumed",
-            "epoch": session.epoch,
-            "handle": attachment.handle,
-            "output": start,
-            "head": session.ring.head,
-            "skipped": skipped,
-            "input": session.input_written(attachment.client),
-            "origin": session.origin,
-            "mode": "read" if watching else "write",
-            **({} if known else {"input_unknown": True}),
-            **painted,
-        }
-        fds = (ring, doorbell)
-        return reply, (*fds, snapshot.fd) if painted and snapshot is not None else fds
+            screen = None
+        return self._take(peer, request, session_id, session, where, screen, created=created)
 
-    def _identify(self, request: dict[str, Any], user: str) -> ids.SessionId:
-        """The session that an attach names.
+    def _owner(self, session_id: str) -> str | None:
+        session = self._registry.table.get(session_id)
+        return None if session is None else session.user
 
-        Only the token lets anybody give a session a name that it has not got yet; to whoever comes with a
-        ticket, a name of old is their own, and any other is none. Or they could take the names of others.
+    @staticmethod
+    def _lacks_screen(request: packets.Attach, where: Resume) -> bool:
+        """Whether the client comes past the ring, and knows what to do with a screen."""
+        return request.snapshots and bool(where.skipped or (request.resume is None and where.start))
+
+    def _place(self, peer: Peer, request: packets.Attach, session_id: ids.SessionId) -> Session:
+        """Begin a session that has not been there.
+
+        Raises:
+            Refused: not by this address now, or there is no room.
         """
-        name, only = request.get("session"), request["only"]
-        try:
-            session_id = ids.parse_session_id(name or only, owner="" if only else user)
-        except ids.InvalidSessionId as error:
-            raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
-        begins = not (only or request.get("resume") or request.get("watch"))
-        if user and begins and session_id.origin is ids.Origin.CANONICAL:
-            session = self._registry.table.get(session_id.value)
-            if session is None or session.user != user:
-                return ids.new_session_id()
-        return session_id
-
-    def _create(self, peer: Peer, request: dict[str, Any], session_id: ids.SessionId) -> Session:
+        self._check_newcomer(request.address)
         if _files_are_scarce():
             raise Refused(
                 ErrorCode.UNAVAILABLE, "no shell could be started: no more files can be open", FULL_SECONDS
@@ -367,11 +360,11 @@ class Attacher:
         try:
             return self._registry.create(
                 session_id.value,
-                request["profile"],
+                request.profile,
                 peer.generation,
-                user=str(request["user"]),
-                cols=request["cols"],
-                rows=request["rows"],
+                user=request.user,
+                cols=request.cols,
+                rows=request.rows,
                 fresh=session_id.origin is ids.Origin.NEW,
             )
         except TooManySessions as error:
@@ -381,62 +374,73 @@ class Attacher:
                 ErrorCode.UNAVAILABLE, f"no shell could be started: {error.strerror}", FULL_SECONDS
             ) from None
 
-    def _abandoned(self, address: str, now: float) -> bool:
-        """A new session of this address was lost right after its attach. Returns whether that opened its
-        breaker."""
-        breaker = self.newcomers.setdefault(address, self._new_breaker())
-        opened = breaker.failure(now)
-        self.newcomers.move_to_end(address)
-        self._keep({address: breaker.as_list()})
-        while len(self.newcomers) > REMEMBERED_ADDRESSES:
-            self._forgive(next(iter(self.newcomers)))
-        return opened
+    def _take(
+        self,
+        peer: Peer,
+        request: packets.Attach,
+        session_id: ids.SessionId,
+        session: Session,
+        where: Resume,
+        screen: Snapshot | None,
+        *,
+        created: bool,
+    ) -> Granted:
+        """Give the client the session.
 
-    def _forgive(self, address: str) -> None:
-        if self.newcomers.pop(address, None) is not None:
-            self._keep({address: None})
-
-    def _settle(self, session: Session, attachment: Attachment) -> None:
-        if session.attachment is attachment:
-            self._forgive(attachment.address)
-
-    def _check_newcomer(self, address: str) -> None:
-        breaker = self.newcomers.get(address)
-        now = asyncio.get_running_loop().time()
-        if breaker is not None and not breaker.allow(now):
-            wait = breaker.retry_after(now) or breaker.cooldown
-            raise Refused(
-                ErrorCode.BREAKER_OPEN,
-                f"{breaker.threshold} new sessions of {address} were lost right after attaching;"
-                f" try again in {wait:.1f} s",
-                wait,
-            )
-
-    def _check_breaker(self, session: Session) -> None:
-        now = asyncio.get_running_loop().time()
-        if session.attachment is not None and now - session.attachment.since >= self._stable_seconds:
-            session.breaker.success()
-        allowed = session.breaker.allow(now)
-        self._registry.remember(session)
-        if not allowed:
-            wait = session.breaker.retry_after(now) or session.breaker.cooldown
-            raise Refused(
-                ErrorCode.BREAKER_OPEN,
-                f"{session.id} was lost {session.breaker.threshold} times right after attaching;"
-                f" try again in {wait:.1f} s",
-                wait,
-            )
-
-    @staticmethod
-    def _resume(session: Session, resume: dict[str, Any] | None) -> Resume:
-        if resume and resume["epoch"] != session.epoch:
-            raise Refused(ErrorCode.UNKNOWN_SESSION, f"{session.id} has been started anew since")
+        Raises:
+            Refused: it has lost it too often right after attaching, or there are no descriptors.
+        """
+        ring, doorbell = self._descriptors(session, created=created)
         try:
-            return resume_from(
-                resume["output"] if resume else None, tail=session.ring.tail, head=session.ring.head
-            )
-        except SequenceGap as gap:
-            raise Refused(ErrorCode.BAD_MESSAGE, f"cannot resume: {gap}") from None
+            self._admit(request, session, created=created)
+        except Refused:
+            os.close(ring)
+            os.close(doorbell)
+            raise
+        now = asyncio.get_running_loop().time()
+        generation = self._generations.get(peer.generation)
+        if not (created or request.watch) and session.attachment is None and session.left_at is not None:
+            generation.gap_seconds.observe(now - session.left_at)
+        self.replayed += session.ring.head - where.start
+        self.skipped += where.skipped
+        attachment = Attachment(
+            handle=next(self._handles) & 0xFFFFFFFF,
+            client=request.client,
+            peer=peer,
+            doorbell=doorbell,
+            since=now,
+            watching=request.watch,
+            address=request.address,
+            created=created,
+        )
+        peer.handles[attachment.handle] = session.id
+        generation.attaches += 1
+        known = True
+        if request.watch:
+            session.watch(attachment)
+        else:
+            known = self._write(peer, session, attachment, where.start, returning=request.resume is not None)
+            session.resize(request.cols, request.rows)
+            self._registry.screens.resized(session)
+        if created and request.address in self.newcomers:
+            asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
+        generation.attach_seconds.observe(max(0.0, time.monotonic() - request.since))
+        migrated = session_id.origin is ids.Origin.MIGRATED
+        answer = Attached(
+            session=session.id,
+            status="migrated" if migrated else "created" if created else "resumed",
+            epoch=session.epoch,
+            handle=attachment.handle,
+            output=where.start,
+            head=session.ring.head,
+            skipped=where.skipped,
+            input=session.input_written(attachment.client),
+            origin=session.origin,
+            mode="read" if request.watch else "write",
+            input_unknown=not known,
+            snapshot=Painted(offset=screen.offset, length=screen.length) if screen else None,
+        )
+        return Granted(session, answer, (ring, doorbell, *((screen.fd,) if screen else ())))
 
     @staticmethod
     def _descriptors(session: Session, *, created: bool) -> tuple[int, int]:
@@ -456,7 +460,39 @@ class Attacher:
             ) from None
         return ring, doorbell
 
-    def _take(
+    def _admit(self, request: packets.Attach, session: Session, *, created: bool) -> None:
+        """See to it that this is no loop.
+
+        Raises:
+            Refused: it is one.
+        """
+        if request.watch:
+            self._check_newcomer(request.address)
+        elif not created:
+            self.newcomers.forgive(request.address)
+            self._check_breaker(session)
+
+    def _check_newcomer(self, address: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if breaker := self.newcomers.barred(address, now):
+            what = f"{breaker.threshold} new sessions of {address} were lost right after attaching"
+            raise _barred(breaker, what, now)
+
+    def _check_breaker(self, session: Session) -> None:
+        now = asyncio.get_running_loop().time()
+        if session.attachment is not None and now - session.attachment.since >= self._stable_seconds:
+            session.breaker.success()
+        allowed = session.breaker.allow(now)
+        self._registry.remember(session)
+        if not allowed:
+            what = f"{session.id} was lost {session.breaker.threshold} times right after attaching"
+            raise _barred(session.breaker, what, now)
+
+    def _settle(self, session: Session, attachment: Attachment) -> None:
+        if session.attachment is attachment:
+            self.newcomers.forgive(attachment.address)
+
+    def _write(
         self, peer: Peer, session: Session, attachment: Attachment, start: int, *, returning: bool
     ) -> bool:
         """Make it the client that types; returns whether its input position is known."""
@@ -464,12 +500,17 @@ class Attacher:
         if old is not None:
             old.peer.handles.pop(old.handle, None)
             # The same client coming back before its loss was noticed is no rival.
-            kind = "superseded" if old.client == attachment.client else "taken-over"
-            old.peer.send({"type": kind, "handle": old.handle})
+            kind = packets.Superseded if old.client == attachment.client else packets.TakenOver
+            old.peer.send(kind(handle=old.handle))
             session.detach()
         session.generation = session.served_by = peer.generation
         self._registry.remember(session)
         return session.attach(attachment, start, returning=returning)
+
+
+def _barred(breaker: CircuitBreaker, what: str, now: float) -> Refused:
+    wait = breaker.retry_after(now) or breaker.cooldown
+    return Refused(ErrorCode.BREAKER_OPEN, f"{what}; try again in {wait:.1f} s", wait)
 
 
 def _files_are_scarce() -> bool:

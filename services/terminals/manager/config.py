@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from terminals.configfile import read_config, refuse_unknown
+from terminals.control.answers import Front
 from terminals.manager.certificate import TlsFiles
 from terminals.manager.ring import MIN_CAPACITY
 from terminals.manager.shell import Profile
@@ -69,8 +71,8 @@ class ManagerConfig:
     """With it every listener speaks TLS, and nothing else."""
     digest: str = ""
     """Of the settings as they were read: see :func:`terminals.parts.settings_digest`."""
-    shown: dict[str, Any] = field(default_factory=dict)
-    """The settings as they were read, for everybody's eyes."""
+    shown: str = "{}"
+    """The settings as they were read, as JSON, for everybody's eyes."""
 
     @classmethod
     def load(cls, path: Path) -> ManagerConfig:
@@ -113,7 +115,7 @@ class ManagerConfig:
             breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
             tls=_tls(raw.get("tls")),
             digest=settings_digest(raw),
-            shown=without_secrets(raw),
+            shown=json.dumps(without_secrets(raw)),
         )
         config.breaker()  # says what is wrong with its numbers
         if not config.listeners:
@@ -126,13 +128,13 @@ class ManagerConfig:
         return self.holder or self.socket.with_name("holder.sock")
 
     @property
-    def front(self) -> dict[str, Any]:
+    def front(self) -> Front:
         """What workers have to know of the outside."""
-        return {
-            "allowed_origins": list(self.allowed_origins),
-            "trusted_proxies": list(self.trusted_proxies),
-            "heartbeat": self.heartbeat_seconds,
-        }
+        return Front(
+            allowed_origins=self.allowed_origins,
+            trusted_proxies=self.trusted_proxies,
+            heartbeat=self.heartbeat_seconds,
+        )
 
     def breaker(self) -> CircuitBreaker:
         """A fresh breaker for one session.

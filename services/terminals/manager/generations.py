@@ -8,16 +8,18 @@ canary needs: a generation that drops its clients looks idle and would attract e
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Final
+
+import msgspec
 
 from terminals.background import Troubles
-from terminals.manager.metrics import Histogram
+from terminals.control.framing import Record, pack, unpack
+from terminals.manager.metrics import Counted, Histogram
 
 log = logging.getLogger("terminals.manager")
 
@@ -46,25 +48,58 @@ class Generation:
     attach_seconds: Histogram = field(default_factory=Histogram)
     gap_seconds: Histogram = field(default_factory=Histogram)
 
-    def counters(self) -> dict[str, Any]:
+    @property
+    def counters(self) -> Counters:
         """What it has counted, for :meth:`set_counters`."""
-        histograms = {name: [getattr(self, name).counts, getattr(self, name).total] for name in _HISTOGRAMS}
-        return {**{name: getattr(self, name) for name in _COUNTED}, **histograms}
+        return Counters(
+            attaches=self.attaches,
+            short_lived=self.short_lived,
+            loops=self.loops,
+            breaker_opened=self.breaker_opened,
+            attach_seconds=self.attach_seconds.as_counted,
+            gap_seconds=self.gap_seconds.as_counted,
+        )
 
-    def set_counters(self, counters: Mapping[str, Any]) -> None:
+    def set_counters(self, counters: Counters) -> None:
         """Go on counting from there."""
-        for name in _COUNTED:
-            setattr(self, name, int(counters.get(name, 0)))
-        for name in _HISTOGRAMS:
-            if name in counters:
-                setattr(self, name, Histogram(*counters[name]))
+        self.attaches, self.short_lived = counters.attaches, counters.short_lived
+        self.loops, self.breaker_opened = counters.loops, counters.breaker_opened
+        self.attach_seconds = Histogram.of(counters.attach_seconds)
+        self.gap_seconds = Histogram.of(counters.gap_seconds)
 
 
-_COUNTED = ("attaches", "short_lived", "loops", "breaker_opened")
-_HISTOGRAMS = ("attach_seconds", "gap_seconds")
-_COUNTERS = "counters/"
-_KEPT = ("name", "build", "weight", "retire_at", "way_back_from", "retired")
-"""What outlives the manager."""
+class Counters(Record):
+    """What a generation has counted, as the holder keeps it."""
+
+    attaches: int = 0
+    short_lived: int = 0
+    loops: int = 0
+    breaker_opened: int = 0
+    attach_seconds: Counted | None = None
+    gap_seconds: Counted | None = None
+
+
+class _Entry(Record):
+    """What outlives the manager of a generation."""
+
+    name: str
+    build: str = ""
+    weight: int = 0
+    retire_at: float | None = None
+    way_back_from: str | None = None
+    retired: bool = False
+
+
+class _Table(Record):
+    """The file, and the same at the holder."""
+
+    fence: int
+    generations: list[_Entry]
+
+
+_TABLE: Final = msgspec.json.Decoder(_Table)
+_COUNTERS: Final = msgspec.json.Decoder(Counters)
+_KEY: Final = "counters/"
 
 
 class StaleFence(Exception):
@@ -80,14 +115,18 @@ class Generations:
     def __init__(
         self,
         path: Path,
-        kept: Mapping[str, Any] | None = None,
-        keep: Callable[[dict[str, Any]], None] = lambda fields: None,
+        kept: Mapping[str, msgspec.Raw] | None = None,
+        keep: Callable[[dict[str, object]], None] = lambda fields: None,
     ) -> None:
         """``keep(fields)`` keeps it besides, over this process's end and whatever the disk says; ``kept`` is
-        what was there."""
+        what was there.
+
+        Raises:
+            BadPacket: it is no table.
+        """
         self._path = path
         self._keep = keep
-        self._counted: dict[str, str] = {}
+        self._counted: dict[str, Counters] = {}
         self._troubles = Troubles(log)
         self.fence = 0
         self.unsaved = ""
@@ -95,13 +134,12 @@ class Generations:
         self.table: dict[str, Generation] = {}
         kept = kept or {}
         if "table" in kept or path.exists():
-            saved = kept["table"] if "table" in kept else json.loads(path.read_text())
-            self.fence = int(saved["fence"])
-            for entry in saved["generations"]:
-                known = {key: value for key, value in entry.items() if key in _KEPT}
-                generation = self.table[entry["name"]] = Generation(**known)
-                if counters := kept.get(_COUNTERS + generation.name):
-                    generation.set_counters(counters)
+            saved = unpack(_TABLE, bytes(kept["table"]) if "table" in kept else path.read_bytes())
+            self.fence = saved.fence
+            for entry in saved.generations:
+                self.table[entry.name] = Generation(**msgspec.structs.asdict(entry))
+                if counters := kept.get(_KEY + entry.name):
+                    self.table[entry.name].set_counters(unpack(_COUNTERS, bytes(counters)))
 
     def check_fence(self, fence: int | None) -> None:
         """Remember the highest fencing token seen.
@@ -194,18 +232,17 @@ class Generations:
     def keep_counters(self) -> None:
         """Have what has been counted kept, as far as it has changed."""
         for generation in self.table.values():
-            counters = generation.counters()
-            text = json.dumps(counters)
-            if self._counted.get(generation.name) != text:
-                self._counted[generation.name] = text
-                self._keep({_COUNTERS + generation.name: counters})
+            counters = generation.counters
+            if self._counted.get(generation.name) != counters:
+                self._counted[generation.name] = counters
+                self._keep({_KEY + generation.name: counters})
         for name in self._counted.keys() - self.table.keys():
             del self._counted[name]
-            self._keep({_COUNTERS + name: None})
+            self._keep({_KEY + name: None})
 
     def save(self) -> None:
         """Write the table. Where that fails, :attr:`unsaved` says why, and it is to be called again."""
-        self._keep({"table": self._as_json()})
+        self._keep({"table": self._kept})
         kind = f"{self._path} cannot be written"
         try:
             self._write()
@@ -217,16 +254,20 @@ class Generations:
             self.unsaved = ""
             self._troubles.over(kind)
 
-    def _as_json(self) -> dict[str, Any]:
-        entries: list[dict[str, Any]] = [{key: getattr(g, key) for key in _KEPT} for g in self.table.values()]
-        return {"fence": self.fence, "generations": entries}
+    @property
+    def _kept(self) -> _Table:
+        entries = [
+            _Entry(**{name: getattr(generation, name) for name in _Entry.__struct_fields__})
+            for generation in self.table.values()
+        ]
+        return _Table(fence=self.fence, generations=entries)
 
     def _write(self) -> None:
         """Atomically: a crash leaves the old table or the new one."""
         temporary = self._path.with_suffix(".tmp")
         try:
-            with temporary.open("w") as file:
-                json.dump(self._as_json(), file)
+            with temporary.open("wb") as file:
+                file.write(pack(self._kept))
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)

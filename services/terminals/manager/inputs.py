@@ -10,8 +10,11 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+import msgspec
+
+from terminals.control.framing import unpack
 from terminals.manager.ring import SLOTS, slot_of
 from terminals.protocol.resume import Receiver
 
@@ -23,6 +26,10 @@ at the most; who attaches once a minute with an id of its own, and types, comes 
 ANEW: Final = 1 << 48
 """Where a client whose position is forgotten goes on. None comes there by itself, so that one that does
 not know of forgotten positions takes it for nonsense, and never sends again what may have been taken."""
+
+
+_CLIENT: Final = msgspec.json.Decoder(tuple[str, int])
+"""A client's id and position."""
 
 
 @dataclass(slots=True)
@@ -54,8 +61,8 @@ class Inputs:
     def __init__(
         self,
         words: memoryview,
-        keep: Callable[[dict[str, Any]], None] = lambda fields: None,
-        kept: Mapping[str, Any] | None = None,
+        keep: Callable[[dict[str, object]], None] = lambda fields: None,
+        kept: Mapping[str, msgspec.Raw] | None = None,
     ) -> None:
         self._words = words
         self._keep = keep
@@ -70,9 +77,11 @@ class Inputs:
         if kept is not None:
             self._restore(kept)
 
-    def _restore(self, kept: Mapping[str, Any]) -> None:
-        self.forgotten = bool(kept.get("forgotten"))
-        clients = {int(name[1:]): value for name, value in kept.items() if name[1:].isdigit()}
+    def _restore(self, kept: Mapping[str, msgspec.Raw]) -> None:
+        self.forgotten = "forgotten" in kept
+        clients = {
+            int(name[1:]): unpack(_CLIENT, bytes(value)) for name, value in kept.items() if name[1:].isdigit()
+        }
         for number, (client, written) in sorted(clients.items()):
             self._positions[client] = Position(written, written, written, number)
         by_number = {position.number: position for position in self._positions.values()}

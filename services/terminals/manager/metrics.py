@@ -1,7 +1,6 @@
 """What the session manager counts, as metric families by Prometheus conventions.
 
-A family is ``{"name", "type", "help", "samples": [[sample name, labels, value], ...]}``. The
-web process renders them; it needs to know none by name, so a newer manager's are shown too.
+The web process renders them; it needs to know none by name, so a newer manager's are shown too.
 Times are seconds, sizes bytes; counters start at 0 with the manager.
 """
 
@@ -11,8 +10,9 @@ import bisect
 import collections
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from terminals.control.answers import Family, Sample
 from terminals.control.memory import proportional_set_size
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 """Upper bounds of the histograms' buckets, in seconds."""
 
 
+class Counted(NamedTuple):
+    """What a histogram has counted, as it is kept."""
+
+    counts: list[int]
+    total: float
+
+
 @dataclass(slots=True)
 class Histogram:
     """Counts of observations by bucket; the last bucket has no upper bound."""
@@ -29,42 +36,50 @@ class Histogram:
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     total: float = 0.0
 
+    @classmethod
+    def of(cls, counted: Counted | None) -> Histogram:
+        """One that goes on counting from there."""
+        return cls(list(counted.counts), counted.total) if counted else cls()
+
+    @property
+    def as_counted(self) -> Counted:
+        """For :meth:`of`."""
+        return Counted(list(self.counts), self.total)
+
     def observe(self, seconds: float) -> None:
         """Count one observation."""
         self.counts[bisect.bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
-    def samples(self, name: str, labels: dict[str, str]) -> list[list[Any]]:
+    def samples(self, name: str, labels: dict[str, str]) -> list[Sample]:
         """Cumulative buckets, count and sum."""
-        result: list[list[Any]] = []
+        result: list[Sample] = []
         so_far = 0
         for bound, count in zip((*BOUNDS, float("inf")), self.counts, strict=True):
             so_far += count
             edge = "+Inf" if bound == float("inf") else repr(bound)
-            result.append([f"{name}_bucket", {**labels, "le": edge}, so_far])
-        return [*result, [f"{name}_count", labels, so_far], [f"{name}_sum", labels, self.total]]
+            result.append((f"{name}_bucket", {**labels, "le": edge}, so_far))
+        return [*result, (f"{name}_count", labels, so_far), (f"{name}_sum", labels, self.total)]
 
 
-def families(manager: Manager) -> list[dict[str, Any]]:
+def families(manager: Manager) -> list[Family]:
     """Every family."""
     return [*_sessions(manager), *_traffic(manager), *_generations(manager), *_processes(manager)]
 
 
-def _family(name: str, kind: str, text: str, samples: list[tuple[dict[str, str], float]]) -> dict[str, Any]:
+def _family(
+    name: str, kind: Literal["counter", "gauge"], text: str, samples: list[tuple[dict[str, str], float]]
+) -> Family:
     sample = f"{name}_total" if kind == "counter" else name
-    return {
-        "name": name,
-        "type": kind,
-        "help": text,
-        "samples": [[sample, labels, value] for labels, value in samples],
-    }
+    values = [(sample, labels, value) for labels, value in samples]
+    return Family(name=name, type=kind, help=text, samples=values)
 
 
-def _sessions(manager: Manager) -> list[dict[str, Any]]:
+def _sessions(manager: Manager) -> list[Family]:
     registry = manager.registry
     states: collections.Counter[tuple[str, str]] = collections.Counter()
     breakers: collections.Counter[tuple[str, str]] = collections.Counter(
-        ("address", breaker.state.value) for breaker in manager.attacher.newcomers.values()
+        ("address", breaker.state.value) for breaker in manager.attacher.newcomers
     )
     for session in registry.table.values():
         state = "ended" if not session.live else "attached" if session.attachment else "detached"
@@ -127,7 +142,7 @@ def _sessions(manager: Manager) -> list[dict[str, Any]]:
     ]
 
 
-def _traffic(manager: Manager) -> list[dict[str, Any]]:
+def _traffic(manager: Manager) -> list[Family]:
     registry, attacher = manager.registry, manager.attacher
     rings = [session.ring for session in registry.table.values()]
     return [
@@ -188,7 +203,7 @@ def _traffic(manager: Manager) -> list[dict[str, Any]]:
     ]
 
 
-def _generations(manager: Manager) -> list[dict[str, Any]]:
+def _generations(manager: Manager) -> list[Family]:
     known = list(manager.generations.table.values())
     labels = {entry.name: {"generation": entry.name, "build": entry.build} for entry in known}
     counts = {
@@ -238,11 +253,11 @@ def _generations(manager: Manager) -> list[dict[str, Any]]:
             for entry in known
             for sample in getattr(entry, histogram).samples(name, labels[entry.name])
         ]
-        result.append({"name": name, "type": "histogram", "help": text, "samples": samples})
+        result.append(Family(name=name, type="histogram", help=text, samples=samples))
     return result
 
 
-def _processes(manager: Manager) -> list[dict[str, Any]]:
+def _processes(manager: Manager) -> list[Family]:
     def labels(role: str, generation: str, host: str, pid: int) -> dict[str, str]:
         # Containers of one image all have the same process ids: the host tells them apart.
         return {"role": role, "generation": generation, "host": host, "pid": str(pid)}

@@ -12,8 +12,9 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
-from typing import Any
 
+from terminals.control import packets
+from terminals.control.answers import Moved
 from terminals.manager.registry import Registry
 from terminals.manager.session import Session
 
@@ -30,36 +31,28 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What became of the sessions that were to move.
-
-    moved: came back to the new generation, or had no viewer and belong to it now.
-    drained: ended by themselves meanwhile.
-    severed: their connection was closed and nobody was back before the deadline.
-    remaining: not reached before the deadline.
-    """
+class _Tally:
+    """See :class:`terminals.control.answers.Moved`."""
 
     moved: int = 0
     drained: int = 0
     severed: int = 0
     remaining: int = 0
-    seconds: float = 0.0
     cleared: float = 0.0
-    """Seconds until no moving session was served by another generation any more."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the reply packet."""
-        return {
-            "moved": self.moved,
-            "drained": self.drained,
-            "severed": self.severed,
-            "remaining": self.remaining,
-            "seconds": round(self.seconds, 3),
-            "cleared": round(self.cleared, 3),
-        }
+    def after(self, seconds: float) -> Moved:
+        """The answer."""
+        return Moved(
+            moved=self.moved,
+            drained=self.drained,
+            severed=self.severed,
+            remaining=self.remaining,
+            seconds=round(seconds, 3),
+            cleared=round(self.cleared or seconds, 3),
+        )
 
 
-async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry_after: float) -> Tally:
+async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry_after: float) -> Moved:
     """Move live sessions until ``share`` percent of them belong to ``target``.
 
     ``retry_after`` is the window in seconds over which the clients of one batch spread
@@ -67,7 +60,7 @@ async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry
     """
     started = time.monotonic()
     end = started + pace.deadline
-    tally = Tally()
+    tally = _Tally()
     waiting: list[Session] = []
     queue = _to_move(registry, target, share)
     while queue and time.monotonic() < end:
@@ -99,13 +92,11 @@ async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry
             tally.severed += len(waiting)
             for session in waiting:
                 if session.attachment is not None:
-                    session.attachment.peer.send({"type": "sever", "handle": session.attachment.handle})
+                    session.attachment.peer.send(packets.Sever(handle=session.attachment.handle))
             break
         if waiting:
             await asyncio.sleep(POLL)
-    tally.cleared = tally.cleared or time.monotonic() - started
-    tally.seconds = time.monotonic() - started
-    return tally
+    return tally.after(time.monotonic() - started)
 
 
 def _to_move(registry: Registry, target: str, share: int) -> list[Session]:
@@ -126,7 +117,7 @@ def _release(registry: Registry, session: Session, target: str, retry_after: flo
     leaving = [entry for entry in session.attachments if entry.peer.generation != target]
     for entry in leaving:
         entry.planned_end = True
-        entry.peer.send({"type": "move", "handle": entry.handle, "retry_after": retry_after})
+        entry.peer.send(packets.Moving(handle=entry.handle, retry_after=retry_after))
     # Watchers come along, but a release does not wait for them.
     if session.attachment not in leaving:
         return False

@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from terminals.control import packets
+import msgspec
+
+from terminals.control import framing, packets
 from terminals.control.channel import Channel
 from terminals.control.memory import proportional_set_size
 
@@ -19,7 +21,7 @@ SILENT_ROUNDS: Final = 5
 class Peer:
     """A connected process. ``role`` is empty until it has said hello; operators never do."""
 
-    channel: Channel | None = None
+    channel: Channel[Any] | None = None
     role: str = ""
     generation: str = ""
     pid: int = 0
@@ -61,28 +63,29 @@ class Peer:
         """Proportional set size in bytes; 0 when it is not known."""
         return proportional_set_size(self.pid) if self.reported is None else self.reported
 
-    def report(self, packet: dict[str, Any]) -> None:
+    def report(self, memory: int | None) -> None:
         """Take note of what the process says of itself, in its hello or later."""
         self.heard = time.monotonic()
-        if "memory" in packet:
-            self.reported = max(0, int(packet["memory"]))
+        if memory is not None:
+            self.reported = max(0, memory)
 
-    def reply(self, request: dict[str, Any], fds: tuple[int, ...] = (), /, **fields: Any) -> None:
-        """Answer a request.
+    def reply(self, req: int, fields: msgspec.Struct | None = None, fds: tuple[int, ...] = ()) -> None:
+        """Answer a request, with a class of :mod:`terminals.control.answers`.
 
         Raises:
             OSError: as :meth:`Channel.send <terminals.control.channel.Channel.send>`.
         """
-        if "error" in fields:
-            fields["error"] = fields["error"][:MAX_ERROR]  # it may repeat what was asked
-        message = {"type": "reply", "req": request.get("req", 0), **fields}
-        if fds or self.channel is None:
-            self.send(message, fds)
+        if self.channel is None:
             return
-        for data in packets.encode_all(message):
-            self.channel.send_raw(data)
+        for data in framing.parts(packets.reply(req, fields)):
+            self.channel.send_raw(data, fds)
 
-    def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    def fail(self, req: int, error: str) -> None:
+        """Answer a request by why it is not done."""
+        if self.channel is not None:
+            self.channel.send_raw(packets.refusal(req, error[:MAX_ERROR]))  # it may repeat what was asked
+
+    def send(self, packet: framing.Packet, fds: tuple[int, ...] = ()) -> None:
         """Send a packet."""
         if self.channel is not None:
-            self.channel.send(message, fds)
+            self.channel.send(packet, fds)

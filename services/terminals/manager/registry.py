@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
+
+import msgspec
 
 from terminals.background import Background, Troubles
-from terminals.control import packets
+from terminals.control.framing import BadPacket, Record, pack, unpack
 from terminals.manager.config import ManagerConfig
 from terminals.manager.holding import HolderLink, Item
 from terminals.manager.inputs import Inputs
@@ -23,8 +24,9 @@ from terminals.manager.ready import ReadySessions
 from terminals.manager.ring import HEADER_BYTES, Ring, RingCorrupt, Word
 from terminals.manager.screens import Screens
 from terminals.manager.session import UNKNOWN, Session
-from terminals.manager.shell import Shell, plan, resize, size_of
+from terminals.manager.shell import Shell, ShellPlan, plan, resize, size_of
 from terminals.protocol import ids
+from terminals.protocol.breaker import Standing
 
 log = logging.getLogger("terminals.manager")
 
@@ -43,11 +45,32 @@ _LOST_NOTICE = (
 JOURNAL: Final = "journal"
 """The holder's key of the bytes on their way."""
 _SESSION: Final = "session/"
-_RECORD: Final = (
-    *("profile", "epoch", "origin", "generation", "served_by", "created", "born", "title", "user"),
-    *("ready", "warned", "expired"),
-)
-"""What the next manager has to know of a session, beside its breaker and what the ring's header says."""
+
+
+class SessionRecord(Record, omit_defaults=True):
+    """What the next manager has to know of a session, beside what the ring's header says.
+
+    On disk, for a machine that was restarted, is as much of it as is known when the session begins.
+    """
+
+    profile: str
+    epoch: str
+    origin: str
+    created: float
+    """Unix seconds."""
+    title: str = ""
+    user: str = ""
+    generation: str | None = None
+    served_by: str = ""
+    born: float | None = None
+    """Monotonic seconds."""
+    ready: bool = False
+    warned: bool = False
+    expired: bool = False
+    breaker: Standing | None = None
+
+
+_SESSION_RECORD: Final = msgspec.json.Decoder(SessionRecord)
 
 T = TypeVar("T")
 
@@ -77,7 +100,7 @@ class Registry:
         """Those whose shell has ended in this manager's life, the oldest end first. Those of a holder
         that died were as many as it had live ones, and all their people come to see the end."""
         self._forgotten = [0, 0]  # output and input bytes of sessions that are no longer in the table
-        self._remembered: dict[str, str] = {}
+        self._remembered: dict[str, SessionRecord] = {}
         """What the holder was last given of each session."""
         self.left: set[str] = set()
         """Sessions that the holder has, and that could not be gone on with."""
@@ -183,22 +206,28 @@ class Registry:
         what = plan(profile, self._config.profiles[profile], session_id)
         path = self._folder / f"{session_id}.ring"
         ring = Ring.create(path, size)
-        now = {"created": time.time(), "born": asyncio.get_running_loop().time()}
-        meta = {"profile": profile, "epoch": secrets.token_hex(8), "origin": "", "ready": ready, **now}
-        session = self._session(session_id, ring, meta)
+        record = SessionRecord(
+            profile=profile,
+            epoch=secrets.token_hex(8),
+            origin="",
+            created=time.time(),
+            born=asyncio.get_running_loop().time(),
+            ready=ready,
+        )
+        session = self._session(session_id, ring, record)
         session.size = (cols, rows)
         session.started = asyncio.get_running_loop().create_future()
         self._background.start(self._start(session, what), f"the start of {session_id}")
         return session
 
-    async def _start(self, session: Session, what: dict[str, Any]) -> None:
+    async def _start(self, session: Session, what: ShellPlan) -> None:
         assert session.started is not None
         cols, rows = session.size
         try:
             item = await self._link.spawn(
                 key_of(session), what, cols, rows, {"session": self._record(session)}
             )
-        except (OSError, packets.BadPacket) as error:
+        except (OSError, BadPacket) as error:
             log.warning("no shell could be started for %s: %s", session.id, error)
             session.fail()
             session.started.set_exception(error if isinstance(error, OSError) else OSError(0, str(error)))
@@ -300,8 +329,6 @@ class Registry:
         self._journal = self._take_journal(items.pop(JOURNAL, None))
         keys = [key for key in items if key.startswith(_SESSION)]
         held = {key.removeprefix(_SESSION): items.pop(key) for key in keys}
-        for item in held.values():
-            item.fields.setdefault("session", {})  # what was left behind by one that never began
         rings = {session_id: self._ring_of(session_id) for session_id in held}
         # First of all: what is on its way from and to the terminals.
         self._journal.recover({ring.number: ring for ring in rings.values() if ring is not None})
@@ -334,9 +361,10 @@ class Registry:
 
     def _go_on(self, session_id: str, item: Item, ring: Ring | None) -> bool:
         """Whether a session of an earlier manager goes on."""
-        meta = item.fields["session"]
-        unused = meta.get("ready") and meta["profile"] not in self._config.profiles
-        if not item.pid or unused:
+        record = None
+        if item.pid:  # else it is what was left behind by one that never began
+            record = unpack(_SESSION_RECORD, bytes(item.fields["session"]))
+        if record is None or (record.ready and record.profile not in self._config.profiles):
             self._link.drop(_SESSION + session_id)
             item.close()
             if ring is not None:
@@ -348,10 +376,10 @@ class Registry:
             path = self._folder / f"{session_id}.ring"
             path.unlink(missing_ok=True)
             ring = Ring.create(path, self._config.ring_bytes)
-            meta["epoch"] = secrets.token_hex(8)
+            record = msgspec.structs.replace(record, epoch=secrets.token_hex(8))
         if item.status is None:
             ring.words[Word.ENDED] = 0  # whatever a manager before has taken it for
-        session = self._session(session_id, ring, meta, kept=item.fields)
+        session = self._session(session_id, ring, record, kept=item.fields)
         session.size = size_of(item.fds[0])
         if session.ready:
             self.ready.add(session)
@@ -369,10 +397,10 @@ class Registry:
             try:
                 if not ids.is_canonical(path.stem):
                     raise RingCorrupt(str(path))
-                meta = json.loads(self._meta(path.stem).read_text())
+                record = unpack(_SESSION_RECORD, self._meta(path.stem).read_bytes())
                 ring = Ring.open(path)
-                session = self.table[path.stem] = self._session(path.stem, ring, meta)
-            except (OSError, ValueError, KeyError, RingCorrupt):
+                session = self.table[path.stem] = self._session(path.stem, ring, record)
+            except (OSError, BadPacket, RingCorrupt):
                 path.unlink(missing_ok=True)
                 self._meta(path.stem).unlink(missing_ok=True)
                 continue
@@ -410,20 +438,30 @@ class Registry:
         for session in (*self.live, *self.ready):
             session.orphan()
 
-    def _record(self, session: Session) -> dict[str, Any]:
-        return {
-            **{name: getattr(session, name) for name in _RECORD},
-            "breaker": session.breaker.as_list(),
-        }
+    def _record(self, session: Session) -> SessionRecord:
+        return SessionRecord(
+            profile=session.profile,
+            epoch=session.epoch,
+            origin=session.origin,
+            created=session.created,
+            title=session.title,
+            user=session.user,
+            generation=session.generation,
+            served_by=session.served_by,
+            born=session.born,
+            ready=session.ready,
+            warned=session.warned,
+            expired=session.expired,
+            breaker=session.breaker.standing,
+        )
 
     def remember(self, session: Session) -> None:
         """Have the holder keep what the next manager has to know of a session, where that has changed."""
         if not session.live or session.shell is None:
             return  # while its shell is being started, what is to be kept may come before it
         record = self._record(session)
-        text = json.dumps(record)
-        if self._remembered.get(session.id) != text:
-            self._remembered[session.id] = text
+        if self._remembered.get(session.id) != record:
+            self._remembered[session.id] = record
             self._link.put(key_of(session), {"session": record})
 
     def drop(self, session: Session) -> None:
@@ -442,19 +480,23 @@ class Registry:
         self.screens.close()
 
     def _session(
-        self, session_id: str, ring: Ring, meta: dict[str, Any], kept: dict[str, Any] | None = None
+        self,
+        session_id: str,
+        ring: Ring,
+        record: SessionRecord,
+        kept: Mapping[str, msgspec.Raw] | None = None,
     ) -> Session:
         key = _SESSION + session_id
         breaker = self._config.breaker()
-        if "breaker" in meta:
-            breaker.restore(meta["breaker"])
+        if record.breaker is not None:
+            breaker.restore(record.breaker)
         return Session(
             id=session_id,
-            profile=str(meta["profile"]),
-            epoch=str(meta["epoch"]),
-            origin=str(meta["origin"]),
-            generation=str(meta.get("generation", meta["origin"])),
-            created=float(meta["created"]),
+            profile=record.profile,
+            epoch=record.epoch,
+            origin=record.origin,
+            generation=record.origin if record.generation is None else record.generation,
+            created=record.created,
             ring=ring,
             shell=None,
             breaker=breaker,
@@ -465,13 +507,13 @@ class Registry:
             journal=self._journal,
             with_room=self.with_room,
             inputs=Inputs(ring.words, lambda fields: self._link.put(key, fields), kept),
-            born=float(meta.get("born", asyncio.get_running_loop().time())),
-            title=str(meta.get("title", "")),
-            user=str(meta.get("user", "")),
-            served_by=str(meta.get("served_by", "")),
-            ready=bool(meta.get("ready")),
-            warned=bool(meta.get("warned")),
-            expired=bool(meta.get("expired")),
+            born=asyncio.get_running_loop().time() if record.born is None else record.born,
+            title=record.title,
+            user=record.user,
+            served_by=record.served_by,
+            ready=record.ready,
+            warned=record.warned,
+            expired=record.expired,
         )
 
     def _save_new(self, session: Session) -> None:
@@ -482,10 +524,17 @@ class Registry:
                 log.warning("%s: its output will not outlive this process: %s", session.id, error)
 
     def _save(self, session: Session) -> None:
-        kept = ("profile", "epoch", "origin", "created", "title", "user")
+        record = SessionRecord(
+            profile=session.profile,
+            epoch=session.epoch,
+            origin=session.origin,
+            created=session.created,
+            title=session.title,
+            user=session.user,
+        )
         path = self._meta(session.id)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({key: getattr(session, key) for key in kept}))
+        temporary.write_bytes(pack(record))
         temporary.replace(path)
 
     def _has_ended(self, session: Session) -> None:

@@ -9,10 +9,10 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from terminals.control import packets
 from terminals.control.channel import Channel
+from terminals.screens import packets as kept
 
 if TYPE_CHECKING:
     from terminals.manager.session import Session
@@ -45,7 +45,7 @@ class Screens:
     """
 
     def __init__(self) -> None:
-        self._channel: Channel | None = None
+        self._channel: Channel[kept.FromKeeper] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._followed: dict[str, Session] = {}
         self._advancing: dict[str, float] = {}
@@ -78,21 +78,19 @@ class Screens:
             return
         session.followed_at = now
         self._advancing[session.id] = now
-        self._send({"type": "advance", "key": session.id})
+        self._send(kept.Advance(key=session.id))
 
     def resized(self, session: Session) -> None:
         """The session's terminal has another size from its present output offset on."""
         if session.id in self._followed:
             cols, rows = session.size
-            self._send(
-                {"type": "resize", "key": session.id, "at": session.ring.head, "cols": cols, "rows": rows}
-            )
+            self._send(kept.Resize(key=session.id, at=session.ring.head, cols=cols, rows=rows))
 
     def forget(self, session: Session) -> None:
         """The session is gone."""
         if self._followed.pop(session.id, None) is not None:
             self._advancing.pop(session.id, None)
-            self._send({"type": "forget", "key": session.id})
+            self._send(kept.Forget(key=session.id))
 
     async def snapshot(self, session: Session) -> Snapshot | None:
         """The session's screen as of now; ``None`` where none can be had. The caller owns the descriptor."""
@@ -101,7 +99,7 @@ class Screens:
         number = next(self._numbers)
         future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
         self._requests[number] = future
-        self._send({"type": "snapshot", "key": session.id, "request": number})
+        self._send(kept.Snapshot(key=session.id, request=number))
         try:
             return await asyncio.wait_for(future, ANSWER_SECONDS)
         except (TimeoutError, ConnectionError):
@@ -135,9 +133,7 @@ class Screens:
         cols, rows = session.size
         start = max(session.kept or 0, session.ring.tail)
         try:
-            self._send(
-                {"type": "follow", "key": session.id, "cols": cols, "rows": rows, "start": start}, (fd,)
-            )
+            self._send(kept.Follow(key=session.id, cols=cols, rows=rows, start=start), (fd,))
         except OSError:
             return False
         finally:
@@ -164,35 +160,38 @@ class Screens:
                 ours.close()
             self._retry_later(now)
             return False
-        self._channel = Channel(ours, self._received, self._lose)
+        self._channel = Channel(ours, kept.read_by_manager, self._received, self._lose)
         return True
 
-    def _send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    def _send(self, packet: kept.ToKeeper, fds: tuple[int, ...] = ()) -> None:
         if self._channel is not None:
-            self._channel.send(message, fds)
+            self._channel.send(packet, fds)
 
-    def _received(self, packet: packets.Hot | dict[str, Any], fds: list[int]) -> None:
-        if isinstance(packet, dict) and packet["type"] == "kept":
-            self._wait = RESTART_SECONDS
-            self._advancing.pop(packet["key"], None)
-            if session := self._followed.get(packet["key"]):
-                session.keep(int(packet["offset"]))
-        elif isinstance(packet, dict) and packet["type"] == "snapshot" and len(fds) == 1:
-            future = self._requests.pop(int(packet["request"]), None)
-            if session := self._followed.get(packet["key"]):
-                session.keep(int(packet["offset"]))
-            if future is not None and not future.done():
-                future.set_result(Snapshot(int(packet["offset"]), int(packet["length"]), fds.pop()))
-        elif isinstance(packet, dict) and packet["type"] in ("lost", "snapshot"):
-            # Out of descriptors, there or here.
-            self._advancing.pop(packet["key"], None)
-            future = self._requests.pop(int(packet.get("request", 0)), None)
-            if future is not None and not future.done():
-                future.set_exception(ConnectionError("no more files can be open"))
-            if packet["type"] == "lost" and (session := self._followed.pop(packet["key"], None)):
-                session.keep(None)
+    def _received(self, packet: kept.FromKeeper, fds: list[int]) -> None:
+        match packet:
+            case kept.Kept(key=key, offset=offset):
+                self._wait = RESTART_SECONDS
+                self._advancing.pop(key, None)
+                self._keep(key, offset)
+            case kept.Painted(key=key, offset=offset) if fds:
+                self._keep(key, offset)
+                future = self._requests.pop(packet.request, None)
+                if future is not None and not future.done():
+                    future.set_result(Snapshot(offset, packet.length, fds.pop()))
+            case kept.Painted(key=key, request=request) | kept.Lost(key=key, request=request):
+                # Out of descriptors, there or here.
+                self._advancing.pop(key, None)
+                future = self._requests.pop(request, None) if request is not None else None
+                if future is not None and not future.done():
+                    future.set_exception(ConnectionError("no more files can be open"))
+                if isinstance(packet, kept.Lost) and (session := self._followed.pop(key, None)):
+                    session.keep(None)
         for fd in fds:
             os.close(fd)
+
+    def _keep(self, key: str, offset: int) -> None:
+        if session := self._followed.get(key):
+            session.keep(offset)
 
     def _lose(self) -> None:
         """The keeper is gone, or given up: shells run free until there is another one."""

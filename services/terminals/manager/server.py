@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import collections
 import fcntl
-import json
 import logging
 import os
 import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import msgspec
 
 from terminals.background import Background, Troubles
 from terminals.configfile import ConfigError
 from terminals.control import CONTROL_VERSION, packets
+from terminals.control.answers import MonitorInfo, Welcome
 from terminals.control.channel import Channel
 from terminals.control.descriptors import LAST, scarce
+from terminals.control.framing import BadPacket, pack, unpack
 from terminals.manager import admin
 from terminals.manager.attach import Attacher
 from terminals.manager.certificate import CertificateError
@@ -53,8 +56,18 @@ _LISTENER = "listener/"
 """Keys at the holder."""
 _PEERS = "peers"
 """The field of the generations that says who is there."""
+_PEERS_KEPT = msgspec.json.Decoder(list[tuple[str, str]])
+_MONITOR_KEPT = msgspec.json.Decoder(MonitorInfo)
 MAX_MONITOR = 1 << 15
 """Characters that a monitor may say of itself: one field at the holder."""
+
+
+def _monitor(fields: Mapping[str, msgspec.Raw]) -> MonitorInfo | None:
+    """What a monitor has said, as it is kept."""
+    try:
+        return unpack(_MONITOR_KEPT, pack(fields)) if fields else None
+    except BadPacket:
+        return None  # one of an earlier build has said less, and says it again
 
 
 class Manager:
@@ -95,7 +108,7 @@ class Manager:
         """Roles and generations that the manager before had, and that have not come back yet."""
         self.moves: dict[asyncio.Task[Any], Peer] = {}
         """Those that go on, and who waits for them."""
-        self.monitor: dict[str, Any] | None = None
+        self.monitor: MonitorInfo | None = None
         """What the monitor that watches over this host has said of itself; ``None``: there is none."""
         self._troubles = Troubles(log)
         self._stop = asyncio.Event()
@@ -114,13 +127,17 @@ class Manager:
         self.config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._only_one()
         table = items.pop(GENERATIONS, Item()).fields
-        self.generations = Generations(self.config.state_dir / "generations.json", table, self._keep)
-        self._expect(table.get(_PEERS, []))
+        path = self.config.state_dir / "generations.json"
+        try:
+            self.generations = Generations(path, table, self._keep)
+            self._expect(unpack(_PEERS_KEPT, bytes(table[_PEERS])) if _PEERS in table else [])
+        except BadPacket as error:
+            raise ConfigError(f"{path}, or what the holder has kept in its place: {error}") from None
         if self._first is not None:
             self.generations.begin_with(self._first)
         self.registry = Registry(self.config, self.link)
         newcomers = items.pop(NEWCOMERS, Item()).fields
-        self.monitor = items.pop(MONITOR, Item()).fields or None
+        self.monitor = _monitor(items.pop(MONITOR, Item()).fields)
         alive, ended = self.registry.restore(items)
         self.attacher = Attacher(
             self.registry, self.generations, self.config, self._keep_newcomers, newcomers
@@ -169,30 +186,27 @@ class Manager:
         )
         self.registry.orphan()
 
-    def _keep(self, fields: dict[str, Any]) -> None:
+    def _keep(self, fields: dict[str, object]) -> None:
         self.link.put(GENERATIONS, fields)
 
-    def _keep_newcomers(self, fields: dict[str, Any]) -> None:
+    def _keep_newcomers(self, fields: dict[str, object]) -> None:
         self.link.put(NEWCOMERS, fields)
 
-    def monitored(self, said: dict[str, Any] | None) -> None:
+    def monitored(self, said: MonitorInfo | None) -> None:
         """Remember which monitor watches over this host, or that none does any more.
 
         Raises:
-            ValueError: ``said`` is no description of one.
+            ValueError: its description is too long.
         """
-        if said is not None:
-            texts = {name: str(said[name]) for name in ("build", "code", "settings")}
-            said = {**texts, "configured": dict(said["configured"]), "started": float(said["started"])}
-            if len(json.dumps(said)) > MAX_MONITOR:
-                raise ValueError("a monitor's description is too long")
+        if said is not None and len(pack(said)) > MAX_MONITOR:
+            raise ValueError("a monitor's description is too long")
         if said == self.monitor:
             return
         self.monitor = said
         if said is None:
             self.link.drop(MONITOR)
         else:
-            self.link.put(MONITOR, said)
+            self.link.put(MONITOR, msgspec.structs.asdict(said))
 
     async def _listen(self, items: dict[str, Item]) -> None:
         loop = asyncio.get_running_loop()
@@ -229,7 +243,7 @@ class Manager:
         """Tell a generation's processes to stop; their clients are asked to come back."""
         self.generations.retire(generation)
         for peer in self.peers_of(generation.name):
-            peer.send({"type": "quit"})
+            peer.send(packets.Quit())
 
     def end_moves(self, ordered_by: Peer | None = None) -> None:
         """Let nobody be moved any more by what was ordered before, or by one peer."""
@@ -237,9 +251,9 @@ class Manager:
             if ordered_by in (None, peer):
                 task.cancel()
 
-    def _expect(self, peers: list[list[str]]) -> None:
+    def _expect(self, peers: list[tuple[str, str]]) -> None:
         """Wait for those that the manager before has had, for a while."""
-        self._expected = {(role, generation) for role, generation in peers}
+        self._expected = set(peers)
         asyncio.get_running_loop().call_later(RETURN_SECONDS, self._expect_nobody)
 
     def _expect_nobody(self) -> None:
@@ -302,7 +316,7 @@ class Manager:
         generation = self._choose(role) or self._choose(role, hanging=True)
         if generation is None:
             return False
-        self._pass(generation.name, role, conn, {"type": "conn", "listener": name, "address": address})
+        self._pass(generation.name, role, conn, packets.Conn(listener=name, address=address))
         return True
 
     def _choose(self, role: str, *, hanging: bool = False) -> Generation | None:
@@ -314,7 +328,7 @@ class Manager:
             peer for peer in self.peers_of(generation) if peer.role == role and (hanging or not peer.silent)
         )
 
-    def _pass(self, generation: str, role: str, conn: socket.socket, message: dict[str, Any]) -> None:
+    def _pass(self, generation: str, role: str, conn: socket.socket, message: packets.Conn) -> None:
         peer = min(
             self._serving(generation, role, hanging=True), key=lambda peer: (peer.silent, peer.connections)
         )
@@ -340,7 +354,7 @@ class Manager:
         weighty = (entry.name for entry in self.generations.table.values() if entry.weight)
         if not in_its_place and not any(any(self._serving(name, peer.role)) for name in weighty):
             return
-        for message, fd in peer.channel.withdraw(lambda message: message["type"] == "conn"):
+        for message, fd in peer.channel.withdraw(packets.Conn):
             peer.connections = max(0, peer.connections - 1)
             chosen = None if in_its_place else self._choose(peer.role)
             generation = chosen.name if chosen else peer.generation
@@ -383,18 +397,25 @@ class Manager:
             sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
         peer = Peer()
         peer.channel = Channel(
-            sock, lambda packet, fds: self._packet(peer, packet, fds), lambda: self._lost(peer)
+            sock,
+            packets.read_request,
+            lambda packet, fds: self._packet(peer, packet, fds),
+            lambda: self._lost(peer),
         )
 
-    def _packet(self, peer: Peer, packet: packets.Hot | dict[str, Any], fds: list[int]) -> None:
+    def _packet(
+        self, peer: Peer, packet: packets.Hot | packets.ToManager | packets.Malformed, fds: list[int]
+    ) -> None:
         if peer.missed:
             self._heard(peer)
         try:
             if isinstance(packet, packets.Hot):
                 self._hot(peer, packet)
-            elif packet["type"] == "handoff":
+            elif isinstance(packet, packets.Malformed):
+                raise ValueError(packet.error)
+            elif isinstance(packet, packets.Handoff):
                 if fds:
-                    self._handoff(peer, packet, fds.pop())
+                    self._handoff(packet, fds.pop())
                 else:  # its descriptor got lost here, and with it the connection: its client comes again
                     self._troubles.say("connections handed over", FULL)
             else:
@@ -402,7 +423,7 @@ class Manager:
         except Exception as error:
             # Whatever a process sends is its own fault, and no reason to disturb anybody else.
             log.warning("bad packet from %s %s: %r", peer.role or "operator", peer.pid, error)
-            peer.reply(packet if isinstance(packet, dict) else {}, error=f"bad packet: {error!r}")
+            peer.fail(0 if isinstance(packet, packets.Hot) else packet.req, f"bad packet: {error}")
         finally:
             for fd in fds:
                 os.close(fd)
@@ -428,73 +449,70 @@ class Manager:
         try:
             session.input(session.attachment.client, packet.seq, packet.payload)
         except (SequenceGap, BufferError) as error:
-            peer.send({"type": "refuse", "handle": packet.handle, "message": str(error)})
+            peer.send(packets.Refuse(handle=packet.handle, message=str(error)))
 
-    def _message(self, peer: Peer, packet: dict[str, Any]) -> None:
-        kind = packet["type"]
-        if kind == "hello":
+    def _message(self, peer: Peer, packet: packets.ToManager) -> None:
+        if isinstance(packet, packets.Hello):
             self._hello(peer, packet)
-        elif kind in admin.COMMANDS:
-            self._background.start(admin.run(self, peer, packet), f"the command {kind}")
-        elif not peer.role:
-            raise ValueError(f"{kind} before hello")
-        elif kind == "attach":
-            self.attacher.attach(peer, packet, route_to=self._route(peer, packet))
-        elif kind == "detach":
-            self.attacher.detach(peer, int(packet["handle"]), planned=bool(packet["planned"]))
-        elif kind == "closed":
-            peer.connections = max(0, peer.connections - 1)
-        elif kind == "report":
-            peer.report(packet)
-        elif kind in ("resize", "end"):
-            session = self._typed_by(peer, int(packet["handle"]))
-            if session is not None and kind == "resize":
-                session.resize(int(packet["cols"]), int(packet["rows"]))
-                self.registry.screens.resized(session)
-            elif session is not None:
-                session.kill()
-        elif kind == "snapshot":
-            self.attacher.repaint(peer, packet)
-        else:
-            raise ValueError(f"unknown packet type {kind!r}")
+            return
+        if isinstance(packet, packets.Command):
+            name = type(packet).__name__.lower()
+            self._background.start(admin.run(self, peer, packet), f"the command {name}")
+            return
+        if not peer.role:
+            raise ValueError(f"{type(packet).__name__.lower()} before hello")
+        match packet:
+            case packets.Attach():
+                self.attacher.attach(peer, packet, route_to=self._route(peer, packet))
+            case packets.Detach(handle=handle, planned=planned):
+                self.attacher.detach(peer, handle, planned=planned)
+            case packets.Closed():
+                peer.connections = max(0, peer.connections - 1)
+            case packets.Report(memory=memory):
+                peer.report(memory)
+            case packets.Resize(handle=handle, cols=cols, rows=rows):
+                if session := self._typed_by(peer, handle):
+                    session.resize(cols, rows)
+                    self.registry.screens.resized(session)
+            case packets.End(handle=handle):
+                if session := self._typed_by(peer, handle):
+                    session.kill()
+            case packets.Repaint():
+                self.attacher.repaint(peer, packet)
 
-    def _hello(self, peer: Peer, packet: dict[str, Any]) -> None:
-        if packet["version"] != CONTROL_VERSION:
-            peer.reply(
-                packet,
-                error=f"this manager speaks control version {CONTROL_VERSION}, not {packet['version']}",
-            )
+    def _hello(self, peer: Peer, packet: packets.Hello) -> None:
+        if packet.version != CONTROL_VERSION:
+            text = f"this manager speaks control version {CONTROL_VERSION}, not {packet.version}"
+            peer.fail(packet.req, text)
             return
         if peer.role:
             raise ValueError("it has said hello before")
-        if packet["role"] not in ("worker", "web"):
-            raise ValueError(f"unknown role {packet['role']!r}")
-        peer.role, peer.pid = packet["role"], int(packet["pid"])
-        peer.generation, peer.host = str(packet["generation"]), str(packet.get("host", ""))
-        peer.protocol = int(packet.get("protocol", 1))
-        peer.report(packet)
-        generation = self.generations.get(peer.generation, str(packet["build"]))
+        peer.role, peer.pid = packet.role, packet.pid
+        peer.generation, peer.host = packet.generation, packet.host
+        peer.protocol = packet.protocol
+        peer.report(packet.memory)
+        generation = self.generations.get(peer.generation, packet.build)
         if generation.retired:
-            peer.reply(packet, error=f"generation {generation.name} is retired")
+            peer.fail(packet.req, f"generation {generation.name} is retired")
             return
         self.peers.append(peer)
         self._expected.discard((peer.role, peer.generation))
         self._peers_changed()
-        peer.reply(
-            packet,
+        welcome = Welcome(
             version=CONTROL_VERSION,
             protocol=PROTOCOL_VERSIONS[0],
             listeners=self.ports(),
             front=self.config.front,
             reports=True,
         )
+        peer.reply(packet.req, welcome)
         log.info("%s connected", peer.name)
         self.flush_backlog()
 
-    def _route(self, peer: Peer, packet: dict[str, Any]) -> str | None:
+    def _route(self, peer: Peer, packet: packets.Attach) -> str | None:
         """The generation that should serve this attach when it is not the asking worker's."""
-        session = self.attacher.session_of(packet.get("session"))
-        if session is None or not session.live or not packet.get("routable"):
+        session = self.attacher.session_of(packet.session)
+        if session is None or not session.live or not packet.routable:
             return None
         if session.generation == peer.generation:
             return None
@@ -502,20 +520,27 @@ class Manager:
         if generation is None or generation.retired or generation.weight == 0:
             return None
         workers = list(self._serving(generation.name, "worker"))
-        if packet.get("watch") and any(p.protocol < 2 for p in workers):
+        if packet.watch and any(p.protocol < 2 for p in workers):
             return None  # an older worker would take the session over
         return generation.name if workers else None
 
-    def _handoff(self, peer: Peer, packet: dict[str, Any], fd: int) -> None:
+    def _handoff(self, packet: packets.Handoff, fd: int) -> None:
         try:
             conn = socket.socket(fileno=fd)
         except OSError:
             os.close(fd)
             raise
         with conn:
-            target = str(packet["to"])
-            if any(p.role == "worker" for p in self.peers_of(target)):
-                self._pass(target, "worker", conn, {**packet, "type": "conn"})
+            if any(p.role == "worker" for p in self.peers_of(packet.to)):
+                message = packets.Conn(
+                    listener=packet.listener,
+                    address=packet.address,
+                    hello=packet.hello,
+                    attach=packet.attach,
+                    since=packet.since,
+                    rest=packet.rest,
+                )
+                self._pass(packet.to, "worker", conn, message)
 
     def _lost(self, peer: Peer) -> None:
         if peer in self.peers:

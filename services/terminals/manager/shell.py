@@ -10,7 +10,9 @@ import struct
 import termios
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+from terminals.control.framing import Record
 
 OTHERS_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 """Of another account than the services' own, whose folders are nothing to it."""
@@ -36,6 +38,20 @@ class Profile:
     """Size of its sessions' output rings; the manager's ``ring_bytes`` when it is not given."""
 
 
+class ShellPlan(Record):
+    """What the holder has to know to start the program, see :func:`terminals.holder.shells.start_shell`."""
+
+    command: list[str]
+    env: dict[str, str]
+    cwd: str
+    uid: int | None
+    """Of whom to run it as, with these groups; ``None``: as the holder is."""
+    gid: int
+    groups: list[int]
+    failure: str
+    """What to print where the program cannot be run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shell:
     """A running program and the master side of its terminal (non-blocking)."""
@@ -44,8 +60,8 @@ class Shell:
     master: int
 
 
-def plan(name: str, profile: Profile, session: str) -> dict[str, Any]:
-    """What the holder has to know to start the program; see :func:`terminals.holder.shells.start_shell`.
+def plan(name: str, profile: Profile, session: str) -> ShellPlan:
+    """How to start the program of a profile.
 
     Raises:
         OSError: the profile's user does not exist (any more).
@@ -56,16 +72,16 @@ def plan(name: str, profile: Profile, session: str) -> dict[str, Any]:
         raise OSError(0, f"profiles.{name}.user: there is no user {profile.user or os.getuid()}") from None
     environment = _environment(account, name, session) | dict(profile.env)
     drop = profile.user is not None and account.pw_uid != os.getuid()
-    return {
-        "command": list(profile.command),
-        "env": environment,
-        "cwd": profile.cwd or environment["HOME"],
-        "uid": account.pw_uid if drop else None,
-        "gid": account.pw_gid,
-        "groups": os.getgrouplist(account.pw_name, account.pw_gid) if drop else [],
-        "failure": f"This terminal has the profile '{name}', which runs: {' '.join(profile.command)}\n"
+    return ShellPlan(
+        command=list(profile.command),
+        env=environment,
+        cwd=profile.cwd or environment["HOME"],
+        uid=account.pw_uid if drop else None,
+        gid=account.pw_gid,
+        groups=os.getgrouplist(account.pw_name, account.pw_gid) if drop else [],
+        failure=f"This terminal has the profile '{name}', which runs: {' '.join(profile.command)}\n"
         f"Install that program on the server, or set profiles.{name}.command to another one.\n",
-    }
+    )
 
 
 def resize(master: int, cols: int, rows: int) -> None:
@@ -82,7 +98,12 @@ def size_of(master: int) -> tuple[int, int]:
 @functools.cache
 def _inherited() -> dict[str, str]:
     """What shells get of this process's environment, which stays what it is."""
-    kept = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith("LC_")}
+    kept = {
+        # Bytes that are no text would make the whole of it one that cannot be sent.
+        name: os.fsencode(value).decode(errors="replace")
+        for name, value in os.environ.items()
+        if name in _PASSED or name.startswith("LC_")
+    }
     # The first PATH entry of a process in a virtual environment is that environment's bin.
     if venv := os.environ.get("VIRTUAL_ENV"):
         kept["PATH"] = ":".join(part for part in kept.get("PATH", "").split(":") if not part.startswith(venv))

@@ -4,19 +4,7 @@ A worker may pass a connection on to another generation in mid-stream, as a file
 That cannot be done with a TLS stream, whose keys are in one process's memory. So TLS ends
 here, in a process that no release replaces, and what workers get, and pass on, is one end
 of a unix socket that carries the plain bytes.
-
-Packets on the socket to the manager, JSON (see :mod:`terminals.control.packets`):
-
-========== ==================== =====================================================
-from       packet               meaning
-========== ==================== =====================================================
-manager    ``conn`` id, address descriptors: the accepted connection, an end of the unix
-                                socket whose other end the manager keeps
-manager    ``drop`` id          give this handshake up
-manager    ``reload``           read certificate and key again
-terminator ``ready`` id         the handshake is done: pass the other end on
-terminator ``failed`` id        it is not, and both connections are closed
-========== ==================== =====================================================
+What is said between the two is in :mod:`terminals.manager.handshakes`.
 """
 
 from __future__ import annotations
@@ -29,12 +17,12 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from terminals.background import Background
-from terminals.control import packets
 from terminals.control.channel import Channel
 from terminals.logs import log_to_stderr
+from terminals.manager import handshakes
 from terminals.manager.certificate import CertificateError, TlsFiles
 
 log = logging.getLogger("terminals.tls")
@@ -141,7 +129,7 @@ class Terminator:
     async def run(self, sock: socket.socket) -> None:
         """Serve until the manager has ended, and until those who are being told so have gone."""
         ended = asyncio.Event()
-        self._channel = Channel(sock, self._packet, ended.set)
+        self._channel = Channel(sock, handshakes.read_by_terminator, self._packet, ended.set)
         watch = self._background.start(self._watch(), "the look at the certificate")
         await ended.wait()
         watch.cancel()
@@ -149,21 +137,20 @@ class Terminator:
         while self._ends and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - bounded
             await asyncio.sleep(0.02)
 
-    def _packet(self, packet: packets.Hot | dict[str, Any], fds: list[int]) -> None:
-        assert isinstance(packet, dict)
-        match packet["type"]:
-            case "conn":
+    def _packet(self, packet: handshakes.ToTerminator, fds: list[int]) -> None:
+        match packet:
+            case handshakes.Conn(id=number, address=address):
                 ends = [socket.socket(fileno=fd) for fd in fds]
                 if len(ends) == 2:
-                    self._take(packet["id"], packet["address"], *ends)
+                    self._take(number, address, *ends)
                     return
                 for end in ends:
                     end.close()
-                self._failed(packet["id"], f"{packet['address']} is not served: no more files can be open")
-            case "drop":
-                if task := self._handshakes.get(packet["id"]):
+                self._failed(number, f"{address} is not served: no more files can be open")
+            case handshakes.Drop(id=number):
+                if task := self._handshakes.get(number):
                     task.cancel()
-            case "reload":
+            case handshakes.Reload():
                 self._reload()
 
     def _take(self, number: int, address: str, outer: socket.socket, inner: socket.socket) -> None:
@@ -180,7 +167,7 @@ class Terminator:
         self, number: int, address: str, outer: socket.socket, inner: socket.socket
     ) -> None:
         loop = asyncio.get_running_loop()
-        outside = _End(self._ends, lambda: self._channel.send({"type": "ready", "id": number}))
+        outside = _End(self._ends, lambda: self._channel.send(handshakes.Ready(id=number)))
         inside = _End(self._ends)
         inside.other, outside.other = outside, inside
         error: BaseException | None = None
@@ -206,7 +193,7 @@ class Terminator:
         self._failed(number, f"{address}: no TLS handshake: {str(error or '') or 'too slow, or gone'}")
 
     def _failed(self, number: int, text: str) -> None:
-        self._channel.send({"type": "failed", "id": number})
+        self._channel.send(handshakes.Failed(id=number))
         self._unsaid += 1
         now = asyncio.get_running_loop().time()
         if now - self._said >= SAY_SECONDS:  # a scanner must not fill the disk

@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from terminals.background import Troubles
-from terminals.control import packets
 from terminals.control.channel import Channel
 from terminals.manager.certificate import TlsFiles
+from terminals.manager.handshakes import Conn, Drop, FromTerminator, Ready, Reload, read_by_manager
 
 log = logging.getLogger("terminals.manager")
 
@@ -42,7 +42,7 @@ class TlsFront:
         self._files = files
         self._arrived = arrived
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel | None = None
+        self._channel: Channel[FromTerminator] | None = None
         self._started = 0.0
         self._handshakes: dict[int, _Handshake] = {}
         self._last = 0
@@ -84,7 +84,7 @@ class TlsFront:
             return
         self._troubles.over("the TLS terminator cannot be started")
         self._started = time.monotonic()
-        self._channel = Channel(ours, self._packet, self._lost)
+        self._channel = Channel(ours, read_by_manager, self._packet, self._lost)
 
     def room(self) -> bool:
         """Whether one more connection can be taken now. Makes room where somebody is too slow."""
@@ -95,7 +95,7 @@ class TlsFront:
         number, oldest = next(iter(self._handshakes.items()))
         if time.monotonic() - oldest.since < PATIENCE:
             return False
-        self._channel.send({"type": "drop", "id": number})
+        self._channel.send(Drop(id=number))
         self._end(number, "displaced").end.close()
         return True
 
@@ -113,7 +113,7 @@ class TlsFront:
             self._last += 1
             number = self._last
             self._handshakes[number] = _Handshake(listener, address, ours, time.monotonic())
-            packet = {"type": "conn", "id": number, "address": address}
+            packet = Conn(id=number, address=address)
             try:
                 self._channel.send(packet, (conn.fileno(), theirs.fileno()))
             except OSError:
@@ -123,7 +123,7 @@ class TlsFront:
     def reload(self) -> None:
         """Read certificate and key again. A broken pair changes nothing, and is logged."""
         if self._channel is not None:
-            self._channel.send({"type": "reload"})
+            self._channel.send(Reload())
 
     def close(self) -> None:
         """Let the terminator end, once it has carried what is on its way."""
@@ -131,11 +131,11 @@ class TlsFront:
         if self._channel is not None:
             self._channel.close()
 
-    def _packet(self, packet: packets.Hot | dict[str, Any], _: list[int]) -> None:
-        if isinstance(packet, packets.Hot) or packet["id"] not in self._handshakes:
+    def _packet(self, packet: FromTerminator, _: list[int]) -> None:
+        if packet.id not in self._handshakes:
             return  # it was dropped in the meantime
-        done = packet["type"] == "ready"
-        handshake = self._end(packet["id"], "done" if done else "failed")
+        done = isinstance(packet, Ready)
+        handshake = self._end(packet.id, "done" if done else "failed")
         if done:
             self._arrived(handshake.listener, handshake.end, handshake.address)
         else:

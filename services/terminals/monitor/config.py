@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -82,7 +83,7 @@ class MonitorConfig:
     """Allowed to take a bad build back, and where it leaves word of that; ``None``: it is not."""
     digest: str = ""
     """Of what its file said."""
-    shown: dict[str, Any] = field(default_factory=dict)
+    shown: str = "{}"
     """What its file said, without what is secret."""
 
     @property
@@ -120,7 +121,7 @@ class MonitorConfig:
             notify=tuple(_receiver(entry) for entry in raw.get("notify", ())),
             mark=None if raw.get("mark") is None else Path(raw["mark"]),
             digest=settings_digest(raw),
-            shown=without_secrets(raw),
+            shown=json.dumps(without_secrets(raw)),
         )
         if config.mark is not None and config.socket is None:
             raise ValueError("mark: taking a build back needs the manager's socket")

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import ssl
 import urllib.error
 import urllib.request
 from typing import Any, Final
 
-from terminals.control.channel import ControlError, admin
+import msgspec
+
+from terminals.control import channel, packets
+from terminals.control.answers import MonitorInfo, Sessions, Status
+from terminals.control.channel import ControlError
+from terminals.control.framing import BadPacket, unpack
 from terminals.monitor.config import MonitorConfig
 
 ANSWER_SECONDS: Final = 5.0
-_KEPT: Final = (
-    "name",
-    "build",
-    "weight",
-    "connections",
-    "attaches",
-    "short_lived",
-    "loops",
-    "breaker_opened",
-    "memory_bytes",
-)
+_STATUS: Final = msgspec.json.Decoder(Status)
 
 
-def ask(config: MonitorConfig, token: str) -> dict[str, Any]:
+def ask(config: MonitorConfig, token: str) -> Status:
     """Status of the session manager (see ``terminals ctl status``).
 
     Raises:
-        ControlError: it, or the web service in its place, did not answer.
+        ControlError: it, or the web service in its place, did not answer, or nothing that makes sense.
     """
     if config.socket is not None:
-        return admin(config.socket, "status", timeout=ANSWER_SECONDS)
+        return channel.ask(config.socket, packets.Status(), Status, timeout=ANSWER_SECONDS)
     if config.web is None:
         raise ControlError("neither a control socket nor a web service is configured")
     url = f"{config.web.rstrip('/')}/api/status"
@@ -41,66 +35,64 @@ def ask(config: MonitorConfig, token: str) -> dict[str, Any]:
     context = ssl.create_default_context(cafile=config.ca) if url.startswith("https:") else None
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as answer:  # noqa: S310
-            found = json.loads(answer.read())
+            return unpack(_STATUS, answer.read())
+    except BadPacket as error:
+        raise ControlError(f"{url}: a status that makes no sense: {error}") from None
     except (OSError, ValueError) as error:
         raise ControlError(f"{url}: {error}") from None
-    if not isinstance(found, dict):
-        raise ControlError(f"{url}: not a status")
-    return found
 
 
-def tell(config: MonitorConfig, status: dict[str, Any], about: dict[str, Any]) -> None:
+def tell(config: MonitorConfig, status: Status, about: MonitorInfo) -> None:
     """Let the session manager of this host know which monitor watches over it, if by its status it does not.
 
     Raises:
         ControlError: it did not answer.
     """
-    # One of an earlier build has no such thing in its status, and does not want to know.
-    if config.socket is not None and status.get("monitor", about) != about:
-        admin(config.socket, "monitored", timeout=ANSWER_SECONDS, monitor=about)
+    if config.socket is not None and status.monitor != about:
+        channel.tell(config.socket, packets.Monitored(monitor=about), timeout=ANSWER_SECONDS)
 
 
-def figures(status: dict[str, Any] | None, error: str) -> dict[str, Any]:
+def figures(status: Status | None, error: str) -> dict[str, Any]:
     """What the record says of a status, or of why there is none."""
-    if status is not None:
-        try:
-            generations = [
+    if status is None:
+        line = " ".join(error.split())[:300]
+        nothing = dict.fromkeys(("sessions", "connections", "generations", "memory_bytes"))
+        return {**nothing, "error": line}
+    return {
+        "sessions": status.sessions.live,
+        "connections": sum(entry.connections for entry in status.generations),
+        "generations": [
+            {
+                "name": entry.name,
+                "build": entry.build,
+                "weight": entry.weight,
+                "connections": entry.connections,
+                "attaches": entry.attaches,
+                "short_lived": entry.short_lived,
+                "loops": entry.loops,
                 # An earlier manager counts no breakers; each of its loops opened one.
-                {
-                    key: entry.get(key, entry["loops"]) if key == "breaker_opened" else entry[key]
-                    for key in _KEPT
-                }
-                for entry in status["generations"]
-            ]
-            return {
-                "sessions": int(status["sessions"]["live"]),
-                "connections": sum(entry["connections"] for entry in generations),
-                "generations": generations,
-                "memory_bytes": max((entry["memory_bytes"] for entry in generations), default=0),
-                "error": "",
+                "breaker_opened": entry.loops if entry.breaker_opened is None else entry.breaker_opened,
+                "memory_bytes": entry.memory_bytes,
             }
-        except (KeyError, TypeError, AttributeError) as wrong:
-            error = f"a status that makes no sense: {wrong!r}"
-    line = " ".join(error.split())[:300]
-    return {"sessions": None, "connections": None, "generations": None, "memory_bytes": None, "error": line}
+            for entry in status.generations
+        ],
+        "memory_bytes": max((entry.memory_bytes for entry in status.generations), default=0),
+        "error": "",
+    }
 
 
-def begun(status: dict[str, Any] | None) -> bool:
+def begun(status: Status | None) -> bool:
     """Whether anybody has been served yet: before a first shift, nobody is to be, and nothing is down."""
-    generations = (status or {}).get("generations")
-    if generations is None:
+    if status is None:
         return True
-    return any(
-        entry.get("weight") or entry.get("attaches") or entry.get("state") == "retired"
-        for entry in generations
-    )
+    return any(entry.weight or entry.attaches or entry.state == "retired" for entry in status.generations)
 
 
 def sweep(config: MonitorConfig, mark: str, timeout: float = ANSWER_SECONDS) -> None:
     """End the live sessions with ``mark``: what a check that was killed, or lost the service, has left."""
     if config.socket is None:
         return
-    with contextlib.suppress(ControlError, KeyError, TypeError):
-        for session in admin(config.socket, "sessions", timeout=timeout)["items"]:
-            if session["live"] and mark in session["id"]:
-                admin(config.socket, "kill", timeout=timeout, session=session["id"])
+    with contextlib.suppress(ControlError):
+        for session in channel.ask(config.socket, packets.Sessions(), Sessions, timeout=timeout).items:
+            if session.live and mark in session.id:
+                channel.tell(config.socket, packets.Kill(session=session.id), timeout=timeout)

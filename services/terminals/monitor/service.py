@@ -12,6 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from msgspec import Raw
+
+from terminals.control.answers import MonitorInfo, Status
 from terminals.control.channel import ControlError
 from terminals.monitor import clock as clocks
 from terminals.monitor import summary
@@ -64,13 +67,13 @@ class Monitor:
         place = " ".join(filter(None, (config.environment, config.host)))
         self._notifier = Notifier(config.notify, place)
         self._last = now = self._clock.read()
-        self._about = {
-            "build": build,
-            "code": own_code("monitor"),
-            "settings": config.digest,
-            "configured": config.shown,
-            "started": now.wall,
-        }
+        self._about = MonitorInfo(
+            build=build,
+            code=own_code("monitor"),
+            settings=config.digest,
+            configured=Raw(config.shown.encode()),
+            started=now.wall,
+        )
         records, self._damaged = read_records(config.directory, now, DAY)
         self._history = History()
         self._history.add(records, now)
@@ -144,7 +147,7 @@ class Monitor:
 
     def _round(self) -> None:
         started, self._stalled = self._last, 0.0
-        said: list[tuple[dict[str, Any] | None, str]] = []
+        said: list[tuple[Status | None, str]] = []
         token, problem = self._token()
         if not self._aside(lambda: said.append(self._ask(token))):
             return
@@ -186,7 +189,7 @@ class Monitor:
             way, reason = done
             log.warning("taken back: %s -> %s: %s", way.from_generation, way.to_generation, reason)
 
-    def _ask(self, token: str) -> tuple[dict[str, Any] | None, str]:
+    def _ask(self, token: str) -> tuple[Status | None, str]:
         try:
             found = ask(self.config, token)
             tell(self.config, found, self._about)

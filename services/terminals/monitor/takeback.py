@@ -7,15 +7,19 @@ which keeps the monitor from doing it again.
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from terminals.control.channel import admin
+import msgspec
+
+from terminals.control import packets
+from terminals.control.answers import Moved, Status
+from terminals.control.channel import ask, tell
+from terminals.control.framing import BadPacket, Record, unpack
 from terminals.monitor.files import write_json
 
 log = logging.getLogger("terminals.monitor")
@@ -41,24 +45,37 @@ class WayBack:
     retire_at: float
 
 
-def way_back(status: Mapping[str, Any], now: float) -> WayBack | None:
+class Mark(Record):
+    """What is left on the host of a takeback; every ``rollout`` command asks for it to be adopted."""
+
+    when: float
+    operator: str
+    from_generation: str
+    from_build: str
+    to_generation: str
+    to_build: str
+    fence: int
+    reason: str
+
+
+_MARK: Final = msgspec.json.Decoder(Mark)
+
+
+def way_back(status: Status, now: float) -> WayBack | None:
     """Where to go back to, by a manager's status; ``None`` while a shift goes on, or when it is not warm.
 
     Others may be warm, too: the one before it, or a bad one that is left to be looked at.
     """
-    serving = [entry for entry in status["generations"] if entry["weight"]]
-    if len(serving) != 1 or serving[0]["weight"] != 100:
+    serving = [entry for entry in status.generations if entry.weight]
+    if len(serving) != 1 or serving[0].weight != 100:
         return None
     bad = serving[0]
-    for good in status["generations"]:
-        warm = not good["weight"] and good["workers"] and (good["retire_at"] or 0) > now
-        if warm and good.get("way_back_from") == bad["name"]:
-            break
-    else:
-        return None
-    return WayBack(
-        bad["name"], bad["build"], good["name"], good["build"], int(status["fence"]), float(good["retire_at"])
-    )
+    for good in status.generations:
+        warm = not good.weight and good.workers and good.retire_at is not None and good.retire_at > now
+        if warm and good.way_back_from == bad.name:
+            assert good.retire_at is not None
+            return WayBack(bad.name, bad.build, good.name, good.build, status.fence, good.retire_at)
+    return None
 
 
 def called_for(alerts: Sequence[Mapping[str, Any]], way: WayBack) -> Mapping[str, Any] | None:
@@ -84,7 +101,7 @@ def consider(
         return _finish(manager, mark, now)
     if not any(alert["severity"] == "critical" for alert in alerts):
         return None
-    way = way_back(admin(manager, "status"), now)
+    way = way_back(ask(manager, packets.Status(), Status), now)
     if way is None:
         log.warning("no way back for now: a shift goes on, or nothing is kept warm for what serves")
         return None
@@ -96,7 +113,7 @@ def consider(
     return way, reason
 
 
-def take_back(manager: str, way: WayBack, mark: Path, *, reason: str, now: float) -> dict[str, Any]:
+def take_back(manager: str, way: WayBack, mark: Path, *, reason: str, now: float) -> Moved:
     """Lead everybody back; gives what became of the live sessions.
 
     The mark is left first: killed in between, the host says that it is not as the ledger believes. The
@@ -116,50 +133,53 @@ def _finish(manager: str, path: Path, now: float) -> tuple[WayBack, str] | None:
     mark = _own(path)
     if mark is None:
         return None
-    status = admin(manager, "status")
-    known = {entry["name"]: entry for entry in status["generations"]}
-    bad, good = known.get(mark["from_generation"]), known.get(mark["to_generation"])
-    if bad is None or good is None or not good["workers"]:
+    status = ask(manager, packets.Status(), Status)
+    known = {entry.name: entry for entry in status.generations}
+    bad, good = known.get(mark.from_generation), known.get(mark.to_generation)
+    if bad is None or good is None or not good.workers:
         return None  # it cannot be
-    left_there = not bad["weight"] and bad["assigned"] and bad["retire_at"] is None
-    if bad["weight"] != 100 and not left_there:
+    left_there = not bad.weight and bad.assigned and bad.retire_at is None
+    if bad.weight != 100 and not left_there:
         return None  # it is done
-    if status["fence"] > mark["fence"]:
+    if status.fence > mark.fence:
         return None  # somebody else is in charge by now
-    retire_at = float(good["retire_at"] or now + LEFT_SECONDS)
-    way = WayBack(bad["name"], bad["build"], good["name"], good["build"], int(status["fence"]), retire_at)
-    _lead(manager, way, int(mark["fence"]), now)
-    return way, str(mark["reason"])
+    retire_at = good.retire_at or now + LEFT_SECONDS
+    way = WayBack(bad.name, bad.build, good.name, good.build, status.fence, retire_at)
+    _lead(manager, way, mark.fence, now)
+    return way, mark.reason
 
 
-def _own(path: Path) -> dict[str, Any] | None:
+def _own(path: Path) -> Mark | None:
     """The mark, if a monitor left it."""
     try:
-        mark = json.loads(path.read_text())
-        return dict(mark) if str(mark["operator"]).startswith(OPERATOR) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        mark = unpack(_MARK, path.read_bytes())
+    except (OSError, BadPacket):
         return None
+    return mark if mark.operator.startswith(OPERATOR) else None
 
 
-def _lead(manager: str, way: WayBack, fence: int, now: float) -> dict[str, Any]:
-    admin(manager, "cancel-retire", generation=way.to_generation, fence=fence)
-    admin(manager, "weights", weights={way.to_generation: 100}, fence=fence)
-    pace = {"batch": BATCH, "interval": INTERVAL, "deadline": DEADLINE}
-    moved = admin(manager, "move", to=way.to_generation, share=100, fence=fence, timeout=MOVE_SECONDS, **pace)
+def _lead(manager: str, way: WayBack, fence: int, now: float) -> Moved:
+    tell(manager, packets.CancelRetire(generation=way.to_generation, fence=fence))
+    tell(manager, packets.Weights(weights={way.to_generation: 100}, fence=fence))
+    pace = packets.Move(
+        to=way.to_generation, share=100, batch=BATCH, interval=INTERVAL, deadline=DEADLINE, fence=fence
+    )
+    moved = ask(manager, pace, Moved, timeout=MOVE_SECONDS)
     # Left warm, to be looked at, for as long as the other one was to be.
-    admin(manager, "retire", generation=way.from_generation, after=max(0.0, way.retire_at - now), fence=fence)
+    after = max(0.0, way.retire_at - now)
+    tell(manager, packets.Retire(generation=way.from_generation, after=after, fence=fence))
     return moved
 
 
 def _leave(path: Path, way: WayBack, fence: int, reason: str, now: float) -> None:
-    mark = {
-        "when": now,
-        "operator": f"{OPERATOR}{socket.gethostname()}",
-        "from_generation": way.from_generation,
-        "from_build": way.from_build,
-        "to_generation": way.to_generation,
-        "to_build": way.to_build,
-        "fence": fence,
-        "reason": reason,
-    }
-    write_json(path, mark)
+    mark = Mark(
+        when=now,
+        operator=f"{OPERATOR}{socket.gethostname()}",
+        from_generation=way.from_generation,
+        from_build=way.from_build,
+        to_generation=way.to_generation,
+        to_build=way.to_build,
+        fence=fence,
+        reason=reason,
+    )
+    write_json(path, msgspec.structs.asdict(mark))

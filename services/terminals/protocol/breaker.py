@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import NamedTuple
 
 from terminals.protocol import LOOP_THRESHOLD
 
@@ -24,6 +24,17 @@ class BreakerState(Enum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
+
+
+class Standing(NamedTuple):
+    """All that a breaker remembers."""
+
+    state: str
+    failures: int
+    opened: int
+    retry_at: float
+    """Monotonic seconds."""
+    wait: float
 
 
 @dataclass(slots=True)
@@ -45,11 +56,12 @@ class CircuitBreaker:
         if self.threshold < 1 or not (0 < self.cooldown <= self.max_cooldown):
             raise ValueError("a breaker needs threshold >= 1 and 0 < cooldown <= max_cooldown")
 
-    def as_list(self) -> list[Any]:
+    @property
+    def standing(self) -> Standing:
         """Where it stands, for :meth:`restore`."""
-        return [self._state.value, self.failures, self.opened, self._retry_at, self._wait]
+        return Standing(self._state.value, self.failures, self.opened, self._retry_at, self._wait)
 
-    def restore(self, saved: list[Any]) -> None:
+    def restore(self, saved: Standing) -> None:
         """Go on from where another one stood, by the same clock."""
         state, self.failures, self.opened, self._retry_at, self._wait = saved
         self._state = BreakerState(state)

@@ -179,7 +179,7 @@ def decode_text(data: bytes) -> dict[str, Any]:
         BadMessage: not JSON, not an object, or without a string ``type``.
     """
     try:
-        message = json.loads(data.decode())
+        message = json.loads(data.decode(), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise BadMessage(f"not UTF-8: {error}", CloseCode.NOT_UTF_8) from None
     except (ValueError, RecursionError) as error:
@@ -187,6 +187,15 @@ def decode_text(data: bytes) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise BadMessage("a text frame is a JSON object with a string 'type'")
     return message
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it is text: JSON can spell half of a surrogate pair, which is none."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def integer(message: dict[str, Any], field: str, low: int, high: int, default: int | None = None) -> int:
@@ -219,9 +228,9 @@ def string(message: dict[str, Any], field: str, limit: int = 256) -> str:
     """A text of a text frame, of at most ``limit`` characters.
 
     Raises:
-        BadMessage: missing, of another type, or too long.
+        BadMessage: missing, of another type, too long, or no text.
     """
     value = message.get(field)
-    if not isinstance(value, str) or len(value) > limit:
+    if not isinstance(value, str) or len(value) > limit or not is_unicode(value):
         raise BadMessage(f"{message['type']}.{field} must be a string of at most {limit} characters")
     return value

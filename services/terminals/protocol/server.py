@@ -18,7 +18,6 @@ Output does not come by here: it needs no decision.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +26,7 @@ from terminals.protocol import messages
 from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
 
 MAX_ATTACH = 4096
-"""Characters of an ``attach``: with others of its connection it has to fit into a packet."""
+"""Bytes of an ``attach``: with others of its connection it has to fit into a packet."""
 SCREENS_SINCE = 2
 """The version of the protocol from which on a client knows snapshots, and modes."""
 
@@ -44,16 +43,6 @@ class Hello:
     read_only: bool = False
     version: int = 1
     """Of the protocol."""
-
-    def as_fields(self) -> dict[str, Any]:
-        """For the packet that passes a connection on; a worker of any version reads it."""
-        return {"type": "hello", **asdict(self)}
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Hello:
-        """Of such a packet; an older worker wrote fewer fields, and spoke version 1."""
-        known = ("client", "user", "only", "read_only", "version")
-        return cls(**{name: fields[name] for name in known if name in fields})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +75,31 @@ class Attach:
     """Whether it knows what to do with a screen."""
     routable: bool
     """Whether the connection may be passed on for it: nothing else has been asked for on it."""
-    message: dict[str, Any]
+    message: bytes
     """As it came."""
+
+    def __repr__(self) -> str:
+        return f"<Attach of channel {self.channel} to {self.session}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a client is told of an attachment: see ``attached`` in docs/protocol.md."""
+
+    session: str
+    status: str
+    epoch: str
+    output: int
+    head: int
+    skipped: int
+    input: int
+    origin: str
+    mode: str
+    generation: str
+    build: str
+    profile: str
+    input_unknown: bool = False
+    snapshot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +182,7 @@ class ServerSide:
         """Client and version of one whose credentials are being checked."""
         self._handles: dict[int, int] = {}
         self._asked: set[int] = set()
-        self._held: dict[int, dict[str, Any]] = {}
+        self._held: dict[int, bytes] = {}
         """Attaches, by channel, that wait for the first to tell whether this connection is passed on."""
         self._orders: dict[int, _Order] = {}
         """Orders that have overtaken the answer to their attach."""
@@ -192,7 +204,7 @@ class ServerSide:
         return self._routable
 
     @property
-    def waiting(self) -> list[dict[str, Any]]:
+    def waiting(self) -> list[bytes]:
         """Attaches that have not been looked at: where the connection is passed on, they come along."""
         return list(self._held.values())
 
@@ -204,14 +216,14 @@ class ServerSide:
             return
         try:
             if text:
-                self._control(messages.decode_text(message))
+                self._control(messages.decode_text(message), message)
             else:
                 self._binary(messages.decode_binary(message))
         except BadMessage as error:
             self._broken(error)
 
-    def _control(self, message: dict[str, Any]) -> None:
-        """A text message has come.
+    def _control(self, message: dict[str, Any], raw: bytes) -> None:
+        """A text message has come; ``raw`` is how.
 
         Raises:
             BadMessage: it does not follow the protocol.
@@ -224,7 +236,7 @@ class ServerSide:
             return
         match kind:
             case "attach":
-                self._attach(message)
+                self._attach(message, raw)
             case "resize":
                 channel = _channel(message)
                 cols, rows = (
@@ -267,18 +279,18 @@ class ServerSide:
         self._presented = client, version
         self._items.append(Identify(None, presented) if kind == "ticket" else Identify(presented, None))
 
-    def _attach(self, message: dict[str, Any]) -> None:
+    def _attach(self, message: dict[str, Any], raw: bytes) -> None:
         assert self.hello is not None
         channel = _channel(message)
         if channel in self._handles or channel in self._asked or channel in self._held:
             raise BadMessage(f"channel {channel} is in use")
-        if len(json.dumps(message)) > MAX_ATTACH:
-            raise BadMessage(f"an attach has at most {MAX_ATTACH} characters")
+        if len(raw) > MAX_ATTACH:
+            raise BadMessage(f"an attach has at most {MAX_ATTACH} bytes")
         if self._routable and self._asked:
-            self._held[channel] = message
+            self._held[channel] = raw
             return
         session = message.get("session")
-        if session is not None and not isinstance(session, str):
+        if session is not None and not (isinstance(session, str) and messages.is_unicode(session)):
             self.error(ErrorCode.BAD_SESSION_ID, "attach.session must be a string or null", channel)
             return
         current = self.hello.version >= SCREENS_SINCE
@@ -294,7 +306,7 @@ class ServerSide:
             watch=mode == "read" or self.hello.read_only,
             snapshots=current,
             routable=self._routable,
-            message=message,
+            message=raw,
         )
         self._asked.add(channel)
         self._items.append(attach)
@@ -338,9 +350,13 @@ class ServerSide:
             self._close_without_channels(order)
         return False
 
-    def attached(self, channel: int, handle: int, fields: Mapping[str, Any]) -> None:
-        """It is served; ``fields`` are for the ``attached`` message."""
+    def attached(self, channel: int, handle: int, grant: Grant) -> None:
+        """It is served."""
         self._handles[channel] = handle
+        fields = asdict(grant)
+        for unusual in ("input_unknown", "snapshot"):
+            if not fields[unusual]:
+                del fields[unusual]
         self._text("attached", channel=channel, **fields)
 
     def refuse(self, channel: int, code: str, message: str, retry_after: float | None = None) -> None:
@@ -360,9 +376,9 @@ class ServerSide:
         """The first attach is answered, and the connection is not passed on: look at those that waited."""
         held, self._held = self._held, {}
         try:
-            for message in held.values():
+            for raw in held.values():
                 if not self.closing:
-                    self._attach(message)
+                    self._attach(messages.decode_text(raw), raw)
         except BadMessage as error:
             self._broken(error)
 

@@ -4,23 +4,7 @@ Started by the session manager (see :mod:`terminals.manager.screens`) when the f
 about to overwrite output that somebody may still come back for. What shells print is fed to
 a parser here, so it runs with as few rights as it can: read-only rings, and nobody's account
 where the manager is root.
-
-Packets from the manager, JSON, ``key`` naming a session:
-
-=========== ============================= ==============================================
-type        fields                        meaning
-=========== ============================= ==============================================
-follow      key, cols, rows, start; a     a ring to follow, from offset ``start``
-            descriptor of the ring
-resize      key, at, cols, rows           from offset ``at`` on its terminal has this size
-advance     key                           take what is in the ring; answered by ``kept``
-snapshot    key, request                  the same, answered by ``snapshot``
-forget      key                           the session is gone
-=========== ============================= ==============================================
-
-Ours: ``kept`` (key, offset) and ``snapshot`` (request, offset, length; a descriptor of a
-memory file with the bytes); ``lost`` (key, and request where one was made): out of descriptors,
-there is no such screen.
+What is said between the two is in :mod:`terminals.screens.packets`.
 """
 
 from __future__ import annotations
@@ -32,11 +16,24 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, Final
+from typing import Final
 
-from terminals.control import packets
+from terminals.control import framing
 from terminals.manager.ring import RingReader, Word
 from terminals.screens.emulator import Emulator
+from terminals.screens.packets import (
+    Advance,
+    Follow,
+    Forget,
+    FromKeeper,
+    Kept,
+    Lost,
+    Painted,
+    Resize,
+    Snapshot,
+    ToKeeper,
+    read_by_keeper,
+)
 
 CHUNK: Final = 1 << 16
 NOBODY: Final = 65534
@@ -99,70 +96,64 @@ class Keeper:
     def run(self) -> None:
         """Serve until the manager closes its end."""
         while True:
-            data, fds = packets.receive(self._manager)
+            data, fds = framing.receive(self._manager)
             if not data:
                 return
             try:
-                message = packets.decode(data)
-                assert isinstance(message, dict)
-                self._handle(message, fds)
+                self._handle(read_by_keeper(data), fds)
             finally:
                 for fd in fds:
                     os.close(fd)
 
-    def _handle(self, message: dict[str, Any], fds: list[int]) -> None:
-        kind, key = message["type"], str(message["key"])
-        if kind == "follow":
-            self._forget(key)
-            # Out of descriptors, there is no screen of this session, and the others are kept.
-            with contextlib.suppress(IndexError, OSError):
-                self._screens[key] = Screen(
-                    fds.pop(), int(message["cols"]), int(message["rows"]), int(message["start"])
-                )
-            return
-        screen = self._screens.get(key)
-        match kind:
-            case "forget":
+    def _handle(self, packet: ToKeeper, fds: list[int]) -> None:
+        screen = self._screens.get(packet.key)
+        match packet:
+            case Follow(key=key, cols=cols, rows=rows, start=start):
                 self._forget(key)
-            case "resize" if screen:
-                screen.resize(int(message["at"]), int(message["cols"]), int(message["rows"]))
-            case "advance" if screen:
-                screen.advance()
-                packets.send(
-                    self._manager, packets.encode({"type": "kept", "key": key, "offset": screen.offset})
-                )
-            case "snapshot" if screen:
-                screen.advance()
-                self._answer(message, screen)
-            case "advance" | "snapshot":
-                self._lost(message)
+                # Out of descriptors, there is no screen of this session, and the others are kept.
+                with contextlib.suppress(IndexError, OSError):
+                    self._screens[key] = Screen(fds.pop(), cols, rows, start)
+            case Forget(key=key):
+                self._forget(key)
+            case Resize(at=at, cols=cols, rows=rows):
+                if screen is not None:
+                    screen.resize(at, cols, rows)
+            case Advance(key=key):
+                if screen is None:
+                    self._lose(Lost(key=key))
+                else:
+                    screen.advance()
+                    self._send(Kept(key=key, offset=screen.offset))
+            case Snapshot():
+                self._answer(packet, screen)
 
-    def _answer(self, message: dict[str, Any], screen: Screen) -> None:
+    def _answer(self, asked: Snapshot, screen: Screen | None) -> None:
+        lost = Lost(key=asked.key, request=asked.request)
+        if screen is None:
+            self._lose(lost)
+            return
+        screen.advance()
         data = screen.snapshot()
         try:
             fd = os.memfd_create("snapshot", os.MFD_CLOEXEC)
         except OSError:
-            self._lost(message)
+            self._lose(lost)
             return
         try:
             with open(fd, "wb", closefd=False) as file:
                 file.write(data)
-            answer = {
-                "type": "snapshot",
-                "key": message["key"],
-                "request": message["request"],
-                "offset": screen.offset,
-                "length": len(data),
-            }
-            packets.send(self._manager, packets.encode(answer), (fd,))
+            painted = Painted(key=asked.key, request=asked.request, offset=screen.offset, length=len(data))
+            self._send(painted, (fd,))
         finally:
             os.close(fd)
 
-    def _lost(self, message: dict[str, Any]) -> None:
+    def _lose(self, lost: Lost) -> None:
         """The manager waits for an answer."""
-        asked = {"request": message["request"]} if "request" in message else {}
-        packets.send(self._manager, packets.encode({"type": "lost", "key": message["key"], **asked}))
-        self._forget(str(message["key"]))
+        self._send(lost)
+        self._forget(lost.key)
+
+    def _send(self, packet: FromKeeper, fds: tuple[int, ...] = ()) -> None:
+        framing.send(self._manager, framing.encode(packet), fds)
 
     def _forget(self, key: str) -> None:
         if screen := self._screens.pop(key, None):

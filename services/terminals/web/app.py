@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from terminals.access import FailureLimit
+from terminals.control.framing import pack
 from terminals.protocol import ids
 from terminals.tickets import Ticket, issue
 from terminals.web import metrics, security
@@ -174,11 +175,11 @@ class _Site:
 
     async def status(self, request: web.Request) -> web.Response:
         """Generations and their weights, counts of sessions."""
-        return web.json_response(await self._backend.status())
+        return _json(pack(await self._backend.status()))
 
     async def sessions(self, request: web.Request) -> web.Response:
         """Every session."""
-        return web.json_response({"sessions": await self._backend.sessions()})
+        return _json(pack({"sessions": await self._backend.sessions()}))
 
     async def ticket(self, request: web.Request) -> web.Response:
         """A ticket for a user; only ``user`` is required.
@@ -224,6 +225,10 @@ class _Site:
             return _error(404, str(error))
         log.info("%s ended by request of %s", session, request.remote)
         return web.json_response({"ended": session})
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-from terminals.control.channel import ControlError, admin
+from terminals.control import packets
+from terminals.control.answers import Done, Family, Metrics, SessionInfo, Sessions, Status
+from terminals.control.channel import ControlError, ask
+
+T = TypeVar("T")
 
 ANSWER_SECONDS = 5.0
 
@@ -26,22 +29,22 @@ class NoSuchSession(BackendError):
 class Backend(Protocol):
     """The session manager, as the HTTP service sees it."""
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Status:
         """Manager, generations, session counts and listener ports.
 
         Raises:
             BackendUnavailable: it does not answer.
         """
 
-    async def sessions(self) -> list[dict[str, Any]]:
+    async def sessions(self) -> list[SessionInfo]:
         """Every session, the oldest first.
 
         Raises:
             BackendUnavailable: it does not answer.
         """
 
-    async def metrics(self) -> list[dict[str, Any]]:
-        """Metric families, as ``terminals.manager.metrics`` describes them.
+    async def metrics(self) -> list[Family]:
+        """Metric families.
 
         Raises:
             BackendUnavailable: it does not answer.
@@ -72,44 +75,41 @@ class ManagerBackend:
         """``path`` is the control socket."""
         self._path = path
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Status:
         """See :class:`Backend`."""
-        return await self._ask("status")
+        return await self._ask(packets.Status(), Status)
 
-    async def sessions(self) -> list[dict[str, Any]]:
+    async def sessions(self) -> list[SessionInfo]:
         """See :class:`Backend`."""
-        items: list[dict[str, Any]] = (await self._ask("sessions"))["items"]
-        return items
+        return (await self._ask(packets.Sessions(), Sessions)).items
 
-    async def metrics(self) -> list[dict[str, Any]]:
+    async def metrics(self) -> list[Family]:
         """See :class:`Backend`."""
-        items: list[dict[str, Any]] = (await self._ask("metrics"))["items"]
-        return items
+        return (await self._ask(packets.Metrics(), Metrics)).items
 
     async def kill(self, session: str) -> None:
         """See :class:`Backend`."""
         await self._known(session)
-        await self._ask("kill", session=session)
+        await self._ask(packets.Kill(session=session), Done)
 
     async def rename(self, session: str, title: str) -> None:
         """See :class:`Backend`."""
         await self._known(session)
         try:
-            await self._ask("rename", session=session, title=title)
+            await self._ask(packets.Rename(session=session, title=title), Done)
         except BackendUnavailable as error:
             if "a title has" not in str(error):
                 raise
             raise BackendError(str(error)) from None
 
     async def _known(self, session: str) -> None:
-        if all(entry["id"] != session for entry in await self.sessions()):
+        if all(entry.id != session for entry in await self.sessions()):
             raise NoSuchSession(f"no session {session!r}")
 
-    async def _ask(self, command: str, **fields: Any) -> dict[str, Any]:
+    async def _ask(self, request: packets.Request, kind: type[T]) -> T:
         # Blocking and in a thread: a list of sessions comes in several packets, and a manager
         # that hangs must not hang the health checks with it.
-        ask = partial(admin, self._path, command, timeout=ANSWER_SECONDS, **fields)
         try:
-            return await asyncio.to_thread(ask)
+            return await asyncio.to_thread(ask, self._path, request, kind, timeout=ANSWER_SECONDS)
         except (ControlError, OSError) as error:
             raise BackendUnavailable(str(error)) from None

@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from terminals.background import Background, Troubles
-from terminals.control.channel import ManagerLink, first_of, serve_managers
+from terminals.control import packets
+from terminals.control.channel import ManagerLink, Unasked, first_of, serve_managers
 from terminals.control.descriptors import scarce
 from terminals.web.app import WebSettings, build_app
 from terminals.web.backend import ManagerBackend
@@ -138,22 +139,23 @@ async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: 
         if runner is None:
             waiting.append((conn, address))
             return
-        background.start(adopt(runner, conn, address, lambda: link.send({"type": "closed"})), "an adoption")
+        background.start(adopt(runner, conn, address, lambda: link.send(packets.Closed())), "an adoption")
 
-    def packet(message: dict[str, Any], fds: list[int]) -> None:
-        if message["type"] == "conn" and (not fds or scarce(fds[0])):
-            troubles.say("connections", "one is refused: no more files can be open")
-            link.send({"type": "closed"})
-        elif message["type"] == "conn":
-            serve(socket.socket(fileno=fds.pop()), str(message["address"]))
-        elif message["type"] == "quit":
-            stop.set()
+    def packet(packet: Unasked, fds: list[int]) -> None:
+        match packet:
+            case packets.Conn() if not fds or scarce(fds[0]):
+                troubles.say("connections", "one is refused: no more files can be open")
+                link.send(packets.Closed())
+            case packets.Conn(address=address):
+                serve(socket.socket(fileno=fds.pop()), address)
+            case packets.Quit():
+                stop.set()
         for fd in fds:
             os.close(fd)
 
     link = ManagerLink(packet)
     await link.connect(socket_path, role="web", generation=generation, build=build)
-    settings = WebSettings(token, generation, build, link.welcome["listeners"])
+    settings = WebSettings(token, generation, build, link.welcome.listeners)
     ready = web.AppRunner(
         build_app(settings, ManagerBackend(socket_path)), access_log=None, shutdown_timeout=LEAVE_SECONDS
     )

@@ -6,11 +6,9 @@ The protocol is documented in docs/protocol.md.
 from __future__ import annotations
 
 import asyncio
-import base64
 import collections
 import contextlib
 import errno
-import json
 import logging
 import math
 import os
@@ -20,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+import msgspec
 from websockets.frames import CloseCode as StandardClose
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -29,11 +28,13 @@ from websockets.server import ServerProtocol
 from terminals.access import Access, Denied
 from terminals.background import Background
 from terminals.control import packets
+from terminals.control.answers import Attached, Outcome, Refusal, Routed, read_outcome, read_painted
 from terminals.control.channel import ControlError, ManagerLink
+from terminals.control.framing import BadPacket
 from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
 from terminals.protocol.messages import ErrorCode
-from terminals.protocol.server import Hello, ServerSide
-from terminals.worker.viewer import Viewer, attached_fields
+from terminals.protocol.server import ServerSide
+from terminals.worker.viewer import Viewer
 
 log = logging.getLogger("terminals.worker")
 
@@ -90,13 +91,13 @@ class Server:
 class Connection(asyncio.Protocol):
     """Serves one client: its socket, its frames, and a viewer for each of its attachments."""
 
-    def __init__(self, worker: Server, conn: dict[str, Any]) -> None:
+    def __init__(self, worker: Server, conn: packets.Conn) -> None:
         """``conn`` is the manager's packet; it carries state when a worker handed the connection over."""
         self._server = worker
-        self._profile = str(conn["listener"])
-        self._address = str(conn["address"])
+        self._profile = conn.listener
+        self._address = conn.address
         self._conn = conn
-        handoff = "attach" in conn
+        handoff = conn.hello is not None
         # After a handoff the opening handshake is over: go on with the frames.
         self._ws: _Frames = (
             _Frames(SERVER, max_size=MAX_MESSAGE) if handoff else _Opening(max_size=MAX_MESSAGE)
@@ -105,7 +106,7 @@ class Connection(asyncio.Protocol):
             build=worker.build,
             generation=worker.generation,
             heartbeat=worker.heartbeat,
-            hello=Hello.from_fields(conn["hello"]) if handoff else None,
+            hello=conn.hello,
         )
         self._viewers: dict[int, Viewer] = {}
         """By handle."""
@@ -125,14 +126,14 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
-        self._accepted = time.monotonic()
+        self._accepted = time.monotonic() if self._conn.since is None else self._conn.since
         self._server.connections.add(self)
         if self._side.hello is not None:
             # The attach for which it was passed on, as if it came now.
-            self._side.received(json.dumps(self._conn["attach"]).encode(), text=True)
+            self._side.received(self._conn.attach, text=True)
             self._carry_out()
-            if rest := base64.b64decode(self._conn["rest"]):
-                self.data_received(rest)
+            if self._conn.rest:
+                self.data_received(self._conn.rest)
         else:
             self._timers.append(self._loop.call_later(HELLO_SECONDS, self._hello_missing))
         self._timers.append(self._loop.call_later(self._server.heartbeat, self._beat))
@@ -185,7 +186,7 @@ class Connection(asyncio.Protocol):
         goodbye = rcvd is not None and rcvd.code in (StandardClose.NORMAL_CLOSURE, StandardClose.GOING_AWAY)
         self._side.lost(goodbye=goodbye)
         self._carry_out()
-        self._server.link.send({"type": "closed"})
+        self._server.link.send(packets.Closed())
 
     def pause_writing(self) -> None:
         """The client reads slower than we write."""
@@ -263,9 +264,9 @@ class Connection(asyncio.Protocol):
                     case messages.Send(data):
                         self._send(data)
                     case server.Resized(handle, cols, rows):
-                        link.send({"type": "resize", "handle": handle, "cols": cols, "rows": rows})
+                        link.send(packets.Resize(handle=handle, cols=cols, rows=rows))
                     case server.Kill(handle):
-                        link.send({"type": "end", "handle": handle})
+                        link.send(packets.End(handle=handle))
                     case server.Detached(handle, planned):
                         self._detached(handle, planned=planned)
                     case server.Identify():
@@ -297,66 +298,68 @@ class Connection(asyncio.Protocol):
         if viewer := self._viewers.pop(handle, None):
             viewer.close()
         self._server.viewers.pop(handle, None)
-        self._server.link.send({"type": "detach", "handle": handle, "planned": planned})
+        self._server.link.send(packets.Detach(handle=handle, planned=planned))
 
     # --- attaching ----------------------------------------------------------------------
 
     def _start_attach(self, attach: server.Attach) -> None:
-        if attach.watch and self._server.link.welcome.get("protocol", 1) < WATCHING_SINCE:
+        if attach.watch and self._server.link.welcome.protocol < WATCHING_SINCE:
             text = "the session manager here is too old for watching"
             self._side.refuse(attach.channel, ErrorCode.UNAVAILABLE, text, 60.0)
             return
-        hello, resume = self._side.hello, attach.resume
+        hello = self._side.hello
         assert hello is not None
-        request = {
-            "type": "attach",
-            "watch": attach.watch,
-            "snapshots": attach.snapshots,
-            "session": attach.session,
-            "profile": self._profile,
-            "client": hello.client,
-            "user": hello.user,
-            "only": hello.only,
-            "address": self._address,
-            "cols": attach.cols,
-            "rows": attach.rows,
-            "resume": resume and {"output": resume.output, "epoch": resume.epoch},
-            "routable": attach.routable,
-            "since": self._conn.get("since", self._accepted),
-        }
+        request = packets.Attach(
+            profile=self._profile,
+            client=hello.client,
+            user=hello.user,
+            only=hello.only,
+            address=self._address,
+            cols=attach.cols,
+            rows=attach.rows,
+            since=self._accepted,
+            session=attach.session,
+            resume=attach.resume,
+            watch=attach.watch,
+            snapshots=attach.snapshots,
+            routable=attach.routable,
+        )
         self._spawn(self._attach(attach, request), "an attach")
 
     def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> None:
         self._server.background.start(work, what)
 
-    async def _attach(self, attach: server.Attach, request: dict[str, Any]) -> None:
+    async def _attach(self, attach: server.Attach, request: packets.Attach) -> None:
+        link = self._server.link
         try:
-            reply, fds = await self._server.link.request(request, self._replied)
-            if "route" in reply and self._hand_over(str(reply["route"]), attach.message):
+            outcome, fds = await link.request(request, read_outcome, self._decided)
+            if isinstance(outcome, Routed) and self._hand_over(outcome.route, attach.message):
                 return
-            if "route" in reply:
-                request = {**request, "routable": False}
-                reply, fds = await self._server.link.request(request, self._replied)
+            if isinstance(outcome, Routed):
+                here = msgspec.structs.replace(request, routable=False)
+                outcome, fds = await link.request(here, read_outcome, self._decided)
         except ControlError as error:
             self._side.unavailable(attach.channel, str(error))
             self._carry_out()
             return
-        self._attached(attach.channel, reply, fds)
+        match outcome:
+            case Attached():
+                self._attached(attach.channel, outcome, fds)
+            case Refusal(code=code, message=message, retry_after=retry_after):
+                self._side.refuse(attach.channel, code, message, retry_after)
+            case Routed():
+                self._side.unavailable(attach.channel, "the session manager does not say where it is served")
         self._side.go_on()
         self._carry_out()
 
-    def _replied(self, reply: dict[str, Any]) -> None:
+    def _decided(self, outcome: Outcome) -> None:
         """From here on the session manager may say something about the new attachment."""
-        if "handle" in reply:
-            self._server.viewers[int(reply["handle"])] = self
+        if isinstance(outcome, Attached):
+            self._server.viewers[outcome.handle] = self
 
-    def _attached(self, channel: int, reply: dict[str, Any], fds: list[int]) -> None:
+    def _attached(self, channel: int, granted: Attached, fds: list[int]) -> None:
         """Carry out what the session manager has said to an attach."""
-        side = self._side
-        if reply.get("refused"):
-            side.refuse(channel, reply["code"], reply["message"], reply["retry_after"])
-            return
-        handle = int(reply["handle"])
+        side, handle = self._side, granted.handle
         side.closing = side.closing or self._transport.is_closing()
         self._rest = b""
         if not side.admit(channel, handle):
@@ -364,34 +367,47 @@ class Connection(asyncio.Protocol):
                 os.close(fd)
             return
         try:
-            viewer = self._view(channel, reply, fds)
+            viewer = self._view(channel, granted, fds)
         except OSError as error:
             for fd in fds:
                 os.close(fd)
-            if reply["status"] == "created":  # nobody will ever know of it
-                self._server.link.send({"type": "end", "handle": handle})
+            if granted.status == "created":  # nobody will ever know of it
+                self._server.link.send(packets.End(handle=handle))
             self._detached(handle, planned=True)
             side.unavailable(channel, f"no more files can be open: {error.strerror}")
             return
         self._viewers[handle] = viewer
-        generation, build = self._server.generation, self._server.build
-        side.attached(
-            channel,
-            handle,
-            attached_fields(reply, generation=generation, build=build, profile=self._profile),
-        )
+        side.attached(channel, handle, self._grant(granted))
         self._carry_out()
         viewer.pump()
 
-    def _view(self, channel: int, reply: dict[str, Any], fds: list[int]) -> Viewer:
-        painted = reply.get("snapshot")
+    def _grant(self, granted: Attached) -> server.Grant:
+        return server.Grant(
+            session=granted.session,
+            status=granted.status,
+            epoch=granted.epoch,
+            output=granted.output,
+            head=granted.output if granted.head is None else granted.head,
+            skipped=granted.skipped,
+            input=granted.input,
+            origin=granted.origin,
+            mode=granted.mode,
+            generation=self._server.generation,
+            build=self._server.build,
+            profile=self._profile,
+            input_unknown=granted.input_unknown,
+            snapshot=granted.snapshot is not None,
+        )
+
+    def _view(self, channel: int, granted: Attached, fds: list[int]) -> Viewer:
+        painted = granted.snapshot
         if len(fds) != (3 if painted else 2):
             raise OSError(errno.EMFILE, "some of its descriptors got lost")
-        screen = _contents(fds.pop(), painted["length"]) if painted else b""
+        screen = _contents(fds.pop(), painted.length) if painted else b""
         viewer = Viewer(
-            handle=int(reply["handle"]),
-            start=reply["output"],
-            input_base=reply["input"],
+            handle=granted.handle,
+            start=granted.output,
+            input_base=granted.input,
             fds=fds,
             send_output=partial(self._output, channel),
             send_input_ack=partial(self._input_ack, channel),
@@ -401,7 +417,7 @@ class Connection(asyncio.Protocol):
             overrun=lambda: self._spawn(self._repaint(viewer), "a new screen"),
         )
         if painted:
-            viewer.paint(painted["offset"], screen)
+            viewer.paint(painted.offset, screen)
         return viewer
 
     async def _repaint(self, viewer: Viewer) -> None:
@@ -410,46 +426,42 @@ class Connection(asyncio.Protocol):
         try:
             if self._side.hello.version < server.SCREENS_SINCE:
                 raise ControlError("its client knows no screens")
-            reply, fds = await self._server.link.request({"type": "snapshot", "handle": viewer.handle})
+            painted, fds = await self._server.link.request(
+                packets.Repaint(handle=viewer.handle), read_painted
+            )
             if not fds:
                 raise ControlError("no more files can be open")
         except ControlError as error:
             log.info("%s is sent back to attach again: %s", self._address, error)
             self.restart(RETURN_WINDOW)
             return
-        screen = _contents(fds.pop(), reply["length"])
+        screen = _contents(fds.pop(), painted.length)
         if self._viewers.get(viewer.handle) is viewer:
-            viewer.jump(reply["offset"], screen)
+            viewer.jump(painted.offset, screen)
 
-    def _hand_over(self, generation: str, attach: dict[str, Any]) -> bool:
+    def _hand_over(self, generation: str, attach: bytes) -> bool:
         """Pass this connection on to the generation that its session belongs to."""
         waits = self._transport.get_write_buffer_size() or self._events or self._begun
         if self._transport.is_closing() or waits:
             return False
         assert self._side.hello is not None
         # As if they had come after it: whoever has the connection then finds the other attaches there.
-        later = b"".join(
-            Frame(Opcode.TEXT, json.dumps(message).encode()).serialize(mask=True)
-            for message in self._side.waiting
-        )
+        later = b"".join(Frame(Opcode.TEXT, message).serialize(mask=True) for message in self._side.waiting)
         self._transport.pause_reading()
         fd = -1
         try:
             fd = os.dup(self._transport.get_extra_info("socket").fileno())
-            self._server.link.send(
-                {
-                    "type": "handoff",
-                    "to": generation,
-                    "listener": self._profile,
-                    "address": self._address,
-                    "hello": self._side.hello.as_fields(),
-                    "attach": attach,
-                    "since": self._accepted,
-                    "rest": base64.b64encode(later + self._rest).decode(),
-                },
-                (fd,),
+            handoff = packets.Handoff(
+                to=generation,
+                listener=self._profile,
+                address=self._address,
+                hello=self._side.hello,
+                attach=attach,
+                since=self._accepted,
+                rest=later + self._rest,
             )
-        except (OSError, packets.BadPacket) as error:
+            self._server.link.send(handoff, (fd,))
+        except (OSError, BadPacket) as error:
             log.info("%s is not handed over: %s", self._address, error)
             self._transport.resume_reading()
             return False

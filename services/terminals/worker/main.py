@@ -6,13 +6,13 @@ import asyncio
 import logging
 import os
 import socket
-from typing import Any
 
 from terminals.access import Access
 from terminals.background import Background, Troubles
-from terminals.control.channel import ManagerLink, first_of, serve_managers
+from terminals.control import packets
+from terminals.control.answers import Front
+from terminals.control.channel import ManagerLink, Unasked, first_of, serve_managers
 from terminals.control.descriptors import scarce
-from terminals.protocol import HEARTBEAT
 from terminals.protocol.messages import CloseCode, ErrorCode
 from terminals.worker.connection import RETURN_WINDOW, Connection, Server
 
@@ -40,57 +40,59 @@ async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: 
     """Serve one manager until it has gone away, or ``stop`` is set."""
     background, troubles = Background(log), Troubles(log)
 
-    def packet(message: dict[str, Any], fds: list[int]) -> None:
-        if message["type"] == "conn":
-            if not fds or scarce(fds[0]):
-                # Those who are here need what is left.
-                troubles.say("connections", "one is refused: no more files can be open")
-                link.send({"type": "closed"})
-            else:
-                background.start(adopt(server, message, socket.socket(fileno=fds.pop())), "an adoption")
-        elif message["type"] == "quit":
-            stop.set()
-        elif connection := server.viewers.get(message.get("handle", 0)):
-            command(connection, message)
+    def packet(packet: Unasked, fds: list[int]) -> None:
+        match packet:
+            case packets.Conn():
+                if not fds or scarce(fds[0]):
+                    # Those who are here need what is left.
+                    troubles.say("connections", "one is refused: no more files can be open")
+                    link.send(packets.Closed())
+                else:
+                    conn = socket.socket(fileno=fds.pop())
+                    background.start(adopt(server, packet, conn), "an adoption")
+            case packets.Quit():
+                stop.set()
+            case _:
+                if connection := server.viewers.get(packet.handle):
+                    command(connection, packet)
         for fd in fds:
             os.close(fd)
 
     link = ManagerLink(packet, lambda: server.go_on())
-    server = Server(link, Access(token, {}), generation, build)
+    server = Server(link, Access(token, Front()), generation, build)
     await link.connect(socket_path, role="worker", generation=generation, build=build)
     # No connection is passed before we have said hello, and this runs before the first is adopted.
-    front = link.welcome.get("front", {})
+    front = link.welcome.front
     server.access = Access(token, front)
-    server.heartbeat = float(front.get("heartbeat", HEARTBEAT))
+    server.heartbeat = front.heartbeat
     log.info("serving for generation %s, build %s", generation, build)
     await first_of(stop, link.closed)
     await leave(server)
     link.close()
 
 
-def command(connection: Connection, message: dict[str, Any]) -> None:
+def command(connection: Connection, order: packets.Order) -> None:
     """Carry out what the manager says about one attachment."""
-    handle = message["handle"]
-    match message["type"]:
-        case "move":
-            connection.restart(float(message["retry_after"]))
-        case "taken-over":
+    match order:
+        case packets.Moving(retry_after=retry_after):
+            connection.restart(retry_after)
+        case packets.TakenOver(handle=handle):
             text = "another client has taken this session over"
             connection.drop(handle, CloseCode.TAKEN_OVER, ErrorCode.TAKEN_OVER, text)
-        case "refuse":
-            connection.drop(handle, CloseCode.POLICY_VIOLATION, ErrorCode.BAD_MESSAGE, message["message"])
-        case "superseded" | "sever":
+        case packets.Refuse(handle=handle, message=message):
+            connection.drop(handle, CloseCode.POLICY_VIOLATION, ErrorCode.BAD_MESSAGE, message)
+        case packets.Superseded() | packets.Sever():
             connection.abort()
 
 
-async def adopt(server: Server, message: dict[str, Any], conn: socket.socket) -> None:
+async def adopt(server: Server, message: packets.Conn, conn: socket.socket) -> None:
     """Take over an accepted connection."""
     conn.setblocking(False)
     try:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(server, message), conn)
     except OSError:
         conn.close()
-        server.link.send({"type": "closed"})
+        server.link.send(packets.Closed())
 
 
 async def leave(server: Server) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from typing import Any
 
 from terminals.manager.ring import RingReader, Word
 
@@ -120,17 +119,3 @@ class Viewer:
             self._loop.remove_reader(self._doorbell)
             os.close(self._doorbell)
             self._ring.close()
-
-
-def attached_fields(reply: dict[str, Any], **extra: Any) -> dict[str, Any]:
-    """Fields of the ``attached`` message, from the manager's reply."""
-    names = ("session", "status", "epoch", "output", "skipped", "input", "origin")
-    return {
-        **{name: reply[name] for name in names},
-        # An older manager knows neither.
-        "mode": reply.get("mode", "write"),
-        "head": reply.get("head", reply["output"]),
-        **({"input_unknown": True} if reply.get("input_unknown") else {}),
-        **({"snapshot": True} if reply.get("snapshot") else {}),
-        **extra,
-    }

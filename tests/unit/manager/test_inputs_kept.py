@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from terminals.manager import inputs as module
+from terminals.manager.holding import raw
 from terminals.manager.inputs import ANEW, Inputs
 from terminals.manager.ring import HEADER_BYTES, SLOTS, slot_of
 
@@ -19,15 +20,15 @@ class Kept:
 
     def __init__(self) -> None:
         self.words = memoryview(bytearray(HEADER_BYTES)).cast("Q")
-        self.fields: dict[str, Any] = {}
+        self.fields: dict[str, msgspec.Raw] = {}
         self.inputs = Inputs(self.words, self._keep)
 
-    def _keep(self, fields: dict[str, Any]) -> None:
-        for name, value in json.loads(json.dumps(fields)).items():
+    def _keep(self, fields: dict[str, object]) -> None:
+        for name, value in fields.items():
             if value is None:
                 self.fields.pop(name, None)
             else:
-                self.fields[name] = value
+                self.fields[name] = raw(value)
 
     def type(self, client: str, data: bytes, taken: int | None = None) -> None:
         """The client attaches and sends; the terminal takes ``taken`` bytes of what waits, or all."""

@@ -42,7 +42,7 @@ def environment(monkeypatch, inherited: dict[str, str], **profile) -> dict[str, 
         monkeypatch.setenv(name, value)
     shell._inherited.cache_clear()
     try:
-        return plan("system", Profile(("bash",), **profile), "session_1")["env"]
+        return plan("system", Profile(("bash",), **profile), "session_1").env
     finally:
         shell._inherited.cache_clear()
 

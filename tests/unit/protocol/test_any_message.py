@@ -11,6 +11,8 @@ from terminals.protocol import client, messages, server
 from terminals.protocol.client import ClientSession, Phase
 from terminals.protocol.server import ServerSide
 
+from tests.support.grants import GRANT
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -97,7 +99,7 @@ def test_anything_may_be_said_to_a_server(said):
             elif isinstance(item, server.Attach):
                 handle += 1
                 if side.admit(item.channel, handle):
-                    side.attached(item.channel, handle, {})
+                    side.attached(item.channel, handle, GRANT)
                 side.go_on()
     side.lost(goodbye=False)
     assert not side.attached_to

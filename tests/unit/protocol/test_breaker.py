@@ -56,18 +56,18 @@ def test_failure_of_the_trial_doubles_the_cooldown_up_to_the_limit():
 
 def test_a_failure_while_it_is_open_changes_nothing():
     breaker = opened()
-    before = breaker.as_list()
+    before = breaker.standing
     assert not breaker.failure(1.0)
-    assert breaker.as_list() == before
+    assert breaker.standing == before
 
 
 def test_another_goes_on_where_one_stood():
     breaker = opened()
     breaker.allow(5.0)
     other = CircuitBreaker()
-    other.restore(breaker.as_list())
+    other.restore(breaker.standing)
     assert other.state is BreakerState.HALF_OPEN
-    assert other.as_list() == breaker.as_list()
+    assert other.standing == breaker.standing
 
 
 def test_one_that_could_not_work_is_refused():

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from terminals.access import Access, Denied
 from terminals.configfile import ConfigError
-from terminals.control import packets
+from terminals.control import framing, packets
+from terminals.control.answers import Front
 from terminals.manager.config import ManagerConfig
 from terminals.manager.ring import HEADER_BYTES, MIN_CAPACITY, Ring, RingCorrupt
 from terminals.protocol import ids, messages
@@ -66,9 +67,11 @@ def test_text_frames(data):
     | JSON.map(lambda value: json.dumps(value).encode())
 )
 def test_control_packets(data):
-    with contextlib.suppress(packets.BadPacket):
-        packet = packets.decode(data)
-        assert isinstance(packet, packets.Hot) or isinstance(packet["type"], str)
+    with contextlib.suppress(framing.BadPacket):
+        packet = packets.read_request(data)
+        assert isinstance(packet, packets.Hot | packets.Malformed | packets.ToManager)
+    with contextlib.suppress(framing.BadPacket):
+        packets.read_order(data)
 
 
 @MANY
@@ -81,7 +84,7 @@ def test_session_ids(raw):
 @MANY
 @given(st.text(max_size=60), st.text(max_size=60), st.lists(st.text(max_size=40), max_size=3))
 def test_what_comes_with_a_handshake(origin, host, forwarded):
-    access = Access(b"token", {"trusted_proxies": ["10.0.0.0/8"]})
+    access = Access(b"token", Front(trusted_proxies=("10.0.0.0/8",)))
     access.page_allowed(origin, host)
     access.address("10.0.0.1", forwarded)
     for presented in ((origin, None), (None, origin), (None, None)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from terminals.protocol.server import (
     Typed,
 )
 from terminals.protocol.server import Resume as Had
+
+from tests.support.grants import GRANT
 
 ANYBODY = {"user": "", "only": None, "read_only": False, "ticket": None}
 
@@ -49,7 +52,7 @@ def attach(side: ServerSide, channel: int, handle: int) -> bool:
     say(side, "attach", channel=channel)
     admitted = side.admit(channel, handle)
     if admitted:
-        side.attached(channel, handle, {"session": "s"})
+        side.attached(channel, handle, GRANT)
     side.go_on()
     return admitted
 
@@ -163,9 +166,14 @@ def test_an_attach_is_asked_for_and_served():
     assert asked.snapshots
     assert asked.routable
     assert side.admit(3, 7)
-    side.attached(3, 7, {"session": "s"})
-    assert done(side) == [{"type": "attached", "channel": 3, "session": "s"}]
-    assert side.attached_to == {3: 7}
+    side.attached(3, 7, GRANT)
+    usual = {name: value for name, value in asdict(GRANT).items() if value is not False}
+    assert done(side) == [{"type": "attached", "channel": 3, **usual}]
+    side.attached(4, 8, replace(GRANT, snapshot=True, input_unknown=True))
+    (told,) = done(side)
+    assert (told["snapshot"], told["input_unknown"]) == (True, True)
+    side.take()
+    assert side.attached_to == {3: 7, 4: 8}
     assert not side.routable
 
 
@@ -200,7 +208,7 @@ def test_whoever_may_only_look_on_watches():
         ({"channel": 0, "resume": {"epoch": "e"}}, "resume.output must be a whole number"),
         ({"channel": 0, "resume": {"output": 1, "epoch": 7}}, "resume.epoch must be a string"),
         ({"channel": 0, "mode": "both"}, 'attach.mode must be "read" or "write"'),
-        ({"channel": 0, "session": "x" * 4096}, "an attach has at most 4096 characters"),
+        ({"channel": 0, "session": "x" * 4096}, "an attach has at most 4096 bytes"),
         ({"channel": 9}, "channel 9 is in use"),
     ],
 )
@@ -226,9 +234,9 @@ def test_further_attaches_wait_until_it_is_known_where_the_first_belongs():
     say(side, "attach", channel=1, session="b")
     say(side, "attach", channel=2, session="c")
     assert [item.channel for item in side.take()] == [0]
-    assert [message["session"] for message in side.waiting] == ["b", "c"]
+    assert [json.loads(message)["session"] for message in side.waiting] == ["b", "c"]
     assert side.admit(0, 7)
-    side.attached(0, 7, {})
+    side.attached(0, 7, GRANT)
     side.go_on()
     assert [item.channel for item in side.take() if isinstance(item, Attach)] == [1, 2]
     assert side.waiting == []
@@ -264,17 +272,11 @@ def test_those_that_waited_are_nothing_to_a_connection_that_is_closing():
 
 
 def test_a_connection_that_was_passed_on_begins_with_its_attach():
-    side = fresh(hello=Hello.from_fields({"type": "hello", "client": "me", "user": "ada", "only": None}))
-    assert side.hello == Hello("me", "ada", None, False, 1)
+    side = fresh(hello=Hello("me", "ada"))
     assert not side.routable
     say(side, "attach", channel=0)
     (asked,) = side.take()
     assert not asked.routable
-
-
-def test_what_is_passed_on_is_what_was_said():
-    hello = Hello("me", "ada", "s", True, 2)
-    assert Hello.from_fields(hello.as_fields()) == hello
 
 
 def test_a_refusal_leaves_the_connection_to_others():

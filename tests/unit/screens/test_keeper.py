@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
 
 import pytest
-from terminals.control import packets
+from terminals.control import framing
 from terminals.manager.ring import Ring
 from terminals.screens.keeper import Keeper
+
+from tests.support.control import say
 
 
 @pytest.fixture
@@ -25,29 +28,25 @@ def manager():
     theirs.close()
 
 
-def ask(manager: socket.socket, message: dict, fds: tuple[int, ...] = ()) -> None:
-    packets.send(manager, packets.encode(message), fds)
-
-
 def answer(manager: socket.socket) -> dict:
-    data, _ = packets.receive(manager)
+    data, _ = framing.receive(manager)
     assert data, "the keeper has ended"
-    return dict(packets.decode(data))
+    return dict(json.loads(data))
 
 
 def test_a_ring_whose_descriptor_got_lost_is_said_to_be_lost_and_the_others_are_kept(manager, tmp_path):
     ring = Ring.create(tmp_path / "a.ring", 1 << 16)
     ring.append(b"hello")
-    ask(
+    say(
         manager, {"type": "follow", "key": "a", "cols": 80, "rows": 24, "start": 0}, (shared := ring.share(),)
     )
     os.close(shared)
     # As the kernel brings it to a process that can open no more files.
-    ask(manager, {"type": "follow", "key": "b", "cols": 80, "rows": 24, "start": 0})
-    ask(manager, {"type": "advance", "key": "b"})
+    say(manager, {"type": "follow", "key": "b", "cols": 80, "rows": 24, "start": 0})
+    say(manager, {"type": "advance", "key": "b"})
     assert answer(manager) == {"type": "lost", "key": "b"}
-    ask(manager, {"type": "snapshot", "key": "b", "request": 7})
+    say(manager, {"type": "snapshot", "key": "b", "request": 7})
     assert answer(manager) == {"type": "lost", "key": "b", "request": 7}
-    ask(manager, {"type": "advance", "key": "a"})
+    say(manager, {"type": "advance", "key": "a"})
     assert answer(manager) == {"type": "kept", "key": "a", "offset": 5}
     ring.close()

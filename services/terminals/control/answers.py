@@ -1,0 +1,365 @@
+"""What the session manager answers, a class for each request of :mod:`terminals.control.packets`.
+
+Fields that a manager of an earlier build does not know have defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Raw
+
+from terminals.control.framing import Record, unpack
+from terminals.protocol import HEARTBEAT
+
+
+class Done(Record):
+    """Nothing is said but that it is done."""
+
+
+# --- to workers and web processes -----------------------------------------------------------
+
+
+class Front(Record):
+    """What the manager's configuration says of the outside."""
+
+    allowed_origins: tuple[str, ...] = ()
+    """Pages that may open terminals; none named: those of the same host."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose X-Forwarded-For is believed."""
+    heartbeat: float = HEARTBEAT
+    """Seconds between pings to clients."""
+
+
+class Welcome(Record):
+    """To a hello."""
+
+    version: int = 1
+    protocol: int = 1
+    """The best version of the WebSocket protocol that the manager knows."""
+    listeners: dict[str, int] = msgspec.field(default_factory=dict)
+    """Ports by name."""
+    front: Front = Front()
+    reports: bool = False
+    """Whether the manager wants to hear from the process from time to time."""
+
+
+class Painted(Record):
+    """A screen: ``length`` bytes in a memory file, true at an offset of the output."""
+
+    offset: int
+    length: int
+
+
+class Attached(Record):
+    """A session is the client's; with descriptors of its ring and of a doorbell, and of its screen."""
+
+    session: str
+    status: Literal["created", "resumed", "migrated"]
+    epoch: str
+    handle: int
+    output: int
+    """Offset of the first byte that the client gets."""
+    skipped: int
+    """Bytes before it that the client has not had, and will not get."""
+    input: int
+    """Bytes of its input that the terminal has taken."""
+    origin: str
+    head: int | None = None
+    mode: Literal["read", "write"] = "write"
+    input_unknown: bool = False
+    """The client's position was forgotten: ``input`` is where it goes on."""
+    snapshot: Painted | None = None
+
+
+class Routed(Record):
+    """The session belongs to that generation, which can serve it."""
+
+    route: str
+
+
+class Refusal(Record):
+    """The client is told an error of the WebSocket protocol."""
+
+    code: str
+    message: str
+    retry_after: float | None = None
+    refused: bool = True
+
+
+Outcome = Attached | Routed | Refusal
+_PAINTED: Final = msgspec.json.Decoder(Painted)
+
+
+class _Shape(Record):
+    refused: bool = False
+    route: str | None = None
+
+
+_SHAPE: Final = msgspec.json.Decoder(_Shape)
+_ATTACHED: Final = msgspec.json.Decoder(Attached)
+_ROUTED: Final = msgspec.json.Decoder(Routed)
+_REFUSAL: Final = msgspec.json.Decoder(Refusal)
+
+
+def read_outcome(data: bytes) -> Outcome:
+    """What has become of an attach.
+
+    Raises:
+        BadPacket: nothing that is known.
+    """
+    shape = unpack(_SHAPE, data)
+    decoder: msgspec.json.Decoder[Any] = (
+        _REFUSAL if shape.refused else _ATTACHED if shape.route is None else _ROUTED
+    )
+    outcome: Outcome = unpack(decoder, data)
+    return outcome
+
+
+def read_painted(data: bytes) -> Painted:
+    """A screen.
+
+    Raises:
+        BadPacket: it is none.
+    """
+    return unpack(_PAINTED, data)
+
+
+# --- to operators ---------------------------------------------------------------------------
+
+
+class ManagerInfo(Record):
+    """The manager itself."""
+
+    pid: int
+    host: str
+    version: str
+    started: float
+    """Unix seconds."""
+    build: str | None = None
+    code: str | None = None
+    """See :mod:`terminals.parts`."""
+    settings: str | None = None
+    """Digest of its settings, and the settings themselves, without secrets, as JSON."""
+    configured: Raw = Raw(b"{}")
+    protocol: int = 1
+
+
+class GenerationInfo(Record):
+    """A generation: its share, its processes, its counters."""
+
+    name: str
+    build: str
+    weight: int
+    state: Literal["serving", "draining", "retired"]
+    workers: int
+    web: int
+    connections: int
+    attached: int
+    assigned: int
+    """Live sessions that belong to it."""
+    attaches: int
+    short_lived: int
+    loops: int
+    memory_bytes: int
+    """Of its largest worker."""
+    breaker_opened: int | None = None
+    retire_at: float | None = None
+    """Unix seconds."""
+    way_back_from: str | None = None
+    """The generation that this one is kept warm for."""
+
+
+class SessionCounts(Record):
+    """Sessions by state. Those that are ``left`` are with the holder alone."""
+
+    live: int
+    attached: int
+    ended: int
+    watchers: int = 0
+    expired: int = 0
+    left: int = 0
+
+
+class HolderInfo(Record):
+    """What the holder says of itself, as the manager heard it at its hello."""
+
+    version: int
+    build: str
+    pid: int
+    resumes: list[int] = msgspec.field(default_factory=list)
+    number: int = 0
+    code: str = ""
+    python: str = ""
+
+
+class HolderStatus(HolderInfo):
+    """... and what it has, when it is asked itself."""
+
+    kept: int
+    shells: int
+    """That run."""
+    manager: int | None
+    """Process id of its manager, where it can be seen."""
+
+
+class MonitorInfo(Record):
+    """What the monitor that watches over this host has said of itself."""
+
+    build: str
+    code: str
+    settings: str
+    configured: Raw
+    started: float
+
+
+class ShellCounts(Record):
+    """Shells that are ready, and how the others came about."""
+
+    ready: int
+    started: int
+    found_ready: int
+
+
+class ScreenCounts(Record):
+    """Screens that are kept, and that were painted; the keeper's process id."""
+
+    followed: int
+    snapshots: int
+    keeper: int | None
+
+
+class TlsInfo(Record):
+    """The terminator's process id, and handshakes in progress."""
+
+    terminator: int | None
+    handshakes: int
+
+
+class Status(Record):
+    """State of the manager, its generations, and counts of its sessions."""
+
+    manager: ManagerInfo
+    fence: int
+    generations: list[GenerationInfo]
+    sessions: SessionCounts
+    listeners: dict[str, int]
+    unsaved: str = ""
+    """Why the table of generations cannot be written."""
+    holder: HolderInfo | None = None
+    monitor: MonitorInfo | None = None
+    shells: ShellCounts | None = None
+    screens: ScreenCounts | None = None
+    tls: TlsInfo | None = None
+
+
+class SessionInfo(Record):
+    """One session."""
+
+    id: str
+    profile: str
+    live: bool
+    attached: bool
+    generation: str
+    origin: str
+    created: float
+    """Unix seconds."""
+    output: int
+    """Bytes that it has printed."""
+    breaker: str
+    title: str = ""
+    user: str = ""
+    watchers: int = 0
+    idle: float | None = None
+    """Seconds without anybody; ``None`` where it has ended."""
+    pid: int | None = None
+    status: int | None = None
+
+
+class Sessions(Record):
+    """Every session, the oldest first."""
+
+    items: list[SessionInfo]
+
+
+class PeerInfo(Record):
+    """A worker or web process."""
+
+    role: str
+    generation: str
+    pid: int
+    memory_bytes: int
+    host: str = ""
+    silent: float | None = None
+    """Seconds since its latest report; ``None`` where it makes none."""
+    passed_over: bool = False
+    """It has been silent for so long that nobody is led to it."""
+
+
+class Peers(Record):
+    """The processes of all generations."""
+
+    items: list[PeerInfo]
+
+
+Sample = tuple[str, dict[str, str], float]
+"""Name, labels, value."""
+
+
+class Family(Record):
+    """A metric family by Prometheus conventions."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    help: str
+    samples: list[Sample]
+
+
+class Metrics(Record):
+    """Everything that is counted."""
+
+    items: list[Family]
+
+
+class Fence(Record):
+    """The highest fencing token seen."""
+
+    fence: int
+
+
+class Weights(Record):
+    """The weights as they are now, and whether they were others before."""
+
+    weights: dict[str, int]
+    changed: bool
+
+
+class Moved(Record):
+    """What became of the sessions that were to move.
+
+    moved: came back to the new generation, or had no viewer and belong to it now.
+    drained: ended by themselves meanwhile.
+    severed: their connection was closed and nobody was back before the deadline.
+    remaining: not reached before the deadline.
+    """
+
+    moved: int
+    drained: int
+    severed: int
+    remaining: int
+    seconds: float
+    cleared: float
+    """Seconds until no moving session was served by another generation any more."""
+
+
+class Retire(Record):
+    """When it stops, in Unix seconds."""
+
+    retire_at: float
+
+
+class Stopped(Record):
+    """Whether all its processes are gone."""
+
+    stopped: bool
