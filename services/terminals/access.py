@@ -39,6 +39,10 @@ class Identity:
     """The ticket to come back with."""
     read_only: bool = False
     """They may look on, not type."""
+    life: int = 0
+    """Seconds that each of their tickets lives; 0: they came with the token."""
+    born: int = 0
+    """When the first of their tickets was issued, in Unix ms."""
 
 
 class FailureLimit:
@@ -97,7 +101,12 @@ class Access:
         self._token = token
         self._origins = frozenset(front.allowed_origins)
         self._proxies = [ipaddress.ip_network(entry) for entry in front.trusted_proxies]
+        self._revoked = dict(front.revoked)
         self.limit = FailureLimit()
+
+    def revoke(self, user: str, before: int) -> None:
+        """Tickets of a user that were first issued before that, in Unix ms, are good for nothing any more."""
+        self._revoked[user] = before
 
     def address(self, peer: str, forwarded: Iterable[str]) -> str:
         """Where a connection really comes from.
@@ -140,11 +149,18 @@ class Access:
                 granted = tickets.read(self._token, ticket)
             except tickets.BadTicket as error:
                 raise Denied(str(error)) from None
-            renewed = tickets.issue(self._token, granted, seconds=granted.life)
-            return Identity(granted.user, granted.session, renewed, granted.read_only)
+            if granted.born < self._revoked.get(granted.user, 0):
+                raise Denied("the ticket was revoked")
+            renewed = self.renew(granted)
+            user, only, read_only = granted.user, granted.session, granted.read_only
+            return Identity(user, only, renewed, read_only, granted.life, granted.born)
         if token is None or not hmac.compare_digest(token.encode("utf-8", "replace"), self._token):
             raise Denied("wrong token")
         return Identity()
+
+    def renew(self, granted: tickets.Ticket) -> str:
+        """The ticket to come back with, for whoever came with one."""
+        return tickets.issue(self._token, granted, seconds=granted.life)
 
     def _trusted(self, address: str) -> bool:
         try:

@@ -337,6 +337,21 @@ def rename(context: click.Context, session: str, title: str) -> None:
 
 
 @ctl.command()
+@click.argument("user")
+@click.pass_context
+def revoke(context: click.Context, user: str) -> None:
+    """Have all tickets that USER has be good for nothing; who works with one is disconnected.
+
+    \b
+    Example:
+      terminals ctl --socket run/manager.sock revoke ada
+    """
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Revoke(user=user), answers.Revoked)
+
+
+@ctl.command()
 @click.argument("generation")
 @click.option("--workers", default=1, show_default=True)
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds.")

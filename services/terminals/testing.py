@@ -22,6 +22,7 @@ import collections
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from terminals.protocol import client, messages, server
@@ -51,6 +52,7 @@ class Session:
     writer: Attachment | None = None
     watchers: list[Attachment] = field(default_factory=list)
     inputs: dict[str, Receiver] = field(default_factory=dict)
+    size: tuple[int, int] = (80, 24)
     _typed: dict[str, bytearray] = field(default_factory=lambda: collections.defaultdict(bytearray))
 
     @property
@@ -318,8 +320,10 @@ class World:
                         self._typed(link, handle, seq, data)
                     case server.Detached(handle):
                         self._detached(handle)
+                    case server.Resized(handle, cols, rows):
+                        self._resized(handle, cols, rows)
                     case _:
-                        pass  # sizes, acknowledgements and ends are nothing to a session without a shell
+                        pass  # acknowledgements and ends are nothing to a session without a shell
 
     def _typed(self, link: Link, handle: int, seq: int, data: bytes) -> None:
         attachment = self._attachment(handle)
@@ -334,6 +338,15 @@ class World:
             )
         else:
             link.down.append(messages.encode_ack(attachment.channel, taken))
+
+    def _resized(self, handle: int, cols: int, rows: int) -> None:
+        attachment = self._attachment(handle)
+        if attachment is None or attachment.session.writer is not attachment:
+            return
+        attachment.session.size = (cols, rows)
+        for watcher in attachment.session.watchers:
+            link, channel = watcher.link, watcher.channel
+            link.orders.append(partial(link.side.size, channel, cols, rows))
 
     def _detached(self, handle: int) -> None:
         attachment = self._attachment(handle)
@@ -381,6 +394,7 @@ class World:
             session.watchers.append(attachment)
         else:
             unknown = self._take_over(session, attachment, returning=attach.resume is not None)
+            session.size = (attach.cols, attach.rows)
         grant = server.Grant(
             session=session.id,
             status="created" if created else "resumed",
@@ -394,6 +408,8 @@ class World:
             generation="g1",
             build="build",
             profile="system",
+            cols=session.size[0],
+            rows=session.size[1],
             input_unknown=unknown,
             snapshot=screen,
         )

@@ -1,7 +1,8 @@
 """Tickets: the right to open terminals as one user, for a while, without knowing the token.
 
 A ticket is a JSON Web Token signed with a key that is derived from the service's token, so
-that every worker of every generation can check it and none has to remember it. It has to be
+that every worker of every generation can check it and none has to remember it; what has to be remembered is
+which users' tickets were revoked, and when (:mod:`terminals.manager.revocations`). It has to be
 presented within a short time; a server that has accepted it hands out the next one, which
 lives longer, so that its holder can come back after a lost connection.
 """
@@ -36,6 +37,8 @@ class Ticket:
     life: int = LIFE
     read_only: bool = False
     """Its holder may look on, not type."""
+    born: int = 0
+    """When the first of those that were renewed into it was issued, in Unix ms; 0: it is the first."""
 
 
 def issue(token: bytes, ticket: Ticket, *, seconds: int = SECONDS) -> str:
@@ -55,6 +58,7 @@ def issue(token: bytes, ticket: Ticket, *, seconds: int = SECONDS) -> str:
         "sub": ticket.user,
         "exp": int(time.time()) + seconds,
         "life": ticket.life,
+        "born": ticket.born or int(time.time() * 1000),
     }
     if ticket.session is not None:
         claims["session"] = ticket.session
@@ -83,10 +87,11 @@ def read(token: bytes, text: str) -> Ticket:
         raise BadTicket("the ticket has expired") from None
     except (jwt.InvalidTokenError, ValueError):
         raise BadTicket("the ticket is not valid") from None
-    session, life = claims.get("session"), claims.get("life", LIFE)
-    if not isinstance(session, str | None) or not isinstance(life, int) or not claims["sub"]:
+    session, life, born = claims.get("session"), claims.get("life", LIFE), claims.get("born", 0)
+    sound = isinstance(session, str | None) and isinstance(life, int) and isinstance(born, int)
+    if not sound or not claims["sub"]:
         raise BadTicket("the ticket is not valid")
-    return Ticket(claims["sub"], session, life, claims.get("read_only") is not None)
+    return Ticket(claims["sub"], session, life, claims.get("read_only") is not None, born)
 
 
 def _key(token: bytes) -> bytes:

@@ -89,14 +89,16 @@ export async function run(vectors, base) {
 
     written(item) {
       switch (item.kind) {
-        case "connect":
+        case "connect": return item.url ? ["connect", item.url] : ["connect"];
+        case "elsewhere": return ["elsewhere-now", item.url];
+        case "resized": return ["resized", item.cols, item.rows];
         case "taken-over": return [item.kind];
         case "close": return ["close", item.code];
         case "send": return typeof item.data === "string" ? this.message(JSON.parse(item.data)) : this.frame(item.data);
         case "connecting": return ["connecting", item.again];
         case "connected": {
-          const { attached: { session, mode, head }, reconnect, planned, missed, away, attempt, attach } = item;
-          return ["attached-now", { session, mode, head, reconnect, planned, missed, away: ms(away), attempt: ms(attempt), attach: ms(attach) }];
+          const { attached: { session, mode, head, size: at }, reconnect, planned, missed, away, attempt, attach } = item;
+          return ["attached-now", { session, mode, head, reconnect, planned, missed, away: ms(away), attempt: ms(attempt), attach: ms(attach), ...(at && { size: [at.cols, at.rows] }) }];
         }
         case "output": return ["output", much(item.data), item.end];
         case "screen": return ["screen", much(item.data), item.end, item.skipped];

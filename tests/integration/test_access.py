@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.support.raw import Raw
-from tests.support.stack import TOKEN, Stack, until
+from tests.support.stack import PATIENCE, TERMINALS, TOKEN, Stack, until
 
 KEY = TOKEN.encode()
 
@@ -76,6 +78,103 @@ def test_a_ticket_is_renewed_so_that_its_holder_can_come_back(stack):
     terminal.cut()
     assert terminal.open().status == "resumed"
     terminal.close(kill=True)
+
+
+def test_a_ticket_is_renewed_while_its_holder_is_here(stack):
+    """Whoever works for longer than a ticket lives can come back all the same."""
+    life = 3
+    terminal = Terminal(stack.url(), ticket=tickets.issue(KEY, Ticket("ada", life=life)))
+    born = tickets.read(KEY, terminal.ticket).born
+    terminal.open()
+    older = Terminal(stack.url(), ticket=tickets.issue(KEY, Ticket("bob", life=life)), versions=(2, 1))
+    older.open()
+    at_first, told = terminal.ticket, older.ticket
+    began = time.monotonic()
+    until(lambda: terminal.read(0.05) is not None and terminal.ticket != at_first, "the next ticket")
+    assert time.monotonic() - began < life
+    second = terminal.ticket
+    until(lambda: terminal.read(0.05) is not None and terminal.ticket != second, "and the one after it")
+    older.read(0.05)
+    assert older.ticket == told
+    until(lambda: time.monotonic() - began > life + 1, "the end of the first")
+    with pytest.raises(BadTicket, match="expired"):
+        tickets.read(KEY, at_first)
+    assert tickets.read(KEY, terminal.ticket).born == born
+    terminal.cut()
+    assert terminal.open().status == "resumed"
+    terminal.close(kill=True)
+    older.close()
+
+
+def test_a_ticket_is_renewed_after_its_connection_was_handed_over(stack):
+    stack.start_generation("g2")
+    terminal = Terminal(stack.url(), ticket=tickets.issue(KEY, Ticket("ada", life=10)))
+    terminal.open()
+    # The session stays with g1: what is accepted by g2 is handed over.
+    stack.admin("weights", weights={"g1": 1, "g2": 99})
+    for _ in range(3):
+        terminal.cut()
+        assert terminal.open().generation == "g1"
+    ticket = terminal.ticket
+    until(lambda: terminal.read(0.05) is not None and terminal.ticket != ticket, "the next ticket")
+    terminal.close(kill=True)
+
+
+def test_a_users_tickets_are_revoked_and_only_theirs(stack):
+    ada, bob, operator = as_user(stack, "ada"), as_user(stack, "bob"), stack.terminal()
+    for terminal in (ada, bob, operator):
+        terminal.open()
+    unused = tickets.issue(KEY, Ticket("ada"))
+    ctl = [*TERMINALS, "ctl", "--socket", stack.socket, "revoke", "ada"]
+    assert json.loads(subprocess.run(ctl, capture_output=True, check=True).stdout)["before"] > 0
+    with pytest.raises(Unauthorized, match="revoked"):
+        ada.read(PATIENCE)
+    for ticket in (unused, ada.ticket):
+        with pytest.raises(Unauthorized, match="revoked"):
+            Terminal(stack.url(), ticket=ticket).open()
+    # The next worker and the next manager know it, too, and so does the next start of the machine.
+    stack.start_generation("g2", weight=100)
+    with pytest.raises(Unauthorized, match="revoked"):
+        Terminal(stack.url(), ticket=unused).open()
+    stack.replace_manager()
+    until(lambda: stack.status()["generations"][-1]["workers"], "the workers back")
+    with pytest.raises(Unauthorized, match="revoked"):
+        Terminal(stack.url(), ticket=unused).open()
+    for terminal in (bob, operator):
+        terminal.send(b"echo here-$((1 + 1))\n")
+        terminal.expect(rb"here-2", PATIENCE)
+    with as_user(stack, "ada", session=ada.session) as again:  # with one that was issued since
+        assert again.attached.status == "resumed"
+        assert again.session == ada.session
+
+
+def test_the_api_revokes_tickets(stack):
+    stack.start("web", "g1")
+    until(lambda: stack.generation("g1").get("web"), "the web process")
+    address = f"http://127.0.0.1:{stack.status()['listeners']['web']}/api/tickets/ada%20l"
+    unused = tickets.issue(KEY, Ticket("ada l"))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(address, headers=headers, method="DELETE")
+    with urllib.request.urlopen(request) as answer:
+        assert json.load(answer)["revoked"] == "ada l"
+    with pytest.raises(Unauthorized, match="revoked"):
+        Terminal(stack.url(), ticket=unused).open()
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(urllib.request.Request(address, method="DELETE"))
+
+
+def test_a_table_of_revocations_that_makes_no_sense_lets_nobody_in(stack):
+    stack.kill("manager")
+    path = Path(stack.settings["state_dir"]) / "revoked.json"
+    path.write_text("{")
+    config = str(stack.root / "manager.json")
+    done = subprocess.run(
+        [*TERMINALS, "manager", "--config", config], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 1
+    assert "revoked.json" in done.stderr
+    assert "remove it to have all tickets accepted again" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_ticket_for_one_session_opens_only_that(stack):

@@ -5,12 +5,19 @@ from __future__ import annotations
 import time
 
 import pytest
-from terminals.control.channel import ControlError
+from terminals.control import packets
+from terminals.control.answers import Status
+from terminals.control.channel import ControlError, ask
 from terminals.monitor.takeback import called_for, consider, take_back, way_back
 
 from rollout.direct.mark import read_mark
 from tests.support.resident import Resident
-from tests.support.stack import until
+from tests.support.stack import Stack, until
+
+
+def state(stack: Stack) -> Status:
+    """As the monitor hears it."""
+    return ask(stack.socket, packets.Status(), Status)
 
 
 def alert(generation="g2", severity="critical"):
@@ -29,12 +36,12 @@ def promoted(stack):
 def test_everybody_returns_and_the_mark_tells_of_it(promoted, tmp_path):
     stack, mark = promoted, tmp_path / "broken-glass.json"
     somebody = Resident(stack.terminal())
-    way = way_back(stack.status(), time.time())
+    way = way_back(state(stack), time.time())
     assert (way.from_generation, way.to_generation, way.fence) == ("g2", "g1", 7)
     assert called_for([alert("g1"), alert(severity="warning")], way) is None
     assert called_for([alert()], way) is not None
     moved = take_back(str(stack.socket), way, mark, reason="system terminal down", now=time.time())
-    assert (moved["moved"], moved["severed"]) == (1, 0)
+    assert (moved.moved, moved.severed) == (1, 0)
     assert stack.generation("g1")["weight"] == 100
     assert stack.generation("g1")["retire_at"] is None
     assert stack.generation("g2")["retire_at"] > time.time() + 3000
@@ -47,31 +54,31 @@ def test_everybody_returns_and_the_mark_tells_of_it(promoted, tmp_path):
 
 
 def test_nothing_is_done_in_the_middle_of_a_shift_or_without_anything_warm(promoted):
-    status, now = promoted.status(), time.time()
+    status, now = state(promoted), time.time()
     assert way_back(status, now) is not None
     assert way_back(status, now + 7200) is None  # its time is up
     promoted.admin("weights", weights={"g1": 50, "g2": 50}, fence=7)
-    assert way_back(promoted.status(), now) is None
+    assert way_back(state(promoted), now) is None
     promoted.admin("weights", weights={"g2": 100}, fence=7)
     promoted.kill("worker-g1")
     until(lambda: not promoted.generation("g1")["workers"], "nobody being there to go back to")
-    assert way_back(promoted.status(), now) is None
+    assert way_back(state(promoted), now) is None
 
 
 def test_of_several_that_are_warm_it_is_the_one_before(promoted):
     promoted.start_generation("g3")
     promoted.admin("weights", weights={"g3": 100})
     promoted.admin("retire", generation="g2", after=60, way_back_from="g3")
-    way = way_back(promoted.status(), time.time())
+    way = way_back(state(promoted), time.time())
     assert (way.from_generation, way.to_generation) == ("g3", "g2")
     # Going back twice goes further back.
     promoted.admin("cancel-retire", generation="g2")
     promoted.admin("weights", weights={"g2": 100})
     promoted.admin("retire", generation="g3", after=3600)
-    way = way_back(promoted.status(), time.time())
+    way = way_back(state(promoted), time.time())
     assert (way.from_generation, way.to_generation) == ("g2", "g1")
     promoted.admin("cancel-retire", generation="g1")
-    assert way_back(promoted.status(), time.time()) is None
+    assert way_back(state(promoted), time.time()) is None
 
 
 def test_what_was_interrupted_after_the_mark_is_finished(promoted, tmp_path, monkeypatch):
@@ -82,8 +89,8 @@ def test_what_was_interrupted_after_the_mark_is_finished(promoted, tmp_path, mon
         raise ControlError("gone")
 
     with monkeypatch.context() as patch:
-        way = way_back(promoted.status(), time.time())
-        patch.setattr("terminals.monitor.takeback.admin", killed)
+        way = way_back(state(promoted), time.time())
+        patch.setattr("terminals.monitor.takeback.tell", killed)
         with pytest.raises(ControlError):
             take_back(socket, way, mark, reason="down", now=time.time())
     assert promoted.generation("g2")["weight"] == 100
@@ -126,7 +133,7 @@ def test_a_generation_with_traffic_is_not_stopped_when_its_time_is_up(promoted):
 
 
 def test_without_a_mark_nothing_is_done(promoted, tmp_path):
-    way = way_back(promoted.status(), time.time())
+    way = way_back(state(promoted), time.time())
     with pytest.raises(OSError):
         take_back(str(promoted.socket), way, tmp_path / "no" / "mark", reason="", now=time.time())
     assert promoted.generation("g2")["weight"] == 100
@@ -143,7 +150,7 @@ def test_it_is_considered_only_for_a_critical_alert_and_done_once(promoted, tmp_
     assert promoted.generation("g1")["weight"] == 100
     # It is g2 that is warm now, to be looked at: nobody is led there, not even when the mark is gone.
     assert promoted.generation("g2")["workers"]
-    assert way_back(promoted.status(), time.time()) is None
+    assert way_back(state(promoted), time.time()) is None
     promoted.admin("retire", generation="g2", after=3600, way_back_from="g1")
     assert consider(socket, mark, [{**told, "generation": None}], time.time()) is None
     assert promoted.generation("g1")["weight"] == 100

@@ -7,6 +7,7 @@ import threading
 import pytest
 from terminals.client import AttachError, SessionLost, TakenOver, Terminal
 from terminals.protocol.backoff import Backoff
+from terminals.protocol.client import Resized
 from terminals.tickets import Ticket, issue
 
 from tests.support.stack import TOKEN, until
@@ -48,6 +49,32 @@ def test_a_watcher_cannot_type_resize_or_end_it(stack):
     assert b"31 91" in shown
     assert b"watcher" not in shown
     assert entry(stack, worker.session)["live"]
+
+
+def test_watchers_are_told_the_size_and_each_other_one_after_the_output_before_it(stack):
+    worker = stack.terminal(cols=91, rows=31)
+    worker.open()
+    seen: list[object] = []
+    watcher = stack.terminal(session=worker.session, watch=True, on_event=seen.append)
+    older = stack.terminal(session=worker.session, watch=True, versions=(2, 1), on_event=seen.append)
+    assert watcher.open().size == (91, 31)
+    older.open()
+    worker.send(b"echo before-$((1 + 1)); read; echo after-$((1 + 1))\n")
+    worker.expect(rb"before-2")
+    worker.resize(100, 40)
+    worker.send(b"\n")
+    worker.expect(rb"after-2")
+    assert b"before-2" in (shown := watcher.expect(rb"after-2"))
+    assert [event for event in seen if isinstance(event, Resized)] == [Resized(100, 40)]
+    assert shown.count(b"after-2") == 1
+    older.expect(rb"after-2")
+    # The one who types next brings a size along; who comes to look on later finds it.
+    other = stack.terminal(session=worker.session, cols=60, rows=20)
+    other.open()
+    until(lambda: watcher.read(0.05) == b"" and Resized(60, 20) in seen, "the size of who types now")
+    assert stack.terminal(session=worker.session, watch=True).open().size == (60, 20)
+    stack.replace_manager()
+    assert stack.terminal(session=worker.session, watch=True).open().size == (60, 20)
 
 
 def test_watching_starts_no_session(stack):

@@ -17,8 +17,13 @@ def admin(path: str, command: str, *, timeout: float = 10.0, **fields: Any) -> d
     Raises:
         ControlError: no manager, a refusal, or no answer in time.
     """
-    answer = json.loads(exchange(path, as_json({"type": command, "req": 1, **fields}), timeout))
-    return {name: value for name, value in answer.items() if name not in ("type", "req")}
+    answers = [
+        json.loads(data) for data in exchange(path, as_json({"type": command, "req": 1, **fields}), timeout)
+    ]
+    answer = answers[0]
+    for other in answers[1:]:
+        answer["items"] += other["items"]
+    return {name: value for name, value in answer.items() if name not in ("type", "req", "more")}
 
 
 def as_json(packet: dict[str, Any]) -> bytes:

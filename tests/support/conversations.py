@@ -22,6 +22,7 @@ from terminals.protocol.client import ClientSession
 from terminals.protocol.resume import Sender
 
 VECTORS = Path(terminals.protocol.__file__).with_name("vectors.json")
+OPTIONS = ("url", "session", "epoch", "watch", "pings")
 BROKEN = "the server broke the protocol"
 
 
@@ -42,7 +43,7 @@ class Player:
             "me",
             sender=sender,
             backoff=backoff,
-            **{name: options[name] for name in ("session", "epoch", "watch", "pings") if name in options},
+            **{name: options[name] for name in OPTIONS if name in options},
         )
 
     def step(self, at: float, given: list[Any]) -> tuple[list[Any], float | None]:
@@ -97,8 +98,12 @@ class Player:
 
     def _written(self, item: client.Item) -> list[Any]:
         match item:
-            case client.Connect():
-                return ["connect"]
+            case client.Connect(url):
+                return ["connect", url] if url else ["connect"]
+            case client.Elsewhere(url):
+                return ["elsewhere-now", url]
+            case client.Resized(cols, rows):
+                return ["resized", cols, rows]
             case client.Close(code):
                 return ["close", code]
             case messages.Send(str() as text):
@@ -120,7 +125,8 @@ class Player:
                     "planned": item.planned,
                     "missed": item.missed,
                 }
-                return ["attached-now", {**what, **{name: _ms(spans[name]) for name in spans}}]
+                size = {"size": list(item.attached.size)} if item.attached.size else {}
+                return ["attached-now", {**what, **{name: _ms(spans[name]) for name in spans}, **size}]
             case client.Output(data, end):
                 return ["output", _hex(data), end]
             case client.Screen(data, end, skipped):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from terminals.client import Terminal
 from terminals.control.channel import ControlError
 from terminals.control.holder import renew
@@ -105,7 +106,7 @@ class Stack:
 
     def renew_holder(self, build: str) -> dict[str, Any]:
         """Have the holder go on as the one of this package; what it says of itself."""
-        return renew(self.socket, build)
+        return msgspec.structs.asdict(renew(self.socket, build))
 
     def lose_all_shells(self) -> None:
         """End the holder, and with it the shells, and the manager, as the host's end does; start both again.

@@ -90,6 +90,7 @@ class Terminal:
         self._conversation = ClientSession(
             {"token": token or ""} if ticket is None else {"ticket": ticket},
             client_id or secrets.token_hex(8),
+            url=url,
             session=session,
             watch=watch,
             size=(cols, rows),
@@ -294,8 +295,8 @@ class Terminal:
                     talk.consumed(self._clock(), end)
                 case Send(data):
                     self._send(data)
-                case conversation.Connect():
-                    self._connect()
+                case conversation.Connect(url):
+                    self._connect(url)
                 case conversation.Close(code):
                     self._close(code)
                 case _:
@@ -304,9 +305,9 @@ class Terminal:
                     self._raise(item)
             todo.extend(talk.take())
 
-    def _connect(self) -> None:
+    def _connect(self, url: str) -> None:
         try:
-            self._link = Link(self.url, self._connect_timeout, self.ca)
+            self._link = Link(url, self._connect_timeout, self.ca)
         except LinkLost as lost:
             self._lost(lost)
         else:

@@ -30,6 +30,8 @@ class Front(Record):
     """Networks whose X-Forwarded-For is believed."""
     heartbeat: float = HEARTBEAT
     """Seconds between pings to clients."""
+    revoked: dict[str, int] = msgspec.field(default_factory=dict)
+    """Users whose tickets of before that time, in Unix ms, were revoked."""
 
 
 class Welcome(Record):
@@ -68,6 +70,8 @@ class Attached(Record):
     origin: str
     head: int | None = None
     mode: Literal["read", "write"] = "write"
+    cols: int | None = None
+    rows: int | None = None
     input_unknown: bool = False
     """The client's position was forgotten: ``input`` is where it goes on."""
     snapshot: Painted | None = None
@@ -320,6 +324,12 @@ class Metrics(Record):
     """Everything that is counted."""
 
     items: list[Family]
+
+
+class Revoked(Record):
+    """Tickets of the user that were first issued before that, in Unix ms, are revoked."""
+
+    before: int
 
 
 class Fence(Record):

@@ -44,6 +44,7 @@ class NoManager(ControlError):
 P = TypeVar("P")
 T = TypeVar("T")
 K = TypeVar("K", bound=framing.Packet)
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 class _Waiting(NamedTuple):
@@ -222,7 +223,7 @@ class _Pending(NamedTuple):
     fail: Callable[[Exception], None]
 
 
-Unasked = packets.Conn | packets.Quit | packets.Order
+Unasked = packets.Conn | packets.Quit | packets.Revoked | packets.Order
 """What a manager says by itself."""
 
 
@@ -454,46 +455,54 @@ def until_answering(path: str, timeout: float) -> None:
         time.sleep(0.05)
 
 
-def exchange(path: str, request: bytes, timeout: float) -> bytes:
-    """Ask whoever listens at ``path`` something, blocking for at most ``timeout`` seconds.
+def exchange(path: str, request: bytes, timeout: float) -> list[bytes]:
+    """Ask whoever listens at ``path`` something, blocking for at most ``timeout`` seconds. Gives its answer;
+    an earlier manager has more than one to a long list.
 
     Raises:
         ControlError: nobody, a refusal, or no answer in time. A refusal of a stale fencing token starts with
             ``stale fence``.
     """
+    found: list[bytes] = []
+    more = True
     with contextlib.closing(connect(path)) as sock:
         sock.settimeout(timeout)
+        joiner = framing.Joiner()
         try:
             framing.send(sock, request)
-            joiner = framing.Joiner()
-            message = None
-            while message is None:
+            while more:
                 data, _ = framing.receive(sock)
                 if not data:
                     raise ControlError(f"the session manager at {path} closed the connection")
-                message = joiner.add(data)
-            answer = packets.read_reply(message)
+                if (message := joiner.add(data)) is not None:
+                    answer = packets.read_reply(message)
+                    if answer.error is not None:
+                        raise ControlError(answer.error)
+                    found.append(message)
+                    more = answer.more
         except (ConnectionError, framing.BadPacket) as error:
             raise ControlError(f"the session manager at {path} went away: {error}") from None
         except TimeoutError:
             raise ControlError(f"the session manager at {path} did not answer in {timeout:g} s") from None
-    if answer.error is not None:
-        raise ControlError(answer.error)
-    return answer.data
+    return found
 
 
-def ask(path: str, request: packets.Request, kind: type[T], *, timeout: float = 10.0) -> T:
+def ask(path: str, request: packets.Request, kind: type[R], *, timeout: float = 10.0) -> R:
     """Ask the manager at ``path`` something; it answers with a ``kind`` of :mod:`terminals.control.answers`.
 
     Raises:
         ControlError: see :func:`exchange`.
     """
+    read = _reader(kind)
     try:
-        answer = exchange(path, framing.encode(msgspec.structs.replace(request, req=1)), timeout)
-        return _reader(kind)(answer)
+        data = exchange(path, framing.encode(msgspec.structs.replace(request, req=1)), timeout)
+        answer, *others = (read(one) for one in data)
     except framing.BadPacket as error:
         name = type(request).__name__.lower()
         raise ControlError(f"the session manager at {path} does not answer {name}: {error}") from None
+    for other in others:
+        answer.items += other.items  # type: ignore[attr-defined]
+    return answer
 
 
 def tell(path: str, request: packets.Request, *, timeout: float = 10.0) -> None:

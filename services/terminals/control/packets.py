@@ -142,6 +142,17 @@ class Repaint(Request, tag="snapshot"):
     handle: Handle
 
 
+class ClientAttach(Record, tag_field="type", tag="attach"):
+    """An attach as a client says it."""
+
+    channel: int
+    session: str | None
+    cols: Side
+    rows: Side
+    resume: Resume | None
+    mode: Literal["read", "write"]
+
+
 class Handoff(Request):
     """A connection is handed over to a worker of the generation ``to``, with its descriptor; see ``Conn``."""
 
@@ -149,7 +160,7 @@ class Handoff(Request):
     listener: str
     address: str
     hello: ClientHello
-    attach: bytes
+    attach: ClientAttach
     since: float
     rest: bytes
 
@@ -205,6 +216,12 @@ class Rename(Request):
 
     session: str
     title: str
+
+
+class Revoke(Request):
+    """The tickets that a user has are to be good for nothing; answered by ``Revoked``."""
+
+    user: str
 
 
 class Monitored(Request):
@@ -268,6 +285,7 @@ Command = (
     | Wait
     | Kill
     | Rename
+    | Revoke
     | Monitored
     | RenewHolder
     | Weights
@@ -323,10 +341,10 @@ class Conn(Packet):
     listener: str
     address: str
     hello: ClientHello | None = None
-    attach: bytes = b""
+    attach: ClientAttach | None = None
     since: float | None = None
     """Monotonic seconds at which it was accepted, unless that is now."""
-    rest: bytes = b""
+    rest: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Conn to {self.listener} of {self.address}>"
@@ -368,9 +386,17 @@ class Refuse(Packet):
     message: str
 
 
+class Revoked(Packet):
+    """Tickets of a user that were first issued before that, in Unix ms, are revoked."""
+
+    user: str
+    before: int
+
+
 class _Reply(Packet, tag="reply"):
     req: int = 0
     error: str | None = None
+    more: bool = False
 
 
 class Answer(NamedTuple):
@@ -379,6 +405,8 @@ class Answer(NamedTuple):
     req: int
     error: str | None
     data: bytes
+    more: bool = False
+    """An earlier manager says a long list in several answers."""
 
     def __repr__(self) -> str:
         return f"<Answer {len(self.data)} bytes to {self.req}>"
@@ -389,12 +417,12 @@ class Unknown(NamedTuple):
 
 
 Order = Moving | TakenOver | Superseded | Sever | Refuse
-_Sent = Conn | Quit | Order | _Reply
+_Sent = Conn | Quit | Revoked | Order | _Reply
 _SENT: Final[msgspec.json.Decoder[_Sent]] = msgspec.json.Decoder(_Sent)
 _REPLY: Final = msgspec.json.Decoder(_Reply)
 
 
-def read_order(data: bytes) -> Conn | Quit | Order | Answer | Unknown:
+def read_order(data: bytes) -> Conn | Quit | Revoked | Order | Answer | Unknown:
     """A packet of the manager.
 
     Raises:
@@ -415,7 +443,7 @@ def read_reply(data: bytes) -> Answer:
         BadPacket: it is none.
     """
     reply = unpack(_REPLY, data)
-    return Answer(reply.req, reply.error, data)
+    return Answer(reply.req, reply.error, data, reply.more)
 
 
 def reply(req: int, fields: msgspec.Struct | None = None) -> bytes:

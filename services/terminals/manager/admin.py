@@ -33,7 +33,7 @@ async def run(manager: Manager, peer: Peer, request: packets.Command) -> None:
             # A stale fencing token must not get through.
             manager.generations.check_fence(request.fence)
         answer = await _carry_out(manager, peer, request)
-    except (ValueError, StaleFence) as error:
+    except (ValueError, OSError, StaleFence) as error:
         peer.fail(request.req, str(error))
     except KeyError as error:
         peer.fail(request.req, str(error.args[0]))
@@ -66,6 +66,9 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
             _session(manager, name).kill()
         case packets.Rename(session=name, title=title):
             manager.registry.rename(_session(manager, name), title)
+        case packets.Revoke(user=user):
+            log.info("tickets of %r are revoked", user)
+            return answers.Revoked(before=manager.revoke(user))
         case packets.Wait(generation=name, workers=workers, seconds=seconds):
             await wait(manager, name, workers, seconds)
         case packets.Weights(weights=weights):

@@ -437,6 +437,8 @@ class Attacher:
             input=session.input_written(attachment.client),
             origin=session.origin,
             mode="read" if request.watch else "write",
+            cols=session.size[0],
+            rows=session.size[1],
             input_unknown=not known,
             snapshot=Painted(offset=screen.offset, length=screen.length) if screen else None,
         )

@@ -381,6 +381,7 @@ class Registry:
             ring.words[Word.ENDED] = 0  # whatever a manager before has taken it for
         session = self._session(session_id, ring, record, kept=item.fields)
         session.size = size_of(item.fds[0])
+        ring.words[Word.SIZE_AT], ring.words[Word.SIZE] = ring.head, session.size[0] << 32 | session.size[1]
         if session.ready:
             self.ready.add(session)
         else:

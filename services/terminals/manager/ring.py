@@ -45,7 +45,7 @@ class Word(IntEnum):
     """The attachment that INPUT_WRITTEN speaks of."""
     INPUT_WRITTEN = 7
     """Input bytes of that attachment's client that the shell's terminal has taken."""
-    # From here on: what the next session manager has to know, and nobody else reads.
+    # From here on: what the next session manager has to know; SIZE and SIZE_AT are for workers, too.
     NUMBER = 8
     """The session's, for the journal; never 0."""
     RESERVED = 9
@@ -54,6 +54,10 @@ class Word(IntEnum):
     """1 + the output offset that must stay in the ring; 0: none must."""
     LEFT_AT = 11
     """Monotonic microseconds at which the last client left; 0 while one is there."""
+    SIZE = 12
+    """Columns, and rows in the lower 32 bits, of the terminal ..."""
+    SIZE_AT = 13
+    """... from this output offset on."""
 
 
 SLOTS: Final = 64

@@ -31,6 +31,7 @@ from terminals.manager.generations import Generation, Generations
 from terminals.manager.holding import HolderLink, Item
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry
+from terminals.manager.revocations import Revocations
 from terminals.manager.session import Session
 from terminals.manager.tls import TlsFront
 from terminals.parts import own_code
@@ -81,7 +82,7 @@ class Manager:
         ``first``: the generation that serves, where there has been none.
 
         Raises:
-            ConfigError: the certificate cannot be used.
+            ConfigError: the certificate cannot be used, or who was revoked is not known.
         """
         self.config = config
         self.tls = TlsFront(config.tls, self._arrived) if config.tls else None
@@ -98,6 +99,7 @@ class Manager:
         self._first = first
         self.link = HolderLink(self._exited, self._leave, self._holder_lost)
         self.registry: Registry
+        self.revocations = Revocations(config.state_dir / "revoked.json")
         self.generations: Generations
         self.attacher: Attacher
         self.peers: list[Peer] = []
@@ -133,6 +135,7 @@ class Manager:
             self._expect(unpack(_PEERS_KEPT, bytes(table[_PEERS])) if _PEERS in table else [])
         except BadPacket as error:
             raise ConfigError(f"{path}, or what the holder has kept in its place: {error}") from None
+        self.revocations.read()  # the manager before may have written it since
         if self._first is not None:
             self.generations.begin_with(self._first)
         self.registry = Registry(self.config, self.link)
@@ -244,6 +247,18 @@ class Manager:
         self.generations.retire(generation)
         for peer in self.peers_of(generation.name):
             peer.send(packets.Quit())
+
+    def revoke(self, user: str) -> int:
+        """Have no worker accept the tickets that a user has had until now; returns until when, in Unix ms.
+
+        Raises:
+            OSError: that cannot be kept.
+        """
+        before = self.revocations.revoke(user)
+        for peer in self.peers:
+            if peer.role == "worker":
+                peer.send(packets.Revoked(user=user, before=before))
+        return before
 
     def end_moves(self, ordered_by: Peer | None = None) -> None:
         """Let nobody be moved any more by what was ordered before, or by one peer."""
@@ -502,7 +517,7 @@ class Manager:
             version=CONTROL_VERSION,
             protocol=PROTOCOL_VERSIONS[0],
             listeners=self.ports(),
-            front=self.config.front,
+            front=msgspec.structs.replace(self.config.front, revoked=self.revocations.table),
             reports=True,
         )
         peer.reply(packet.req, welcome)

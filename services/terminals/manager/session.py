@@ -423,8 +423,12 @@ class Session:
             self._hold = None
 
     def resize(self, cols: int, rows: int) -> None:
-        """Tell the shell the size of its terminal."""
+        """Tell the shell the size of its terminal, and whoever watches it."""
         self.size = (cols, rows)
+        self.ring.words[Word.SIZE_AT] = self.ring.head
+        self.ring.words[Word.SIZE] = cols << 32 | rows
+        if self.watchers:
+            self._ring_soon()
         if self.shell is not None and self.live:
             with contextlib.suppress(OSError):
                 resize(self.shell.master, cols, rows)

@@ -4,7 +4,7 @@ Servers, clients, load tests and checks import the same session ids, frames, res
 rules, circuit breaker and backoff, so that they cannot drift apart.
 """
 
-PROTOCOL_VERSIONS = (2, 1)
+PROTOCOL_VERSIONS = (3, 2, 1)
 """Versions of the WebSocket protocol that this package speaks, the best first.
 
 Version 2 adds snapshots and watching (``docs/protocol.md``)."""

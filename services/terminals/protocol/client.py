@@ -21,6 +21,7 @@ Times are seconds of any one clock. The page's twin is ``conversation.js``; both
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -56,6 +57,9 @@ FORGET_SECONDS = 30.0
 manager that has lost some is taken back as soon as that is seen."""
 WATCHING_SINCE = 2
 """The protocol's version; an older server takes a watcher for somebody who types."""
+MAX_HOPS = 3
+"""So often a client is sent on to another address before it has found its session."""
+_ADDRESS = re.compile(r"wss?://[!-~]{1,2000}")
 
 _FINAL = frozenset(
     {
@@ -99,7 +103,9 @@ ATTEMPT = frozenset({Phase.CONNECTING, Phase.GREETING, Phase.ATTACHING})
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a connection."""
+    """Open a connection to an address."""
+
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,23 @@ class Attached:
     """The screen follows, as of ``output`` where that is behind what we have."""
     head: int
     """Output before it is of the past: what a program asked for in it, nobody waits for any more."""
+    size: tuple[int, int] | None = None
+    """Columns and rows of the terminal; an older server does not tell them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The session is at another address, and is asked for there."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """Whoever types has given the terminal that is watched another size."""
+
+    cols: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +278,9 @@ class Refused:
 
 
 Event = (
-    Connecting
+    Elsewhere
+    | Resized
+    | Connecting
     | Connected
     | Output
     | Screen
@@ -280,6 +305,7 @@ class ClientSession:
         credentials: Mapping[str, str],
         client: str,
         *,
+        url: str = "",
         session: str | None = None,
         epoch: str | None = None,
         watch: bool = False,
@@ -294,6 +320,7 @@ class ClientSession:
         versions: tuple[int, ...] = PROTOCOL_VERSIONS,
     ) -> None:
         """``credentials``: ``{"token": ...}`` or ``{"ticket": ...}``. ``client``: a random id of this client.
+        ``url``: where the server is, which may send it on to another one.
 
         ``epoch``: of a ``session`` that is to be shown from its beginning on. ``watch``: look on, without
         typing. ``sender`` carries input of an earlier conversation of the same client that was not
@@ -319,6 +346,10 @@ class ClientSession:
         self._forget_after = forget_after
         self._pings = pings
         self._versions = versions
+        self._home = self._url = url
+        """The address that was given, and the one to connect to: where the session was found."""
+        self._asked_at = {url}
+        """Addresses that this attempt has come by."""
         self._items: list[Item] = []
 
         # Of the streams.
@@ -391,6 +422,7 @@ class ClientSession:
         if self._lost_at is None:
             self._lost_at = now
         self._attempt = 0
+        self._url = self._home
         self._connect(now)
 
     def close(self, *, kill: bool = False) -> None:
@@ -515,9 +547,28 @@ class ClientSession:
         if not self.breaker.allow(now):  # it may be shared, and another's trial go on
             self._wait(now, 0.0)
             return
+        self._asked_at = {self._url}
+        self._items.append(Connecting(self.attached is not None))
+        self._call(now)
+
+    def _call(self, now: float) -> None:
         self.phase = Phase.CONNECTING
         self._began = now
-        self._items += [Connecting(self.attached is not None), Connect()]
+        self._items.append(Connect(self._url))
+
+    def _sent_on(self, now: float, fields: dict[str, Any]) -> None:
+        """The session is at another address."""
+        url = messages.string(fields, "url", 2048)
+        self._items.append(Close(CloseCode.NORMAL))
+        if _ADDRESS.fullmatch(url) is None or (self._url.startswith("wss:") and not url.startswith("wss:")):
+            self._failed(now, None, "", "the server names an address that is none")
+        elif url in self._asked_at or len(self._asked_at) > MAX_HOPS:
+            self._failed(now, None, "", "the servers send this client in a circle")
+        else:
+            self._asked_at.add(url)
+            self._url = url
+            self._items.append(Elsewhere(url))
+            self._call(now)
 
     def _attach(self) -> None:
         output = self._receiver.received if self._unpainted is None else self._unpainted
@@ -538,14 +589,17 @@ class ClientSession:
         self.version = version if isinstance(version, int) else 1
         if isinstance(heartbeat, int | float) and heartbeat is not True and 0 < heartbeat <= LONGEST:
             self._heartbeat = float(heartbeat)
-        if isinstance(ticket, str) and "ticket" in self._credentials:
-            self._credentials["ticket"] = ticket
+        self._renew(ticket)
         if self.phase is not Phase.GREETING:
             return
         if self.version >= WATCHING_SINCE:
             self._attach()
         else:
             self._refuse(now, ErrorCode.UNAVAILABLE, "the server is too old for watching a session")
+
+    def _renew(self, ticket: object) -> None:
+        if isinstance(ticket, str) and "ticket" in self._credentials:
+            self._credentials["ticket"] = ticket
 
     def _acknowledged(self, now: float, fields: dict[str, Any]) -> None:
         attached = read_attached(fields)
@@ -584,14 +638,25 @@ class ClientSession:
 
     def _failed(self, now: float, code: int | None, reason: str, text: str) -> None:
         """An attempt came to nothing."""
-        self._reason = text
-        self._items.append(Failed(text, now - self._began))
+        self._give_up(now, text)
         what = action(code)
         if what is Action.STOP:
             self._stop(code, reason)
             return
         # One that is told to come back has not failed; but who is told so again and again slows down.
         self._schedule(now, failure=what is not Action.RETURN)
+
+    def _give_up(self, now: float, text: str) -> None:
+        self._reason = text
+        self._items.append(Failed(text, now - self._began))
+        self._url = self._home  # wherever it was, it may be somewhere else by now
+
+    def _come_again(self, now: float, text: str, after: float | None) -> None:
+        """Not now, as the server says; that is no failure."""
+        self._items.append(Close(CloseCode.NORMAL))
+        self._give_up(now, text)
+        self._retry_after = after
+        self._schedule(now, failure=False)
 
     def _detached(
         self, now: float, code: int | None, reason: str, text: str, *, wanted: bool = False
@@ -649,7 +714,8 @@ class ClientSession:
         if code == CloseCode.TAKEN_OVER:
             self._items.append(TakenOver())
         else:
-            self._items.append(Refused(ErrorCode.UNAUTHORIZED, reason))
+            known = ErrorCode.UNAUTHORIZED if code == CloseCode.UNAUTHORIZED else ErrorCode.REFUSED
+            self._items.append(Refused(known, reason))
 
     def _refuse(self, now: float, code: str, message: str) -> None:
         """An error has told us not to come back."""
@@ -682,6 +748,14 @@ class ClientSession:
                 self._acknowledged(now, fields)
             case ((Phase.GREETING | Phase.ATTACHING), "error"):
                 self._rejected(now, fields)
+            case ((Phase.GREETING | Phase.ATTACHING), "retry-later"):
+                self._come_again(now, str(fields.get("reason")), _seconds(fields, "after"))
+            case ((Phase.GREETING | Phase.ATTACHING), "elsewhere"):
+                self._sent_on(now, fields)
+            case Phase.ATTACHED, "ticket":
+                self._renew(fields.get("ticket"))
+            case Phase.ATTACHED, "size":
+                self._items.append(Resized(*_size(fields)))
             case Phase.ATTACHED, "error" if str(fields.get("code")) in _FINAL_LATER:
                 self._refuse(now, str(fields["code"]), str(fields.get("message")))
             case Phase.ATTACHED, "exit":
@@ -697,14 +771,11 @@ class ClientSession:
     def _rejected(self, now: float, fields: dict[str, Any]) -> None:
         code, text = str(fields.get("code")), str(fields.get("message"))
         if code == ErrorCode.UNKNOWN_SESSION and self._was_attached(now):
-            self._items += [Close(CloseCode.NORMAL), Failed(text, now - self._began)]
-            self._reason = text
-            self._schedule(now, failure=False)
+            self._come_again(now, text, None)
         elif code in _FINAL:
             self._refuse(now, code, text)
         else:
-            after = messages.number(fields, "retry_after")
-            self._retry_after = None if after is None else min(max(0.0, after), LONGEST)
+            self._retry_after = _seconds(fields, "retry_after")
             self._items.append(Close(CloseCode.NORMAL))
             self._failed(now, None, "", text)
 
@@ -781,6 +852,16 @@ class ClientSession:
             self.breaker.success()
 
 
+def _seconds(fields: dict[str, Any], name: str) -> float | None:
+    after = messages.number(fields, name)
+    return None if after is None else min(max(0.0, after), LONGEST)
+
+
+def _size(fields: dict[str, Any]) -> tuple[int, int]:
+    cols, rows = (messages.integer(fields, side, 1, messages.MAX_SIDE) for side in ("cols", "rows"))
+    return cols, rows
+
+
 def read_attached(fields: dict[str, Any]) -> Attached:
     """Read an ``attached`` message.
 
@@ -798,4 +879,5 @@ def read_attached(fields: dict[str, Any]) -> Attached:
         input_unknown=fields.get("input_unknown") is True,
         snapshot=fields.get("snapshot") is True,
         head=messages.integer(fields, "head", 0, messages.MAX_OFFSET, offset),
+        size=_size(fields) if "cols" in fields else None,
     )

@@ -18,12 +18,22 @@ class Action(StrEnum):
     """It was lost: try again by backoff and breaker, not before a ``retry_after`` that was sent."""
 
 
+STAY_AWAY = range(4400, 4500)
+"""Our own codes, also those that are still to be invented, which say so ..."""
+COME_BACK = range(4500, 4600)
+"""... and those that were planned."""
+
+
 def action(code: int | None) -> Action:
     """What to do after ``code``; ``None``: the connection was lost without a goodbye."""
     match code:
         case CloseCode.SERVICE_RESTART:
             return Action.RETURN
-        case CloseCode.UNAUTHORIZED | CloseCode.TAKEN_OVER:
+        case None | CloseCode.BREAKER_OPEN:
+            return Action.BACK_OFF
+        case _ if code in STAY_AWAY:
             return Action.STOP
+        case _ if code in COME_BACK:
+            return Action.RETURN
         case _:
             return Action.BACK_OFF

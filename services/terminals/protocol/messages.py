@@ -72,6 +72,8 @@ class ErrorCode:
     BREAKER_OPEN: Final = "breaker-open"
     TAKEN_OVER: Final = "taken-over"
     UNAVAILABLE: Final = "unavailable"
+    REFUSED: Final = "refused"
+    """What a close code says that tells to stay away, and that is not known."""
 
 
 class BadMessage(ValueError):

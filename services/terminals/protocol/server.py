@@ -28,7 +28,9 @@ from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode
 MAX_ATTACH = 4096
 """Bytes of an ``attach``: with others of its connection it has to fit into a packet."""
 SCREENS_SINCE = 2
-"""The version of the protocol from which on a client knows snapshots, and modes."""
+"""The version of the protocol from which on a client knows snapshots, and modes ..."""
+ELSEWHERE_SINCE = 3
+"""... and from which on ``retry-later``, ``elsewhere``, ``size`` and ``ticket``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Hello:
     read_only: bool = False
     version: int = 1
     """Of the protocol."""
+    life: int = 0
+    """Seconds that each of its tickets lives; 0: it came with the token."""
+    born: int = 0
+    """When the first of its tickets was issued, in Unix ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +81,6 @@ class Attach:
     """Whether it knows what to do with a screen."""
     routable: bool
     """Whether the connection may be passed on for it: nothing else has been asked for on it."""
-    message: bytes
-    """As it came."""
-
-    def __repr__(self) -> str:
-        return f"<Attach of channel {self.channel} to {self.session}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,9 @@ class Grant:
     generation: str
     build: str
     profile: str
+    cols: int | None = None
+    rows: int | None = None
+    """The terminal's present size, where it is known."""
     input_unknown: bool = False
     snapshot: bool = False
 
@@ -306,7 +310,6 @@ class ServerSide:
             watch=mode == "read" or self.hello.read_only,
             snapshots=current,
             routable=self._routable,
-            message=raw,
         )
         self._asked.add(channel)
         self._items.append(attach)
@@ -322,11 +325,20 @@ class ServerSide:
 
     # --- what has become of it --------------------------------------------------------
 
-    def welcome(self, *, user: str, only: str | None, read_only: bool, ticket: str | None) -> None:
-        """The credentials are good. ``ticket``: the one to come back with."""
+    def welcome(
+        self,
+        *,
+        user: str,
+        only: str | None,
+        read_only: bool,
+        ticket: str | None,
+        life: int = 0,
+        born: int = 0,
+    ) -> None:
+        """The credentials are good. ``ticket``: the one to come back with; see :class:`Hello`."""
         assert self._presented is not None
         client, version = self._presented
-        self.hello = Hello(client, user, only, read_only, version)
+        self.hello = Hello(client, user, only, read_only, version, life, born)
         self._text("welcome", version=version, **self._welcome, **({"ticket": ticket} if ticket else {}))
 
     def deny(self, message: str) -> None:
@@ -354,23 +366,43 @@ class ServerSide:
         """It is served."""
         self._handles[channel] = handle
         fields = asdict(grant)
-        for unusual in ("input_unknown", "snapshot"):
+        for unusual in ("input_unknown", "snapshot", "cols", "rows"):
             if not fields[unusual]:
                 del fields[unusual]
         self._text("attached", channel=channel, **fields)
 
+    def size(self, channel: int, cols: int, rows: int) -> None:
+        """A terminal that is watched has another size."""
+        if self._current:
+            self._text("size", channel=channel, cols=cols, rows=rows)
+
+    def renew(self, ticket: str) -> None:
+        """There is another ticket to come back with."""
+        if self._current:
+            self._text("ticket", ticket=ticket)
+
     def refuse(self, channel: int, code: str, message: str, retry_after: float | None = None) -> None:
         """There is none."""
         self._asked.discard(channel)
-        self.error(code, message, channel, retry_after)
+        if code == ErrorCode.UNAVAILABLE and self._current:
+            self._text("retry-later", channel=channel, reason=message, after=retry_after)
+        else:
+            self.error(code, message, channel, retry_after)
         if code == ErrorCode.BREAKER_OPEN and not self._handles:
             self.close(CloseCode.BREAKER_OPEN, "breaker open")
 
     def unavailable(self, channel: int, message: str) -> None:
         """Nobody can be asked, or nothing more can be opened here."""
-        self._asked.discard(channel)
-        self.error(ErrorCode.UNAVAILABLE, message, channel, 1.0)
+        self.refuse(channel, ErrorCode.UNAVAILABLE, message, 1.0)
         self.close(CloseCode.TRY_AGAIN_LATER, "unavailable")
+
+    def elsewhere(self, channel: int, url: str) -> None:
+        """The session is served by another server, at ``url``."""
+        if self._current:
+            self._asked.discard(channel)
+            self._text("elsewhere", channel=channel, url=url)
+        else:
+            self.refuse(channel, ErrorCode.UNAVAILABLE, f"this session is at {url}", 30.0)
 
     def go_on(self) -> None:
         """The first attach is answered, and the connection is not passed on: look at those that waited."""
@@ -416,6 +448,10 @@ class ServerSide:
         if not self.closing:
             self.closing = True
             self._items.append(Close(code, reason))
+
+    @property
+    def _current(self) -> bool:
+        return self.hello is not None and self.hello.version >= ELSEWHERE_SINCE
 
     def _close_without_channels(self, order: _Order) -> None:
         if not self._handles:

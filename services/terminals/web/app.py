@@ -67,6 +67,7 @@ def build_app(settings: WebSettings, backend: Backend, assets: Assets | None = N
             web.get("/api/status", site.status),
             web.get("/api/sessions", site.sessions),
             web.post("/api/tickets", site.ticket),
+            web.delete("/api/tickets/{user}", site.revoke),
             web.patch("/api/sessions/{id}", site.rename),
             web.delete("/api/sessions/{id}", site.kill),
         ]
@@ -194,6 +195,13 @@ class _Site:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return _error(400, f'the body is {{"user": ..., "session": ..., "seconds": ...}}: {error}')
         return web.json_response({"ticket": text}, headers={"Cache-Control": "no-store"})
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        """Have all tickets of a user be good for nothing, and disconnect whoever works with one."""
+        user = request.match_info["user"]
+        before = await self._backend.revoke(user)
+        log.info("tickets of %r are revoked by request of %s", user, request.remote)
+        return web.json_response({"revoked": user, "before": before})
 
     async def rename(self, request: web.Request) -> web.Response:
         """Give a session a title: ``{"title": "..."}``."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from terminals.control import packets
-from terminals.control.answers import Done, Family, Metrics, SessionInfo, Sessions, Status
+from terminals.control.answers import Done, Family, Metrics, Revoked, SessionInfo, Sessions, Status
 from terminals.control.channel import ControlError, ask
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 ANSWER_SECONDS = 5.0
 
@@ -59,6 +61,13 @@ class Backend(Protocol):
             BackendUnavailable: it does not answer.
         """
 
+    async def revoke(self, user: str) -> int:
+        """Have all tickets of a user be good for nothing that were issued before the time that is returned.
+
+        Raises:
+            BackendUnavailable: it does not answer, or cannot keep it.
+        """
+
     async def kill(self, session: str) -> None:
         """Hang up the shell of a session, by its canonical id.
 
@@ -86,6 +95,10 @@ class ManagerBackend:
     async def metrics(self) -> list[Family]:
         """See :class:`Backend`."""
         return (await self._ask(packets.Metrics(), Metrics)).items
+
+    async def revoke(self, user: str) -> int:
+        """See :class:`Backend`."""
+        return (await self._ask(packets.Revoke(user=user), Revoked)).before
 
     async def kill(self, session: str) -> None:
         """See :class:`Backend`."""

@@ -30,16 +30,19 @@ from terminals.background import Background
 from terminals.control import packets
 from terminals.control.answers import Attached, Outcome, Refusal, Routed, read_outcome, read_painted
 from terminals.control.channel import ControlError, ManagerLink
-from terminals.control.framing import BadPacket
+from terminals.control.framing import BadPacket, pack
 from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.server import ServerSide
+from terminals.tickets import Ticket
 from terminals.worker.viewer import Viewer
 
 log = logging.getLogger("terminals.worker")
 
 HELLO_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
+RENEWED = 0.4
+"""Share of a ticket's life after which whoever is still here gets the next."""
 RETURN_WINDOW = 0.5
 """Seconds over which clients that are asked to come back spread their return."""
 WRITE_HIGH_WATER = 1 << 18
@@ -130,12 +133,14 @@ class Connection(asyncio.Protocol):
         self._server.connections.add(self)
         if self._side.hello is not None:
             # The attach for which it was passed on, as if it came now.
-            self._side.received(self._conn.attach, text=True)
+            assert self._conn.attach is not None
+            self._side.received(pack(self._conn.attach), text=True)
             self._carry_out()
             if self._conn.rest:
                 self.data_received(self._conn.rest)
         else:
             self._timers.append(self._loop.call_later(HELLO_SECONDS, self._hello_missing))
+        self._renew_later()
         self._timers.append(self._loop.call_later(self._server.heartbeat, self._beat))
 
     def data_received(self, data: bytes) -> None:
@@ -211,6 +216,13 @@ class Connection(asyncio.Protocol):
         """End one attachment with an error; the connection ends with ``code`` when it was its last."""
         self._side.end(handle, code, error, message)
         self._carry_out()
+
+    def revoke(self, user: str, before: int) -> None:
+        """End it, if it is of this user's, and of a ticket that was first issued before that."""
+        hello = self._side.hello
+        if hello is not None and hello.life and hello.user == user and hello.born < before:
+            self._side.deny("the ticket was revoked")
+            self._carry_out()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -292,7 +304,10 @@ class Connection(asyncio.Protocol):
                 only=identity.session,
                 read_only=identity.read_only,
                 ticket=identity.renewed,
+                life=identity.life,
+                born=identity.born,
             )
+            self._renew_later()
 
     def _detached(self, handle: int, *, planned: bool) -> None:
         if viewer := self._viewers.pop(handle, None):
@@ -333,7 +348,7 @@ class Connection(asyncio.Protocol):
         link = self._server.link
         try:
             outcome, fds = await link.request(request, read_outcome, self._decided)
-            if isinstance(outcome, Routed) and self._hand_over(outcome.route, attach.message):
+            if isinstance(outcome, Routed) and self._hand_over(outcome.route, attach):
                 return
             if isinstance(outcome, Routed):
                 here = msgspec.structs.replace(request, routable=False)
@@ -392,6 +407,8 @@ class Connection(asyncio.Protocol):
             input=granted.input,
             origin=granted.origin,
             mode=granted.mode,
+            cols=granted.cols,
+            rows=granted.rows,
             generation=self._server.generation,
             build=self._server.build,
             profile=self._profile,
@@ -413,6 +430,8 @@ class Connection(asyncio.Protocol):
             send_input_ack=partial(self._input_ack, channel),
             send_exit=partial(self._exit, channel),
             send_snapshot=lambda seq, data: self._send(messages.encode_snapshot(channel, seq, data)),
+            send_size=partial(self._resized, channel) if granted.mode == "read" else None,
+            size=(granted.cols or 0, granted.rows or 0),
             writable=lambda: self._writing and not self._transport.is_closing(),
             overrun=lambda: self._spawn(self._repaint(viewer), "a new screen"),
         )
@@ -439,7 +458,7 @@ class Connection(asyncio.Protocol):
         if self._viewers.get(viewer.handle) is viewer:
             viewer.jump(painted.offset, screen)
 
-    def _hand_over(self, generation: str, attach: bytes) -> bool:
+    def _hand_over(self, generation: str, attach: server.Attach) -> bool:
         """Pass this connection on to the generation that its session belongs to."""
         waits = self._transport.get_write_buffer_size() or self._events or self._begun
         if self._transport.is_closing() or waits:
@@ -456,7 +475,14 @@ class Connection(asyncio.Protocol):
                 listener=self._profile,
                 address=self._address,
                 hello=self._side.hello,
-                attach=attach,
+                attach=packets.ClientAttach(
+                    channel=attach.channel,
+                    session=attach.session,
+                    cols=attach.cols,
+                    rows=attach.rows,
+                    resume=attach.resume,
+                    mode="read" if attach.watch else "write",
+                ),
                 since=self._accepted,
                 rest=later + self._rest,
             )
@@ -484,6 +510,10 @@ class Connection(asyncio.Protocol):
 
     def _exit(self, channel: int, status: int) -> None:
         self._side.exit(channel, status)
+        self._carry_out()
+
+    def _resized(self, channel: int, cols: int, rows: int) -> None:
+        self._side.size(channel, cols, rows)
         self._carry_out()
 
     def _send(self, data: str | bytes) -> None:
@@ -523,6 +553,20 @@ class Connection(asyncio.Protocol):
     def _hello_missing(self) -> None:
         if self._side.hello is None:
             self._transport.abort()
+
+    def _renew_later(self) -> None:
+        """Long before its ticket has ended, a client gets the next: who has been here all the time can come
+        back, too."""
+        if self._side.hello is not None and self._side.hello.life:
+            self._timers.append(self._loop.call_later(RENEWED * self._side.hello.life, self._renew))
+
+    def _renew(self) -> None:
+        hello = self._side.hello
+        assert hello is not None
+        ticket = Ticket(hello.user, hello.only, hello.life, hello.read_only, hello.born)
+        self._side.renew(self._server.access.renew(ticket))
+        self._carry_out()
+        self._renew_later()
 
     def _beat(self) -> None:
         """Find half-open connections: nothing is heard, though we pinged."""

@@ -52,6 +52,10 @@ async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: 
                     background.start(adopt(server, packet, conn), "an adoption")
             case packets.Quit():
                 stop.set()
+            case packets.Revoked(user=user, before=before):
+                server.access.revoke(user, before)
+                for known in list(server.connections):
+                    known.revoke(user, before)
             case _:
                 if connection := server.viewers.get(packet.handle):
                     command(connection, packet)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from terminals.manager.ring import RingReader, Word
+from terminals.protocol.messages import MAX_OFFSET
 
 CHUNK = 1 << 16
 """Most output bytes in one DATA frame."""
@@ -18,8 +19,9 @@ class Viewer:
     list, also where it raises ``OSError`` because no more files can be open.
 
     ``send_output(seq, data)``, ``send_input_ack(seq)`` and ``send_exit(status)`` put frames on
-    the wire; ``writable()`` says whether the wire takes more; ``overrun()`` is called when the
-    ring has overtaken us, which the manager's hold prevents for the client that types: what
+    the wire, and ``send_size(cols, rows)``, which only those who look on have, when it is not
+    ``size`` any more; ``writable()`` says whether the wire takes more; ``overrun()`` is called when
+    the ring has overtaken us, which the manager's hold prevents for the client that types: what
     comes next is then up to :meth:`jump`.
     """
 
@@ -34,6 +36,8 @@ class Viewer:
         send_input_ack: Callable[[int], None],
         send_exit: Callable[[int], None],
         send_snapshot: Callable[[int, bytes], None],
+        send_size: Callable[[int, int], None] | None = None,
+        size: tuple[int, int] = (0, 0),
         writable: Callable[[], bool],
         overrun: Callable[[], None],
     ) -> None:
@@ -52,6 +56,8 @@ class Viewer:
         self._send_input_ack = send_input_ack
         self._send_exit = send_exit
         self._send_snapshot = send_snapshot
+        self._send_size = send_size
+        self._size = size
         self._screen: tuple[int, bytes] | None = None
         """A screen to paint once everything before its offset is sent."""
         self._overtaken = False
@@ -84,6 +90,8 @@ class Viewer:
                 (offset, screen), self._screen = self._screen, None
                 self._send_snapshot(offset, screen)
             until = words[Word.HEAD] if self._screen is None else self._screen[0]
+            if self._send_size is not None:
+                until = min(until, self._size_until(self._send_size))
             if self._closed or self.sent >= until:
                 break
             data = self._ring.copy(self.sent, min(CHUNK, until - self.sent))
@@ -100,6 +108,18 @@ class Viewer:
         if ended and not self._exit_sent and self._screen is None and self.sent == words[Word.HEAD]:
             self._exit_sent = True
             self._send_exit(words[Word.STATUS] - 1000)
+
+    def _size_until(self, tell: Callable[[int, int], None]) -> int:
+        """Tell of another size, once all output of before was sent; up to where that is to be sent first."""
+        cols, rows = divmod(self._ring.words[Word.SIZE], 1 << 32)
+        at: int = self._ring.words[Word.SIZE_AT]
+        if not cols or (cols, rows) == self._size:
+            return MAX_OFFSET
+        if self.sent < at:
+            return at
+        self._size = (cols, rows)
+        tell(cols, rows)
+        return MAX_OFFSET
 
     def paint(self, offset: int, screen: bytes) -> None:
         """Have ``screen`` sent when the output before ``offset`` has been."""

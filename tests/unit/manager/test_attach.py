@@ -191,6 +191,7 @@ async def house(folder: Path, holder: str, **settings: Any) -> AsyncIterator[Hou
             "nobodys": Profile(SHELL, user="no-such-user"),
         },
         holder=Path(holder),
+        stable_seconds=600.0,  # on a machine that is slow, too, each attach here is lost at once
         **settings,
     )
     link = HolderLink(lambda key, status: registry.exited(key, status), lambda: None, lambda: None)

@@ -167,7 +167,7 @@ def test_an_attach_is_asked_for_and_served():
     assert asked.routable
     assert side.admit(3, 7)
     side.attached(3, 7, GRANT)
-    usual = {name: value for name, value in asdict(GRANT).items() if value is not False}
+    usual = {name: value for name, value in asdict(GRANT).items() if value is not None and value is not False}
     assert done(side) == [{"type": "attached", "channel": 3, **usual}]
     side.attached(4, 8, replace(GRANT, snapshot=True, input_unknown=True))
     (told,) = done(side)
@@ -277,6 +277,78 @@ def test_a_connection_that_was_passed_on_begins_with_its_attach():
     say(side, "attach", channel=0)
     (asked,) = side.take()
     assert not asked.routable
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_not_now_is_no_error_to_whoever_knows_the_difference(version):
+    later = {"type": "retry-later", "channel": 0, "reason": "full", "after": 2.0}
+    error = {"type": "error", "code": "unavailable", "message": "full", "channel": 0, "retry_after": 2.0}
+    side = greeted(versions=(version,))
+    say(side, "attach", channel=0)
+    side.take()
+    side.refuse(0, "unavailable", "full", 2.0)
+    assert done(side) == [later if version == 3 else error]
+    # What is wrong with the attach itself is told as ever.
+    say(side, "attach", channel=0)
+    side.take()
+    side.refuse(0, "unknown-session", "gone")
+    assert done(side) == [{"type": "error", "code": "unknown-session", "message": "gone", "channel": 0}]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_session_that_is_elsewhere(version):
+    side = greeted(versions=(version,))
+    say(side, "attach", channel=4)
+    side.take()
+    side.elsewhere(4, "wss://b.example/")
+    (told,) = done(side)
+    if version == 3:
+        assert told == {"type": "elsewhere", "channel": 4, "url": "wss://b.example/"}
+    else:
+        assert (told["code"], told["retry_after"]) == ("unavailable", 30.0)
+        assert "wss://b.example/" in told["message"]
+    say(side, "attach", channel=4)  # it may ask again
+    (asked,) = side.take()
+    assert asked.channel == 4
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_sizes_and_tickets_are_told_to_whoever_knows_them(version):
+    side = greeted(versions=(version,))
+    side.size(0, 100, 30)
+    side.renew("the next")
+    told = [{"type": "size", "channel": 0, "cols": 100, "rows": 30}, {"type": "ticket", "ticket": "the next"}]
+    assert done(side) == (told if version == 3 else [])
+
+
+def test_before_a_hello_there_is_nobody_to_tell():
+    side = fresh()
+    side.renew("the next")
+    assert side.take() == []
+
+
+def test_who_came_with_a_ticket_is_known_by_its_life_and_birth():
+    side = fresh()
+    say(side, "hello", versions=[3], client="me", ticket="t")
+    side.take()
+    side.welcome(user="ada", only="s", read_only=True, ticket="t2", life=60, born=7)
+    assert side.hello == Hello("me", "ada", "s", True, 3, 60, 7)
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "a\udfffb"])
+def test_half_a_character_is_no_session_and_no_client(bad):
+    side = greeted(versions=(3,))
+    say(side, "attach", channel=0, session=bad)
+    assert [told["code"] for told in done(side)] == ["bad-session-id"]
+    side = fresh()
+    say(side, "hello", versions=[3], client=bad, token="t")
+    assert side.closing
+
+
+def test_what_python_takes_for_json_and_is_none_is_none():
+    side = fresh()
+    side.received(b'{"type":"hello","versions":[3],"client":"me","token":"t","x":NaN}', text=True)
+    assert side.closing
 
 
 def test_a_refusal_leaves_the_connection_to_others():

@@ -26,7 +26,7 @@ export class Connection {
   constructor({ url, token, client, session, resume, sender = new Sender(), watch, size, handlers }) {
     Object.assign(this, { url, handlers, sender, state: { kind: "closed" }, latency: null });
     const epoch = resume?.epoch ?? null;
-    this.#talk = new Conversation({ token }, client, { session, epoch, sender, watch, size, pings: true });
+    this.#talk = new Conversation({ token }, client, { url, session, epoch, sender, watch, size, pings: true });
   }
 
   /** The server's last acknowledgement of an attach, or null. */
@@ -84,7 +84,7 @@ export class Connection {
   #act(item) {
     const { handlers } = this;
     switch (item.kind) {
-      case "connect": return this.#connect();
+      case "connect": return this.#connect(item.url);
       case "send": return this.#socket?.readyState === WebSocket.OPEN && this.#socket.send(item.data);
       case "close": return this.#drop(item.code ?? CUT);
       case "connecting": return this.#become(item);
@@ -115,10 +115,10 @@ export class Connection {
     this.#become({ kind: breaker ? "breaker" : "waiting", retryAt: until, reason: sentence(reason), planned });
   }
 
-  #connect() {
+  #connect(url) {
     let socket;
     try {
-      socket = new WebSocket(this.url);
+      socket = new WebSocket(url);
     } catch (error) {
       this.#talk.close();
       this.#become({ kind: "refused", code: "bad-address", reason: String(error.message) });

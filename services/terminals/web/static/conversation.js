@@ -3,8 +3,8 @@
 // and when never. It is told what has happened, with the time in ms of any one clock, and `take()` gives what
 // is to be done and what has come of it, in order:
 //
-//   to do   connect, send {data}, close {code: a number, or null: cut it}
-//   events  connecting {again}, connected {attached, reconnect, planned, away, attempt, attach, missed},
+//   to do   connect {url}, send {data}, close {code: a number, or null: cut it}
+//   events  elsewhere {url}, resized {cols, rows}, connecting {again}, connected {attached, reconnect, planned, away, attempt, attach, missed},
 //           output {data, end}, screen {data, end, skipped}, input-dropped {count}, pong {ms},
 //           lost {planned, reason, lasted}, loop {reason}, failed {reason, ms},
 //           waiting {until, reason, planned, breaker}, ended {status}, taken-over, refused {code, message}
@@ -25,6 +25,8 @@ const HEARTBEAT = 15000;
 const MISSED = 3; // heartbeats without a word after which the connection is taken for lost
 const FORGET_MS = 30000; // a session that was attached so shortly ago, and is unknown, may be known again soon
 const WATCHING_SINCE = 2; // an older server takes a watcher for somebody who types
+const MAX_HOPS = 3; // so often a client is sent on to another address before it has found its session
+const ADDRESS = /^wss?:\/\/[!-~]{1,2000}$/;
 const NORMAL = 1000;
 // Errors that answer an attach for good: asking again would give the same.
 const FINAL = new Set(["unauthorized", "unknown-session", "taken-over", "bad-session-id", "too-many-sessions", "bad-message"]);
@@ -64,21 +66,27 @@ export class Conversation {
   #unstable = 0;
   #retryAfter = null;
   #until = 0;
+  #home; // the address that was given, and ...
+  #url; // ... the one to connect to: where the session was found
+  #askedAt; // addresses that this attempt has come by
 
   /**
-   * `credentials`: {token} or {ticket}. `client`: a random id of this client. `epoch`: of a `session` that is
+   * `credentials`: {token} or {ticket}. `client`: a random id of this client. `url`: where the server is, which
+   * may send it on to another one. `epoch`: of a `session` that is
    * to be shown from its beginning on. `watch`: look on, without typing. `sender` carries input of an earlier
    * conversation of the same client that was not acknowledged. `pings`: ask the server for a sign of life, for
    * whoever does not see those that it gives itself.
    */
   constructor(credentials, client, {
-    session = null, epoch = null, watch = false, size = { cols: 80, rows: 24 }, sender = new Sender(),
+    url = "", session = null, epoch = null, watch = false, size = { cols: 80, rows: 24 }, sender = new Sender(),
     backoff = new Backoff(), breaker = new CircuitBreaker(), stableAfter = STABLE_AFTER,
     connectTimeout = CONNECT_MS, forgetAfter = FORGET_MS, pings = false, versions = protocol.VERSIONS,
   } = {}) {
     Object.assign(this, { credentials: { ...credentials }, client, session, watch, sender, breaker });
     Object.assign(this, { epoch, size, backoff, stableAfter, connectTimeout, forgetAfter, pings, versions });
     this.#toldSize = size;
+    this.#home = this.#url = url;
+    this.#askedAt = new Set([url]);
   }
 
   // --- what a user looks at ---------------------------------------------------------------
@@ -106,6 +114,7 @@ export class Conversation {
   open(now) {
     this.#lostAt ??= now;
     this.#attempt = 0;
+    this.#url = this.#home;
     this.#connect(now);
   }
 
@@ -218,9 +227,31 @@ export class Conversation {
       this.#wait(now, 0);
       return;
     }
+    this.#askedAt = new Set([this.#url]);
+    this.#items.push({ kind: "connecting", again: this.attached !== null });
+    this.#call(now);
+  }
+
+  #call(now) {
     this.phase = "connecting";
     this.#began = now;
-    this.#items.push({ kind: "connecting", again: this.attached !== null }, { kind: "connect" });
+    this.#items.push({ kind: "connect", url: this.#url });
+  }
+
+  /** The session is at another address. */
+  #sentOn(now, fields) {
+    const url = protocol.text(fields, "url", 2048);
+    this.#items.push({ kind: "close", code: NORMAL });
+    if (!ADDRESS.test(url) || (this.#url.startsWith("wss:") && !url.startsWith("wss:"))) {
+      this.#failed(now, null, "", "the server names an address that is none");
+    } else if (this.#askedAt.has(url) || this.#askedAt.size > MAX_HOPS) {
+      this.#failed(now, null, "", "the servers send this client in a circle");
+    } else {
+      this.#askedAt.add(url);
+      this.#url = url;
+      this.#items.push({ kind: "elsewhere", url });
+      this.#call(now);
+    }
   }
 
   #attach() {
@@ -235,10 +266,14 @@ export class Conversation {
   #welcomed(now, { version, heartbeat, ticket }) {
     this.version = Number.isInteger(version) ? version : 1;
     if (Number.isFinite(heartbeat) && heartbeat > 0 && heartbeat <= LONGEST) this.#heartbeat = heartbeat * 1000;
-    if (typeof ticket === "string" && "ticket" in this.credentials) this.credentials.ticket = ticket;
+    this.#renew(ticket);
     if (this.phase !== "greeting") return;
     if (this.version >= WATCHING_SINCE) this.#attach();
     else this.#refuse(now, "unavailable", "the server is too old for watching a session");
+  }
+
+  #renew(ticket) {
+    if (typeof ticket === "string" && "ticket" in this.credentials) this.credentials.ticket = ticket;
   }
 
   #acknowledged(now, fields) {
@@ -274,12 +309,25 @@ export class Conversation {
 
   /** An attempt came to nothing. */
   #failed(now, code, reason, text) {
-    this.reason = text;
-    this.#items.push({ kind: "failed", reason: text, ms: now - this.#began });
+    this.#giveUp(now, text);
     const action = protocol.closeAction(code);
     // One that is told to come back has not failed; but who is told so again and again slows down.
     if (action === "stop") this.#stop(code, reason);
     else this.#schedule(now, action !== "return");
+  }
+
+  #giveUp(now, text) {
+    this.reason = text;
+    this.#items.push({ kind: "failed", reason: text, ms: now - this.#began });
+    this.#url = this.#home; // wherever it was, it may be somewhere else by now
+  }
+
+  /** Not now, as the server says; that is no failure. `after`: ms, or null. */
+  #comeAgain(now, text, after) {
+    this.#items.push({ kind: "close", code: NORMAL });
+    this.#giveUp(now, text);
+    this.#retryAfter = after;
+    this.#schedule(now, false);
   }
 
   /** An attach is over that was in force. `wanted`: by us. */
@@ -340,7 +388,10 @@ export class Conversation {
   #stop(code, reason) {
     this.#become("stopped");
     if (code === protocol.CLOSE.takenOver) this.#items.push({ kind: "taken-over" });
-    else this.#items.push({ kind: "refused", code: "unauthorized", message: reason });
+    else {
+      const known = code === protocol.CLOSE.unauthorized ? "unauthorized" : "refused";
+      this.#items.push({ kind: "refused", code: known, message: reason });
+    }
   }
 
   /** An error has told us not to come back. */
@@ -378,6 +429,14 @@ export class Conversation {
         return this.phase === "attaching" ? this.#acknowledged(now, fields) : undefined;
       case "opening error":
         return this.#rejected(now, fields);
+      case "opening retry-later":
+        return this.#comeAgain(now, String(fields.reason), afterMs(fields, "after"));
+      case "opening elsewhere":
+        return this.#sentOn(now, fields);
+      case "attached ticket":
+        return this.#renew(fields.ticket);
+      case "attached size":
+        return this.#items.push({ kind: "resized", ...protocol.size(fields) });
       case "attached error":
         return FINAL_LATER.has(fields.code) ? this.#refuse(now, fields.code, String(fields.message)) : undefined;
       case "attached exit": {
@@ -398,13 +457,10 @@ export class Conversation {
     const message = String(fields.message);
     const wasAttached = this.attached !== null && this.#lostAt !== null && now < this.#lostAt + this.forgetAfter;
     if (code === "unknown-session" && wasAttached) {
-      this.#items.push({ kind: "close", code: NORMAL }, { kind: "failed", reason: message, ms: now - this.#began });
-      this.reason = message;
-      return this.#schedule(now, false);
+      return this.#comeAgain(now, message, null);
     }
     if (FINAL.has(code)) return this.#refuse(now, code, message);
-    const after = protocol.number(fields, "retry_after");
-    this.#retryAfter = after === null ? null : Math.min(Math.max(0, after), LONGEST) * 1000;
+    this.#retryAfter = afterMs(fields, "retry_after");
     this.#items.push({ kind: "close", code: NORMAL });
     this.#failed(now, null, "", message);
   }
@@ -481,4 +537,10 @@ export class Conversation {
     this.#unstable = this.#attempt = 0;
     this.breaker.success();
   }
+}
+
+/** The ms after which a server wants us back, or null where it does not say. */
+function afterMs(fields, name) {
+  const after = protocol.number(fields, name);
+  return after === null ? null : Math.min(Math.max(0, after), LONGEST) * 1000;
 }

@@ -1,20 +1,22 @@
 // Frames of the WebSocket protocol: JSON text frames with a `type`, and binary frames
 // of u8 type, u32 channel, u64 sequence number (big endian) and payload.
 
-export const VERSIONS = [2, 1]; // the best first
+export const VERSIONS = [3, 2, 1]; // the best first
 export const DATA = 1;
 export const ACK = 2;
 export const SNAPSHOT = 3; // since version 2
 export const HEADER = 13;
 export const MAX_INPUT = 1 << 14; // bytes in one DATA frame of ours
-export const CLOSE = { restart: 1012, unauthorized: 4401, takenOver: 4409 };
+export const CLOSE = { restart: 1012, unauthorized: 4401, takenOver: 4409, breakerOpen: 4429 };
 const MAX_CHANNEL = 255;
+const MAX_SIDE = 1000; // columns, or rows
 const MAX_TEXT = 256; // characters of a text in a message of the server
 
 /** What a client does when a connection has ended with `code`: see docs/protocol.md. */
 export function closeAction(code) {
-  if (code === CLOSE.restart) return "return";
-  return code === CLOSE.unauthorized || code === CLOSE.takenOver ? "stop" : "back-off";
+  if (code === CLOSE.breakerOpen) return "back-off";
+  if (code >= 4400 && code < 4500) return "stop"; // also codes that are still to be invented
+  return code === CLOSE.restart || (code >= 4500 && code < 4600) ? "return" : "back-off";
 }
 
 export class BadFrame extends Error {}
@@ -75,12 +77,18 @@ export function number(fields, name) {
   return value;
 }
 
-function text(fields, name) {
+/** A text of a message. */
+export function text(fields, name, limit = MAX_TEXT) {
   const value = fields[name];
-  if (typeof value !== "string" || value.length > MAX_TEXT) {
-    throw new BadFrame(`${fields.type}.${name} must be a string of at most ${MAX_TEXT} characters`);
+  if (typeof value !== "string" || value.length > limit) {
+    throw new BadFrame(`${fields.type}.${name} must be a string of at most ${limit} characters`);
   }
   return value;
+}
+
+/** Columns and rows of a message. */
+export function size(fields) {
+  return { cols: integer(fields, "cols", 1, MAX_SIDE), rows: integer(fields, "rows", 1, MAX_SIDE) };
 }
 
 /** Read an `attached` message. */
@@ -97,6 +105,7 @@ export function readAttached(fields) {
     input_unknown: fields.input_unknown === true,
     snapshot: fields.snapshot === true,
     head: offset("head", output),
+    size: fields.cols === undefined ? null : size(fields), // an older server does not tell it
   };
 }
 

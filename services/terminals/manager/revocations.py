@@ -1,0 +1,57 @@
+"""Users whose tickets were revoked. On disk: tickets outlive processes, and starts of the machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from terminals.configfile import ConfigError
+from terminals.control.framing import BadPacket, pack, unpack
+
+REMEMBERED: Final = 10_000
+"""Users; of those beyond, who were revoked first of all, older tickets that are renewed all the time would be
+good again."""
+_KEPT: Final = msgspec.json.Decoder(dict[str, int])
+
+
+class Revocations:
+    """When the tickets of which user were revoked, in Unix ms; the latest last."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what was revoked before, as :meth:`read` does."""
+        self._path = path
+        self.table: dict[str, int] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Read what was revoked before.
+
+        Raises:
+            ConfigError: the file makes no sense, and whoever was revoked would come in.
+        """
+        try:
+            self.table = unpack(_KEPT, self._path.read_bytes())
+        except FileNotFoundError:
+            self.table = {}
+        except (OSError, BadPacket) as error:
+            text = f"{self._path}: {error}; put it right, or remove it to have all tickets accepted again"
+            raise ConfigError(text) from None
+
+    def revoke(self, user: str) -> int:
+        """From now on no ticket of this user that was issued before is good; returns the time.
+
+        Raises:
+            OSError: that cannot be kept, and so is not done.
+        """
+        table = {name: before for name, before in self.table.items() if name != user}
+        table[user] = before = int(time.time() * 1000) + 1
+        while len(table) > REMEMBERED:
+            del table[next(iter(table))]
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_bytes(pack(table))
+        temporary.replace(self._path)
+        self.table = table
+        return before
