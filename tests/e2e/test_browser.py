@@ -124,12 +124,19 @@ def test_watching_beside_whoever_works(stack, browser, address, tmp_path):
         page.get_by_role("status").filter(has_text="Watching").wait_for()
         watched = page.locator(".xterm-rows").last
         until(lambda: "before-42" in watched.inner_text(), "what was printed before")
+        until(lambda: watched.locator("> div").count() == 30, "the size of the terminal that is watched")
         type_line(page, "echo intruder")
         worker.send(b"echo after-$((40 + 3))\n")
         shown = worker.expect(rb"after-43")
         until(lambda: "after-43" in watched.inner_text(), "what is printed now")
         assert b"intruder" not in shown
         assert worker.stats.losses == 0
+        page.set_viewport_size({"width": 900, "height": 500})
+        worker.resize(120, 17)
+        worker.pump(0.1)
+        until(lambda: watched.locator("> div").count() == 17, "its next size")
+        worker.send(b"stty size\n")
+        worker.expect(rb"17 120")
         page.screenshot(path=tmp_path / "watching.png")
         page.get_by_role("button", name="Sessions").click()
         row.wait_for()

@@ -55,7 +55,7 @@ class Tab {
     this.closer.onclick = () => this.close();
     this.handle = element("div", { className: "tab" }, element("span", { className: "dot" }), this.button, this.closer);
     $("tabs").append(this.handle);
-    this.fit.fit();
+    this.fill();
     this.connection = new Connection({
       url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.hostname}:${info.listeners[profile]}/`,
       token: sessionStorage.getItem(TOKEN),
@@ -70,6 +70,7 @@ class Tab {
         onDropped: (count) => this.#dropped(count),
         onOutput: (data, end) => this.term.write(data, () => this.#seen(end)),
         onScreen: (screen, end, skipped) => this.#paint(screen, end, skipped),
+        onSize: (size) => this.#sized(size),
         onState: (state) => this.#become(state),
         onPong: () => this === chosen && facts(),
       },
@@ -79,7 +80,7 @@ class Tab {
       if (this.shown >= this.past || !REPORT.test(text)) this.#type(encoder.encode(text));
     });
     this.term.onBinary((text) => this.#type(Uint8Array.from(text, (c) => c.charCodeAt(0))));
-    this.term.onResize(({ cols, rows }) => this.connection.resize(cols, rows));
+    this.term.onResize(({ cols, rows }) => this.watch || this.connection.resize(cols, rows));
     this.connection.open();
   }
 
@@ -97,6 +98,18 @@ class Tab {
   typed() {
     const { acked, pending } = this.connection.sender;
     return { session: this.session, client: this.client, acked, pending: [...pending] };
+  }
+
+  /** Give the screen what room there is. One that is watched has the size of the terminal that it shows. */
+  fill() {
+    if (!this.told) this.fit.fit();
+  }
+
+  /** Somebody has given the terminal that is watched this size: after what was printed before, so is the screen. */
+  #sized(size) {
+    if (!this.watch || !size) return;
+    this.told = size;
+    this.term.write("", () => this.term.resize(size.cols, size.rows));
   }
 
   #seen(end) {
@@ -137,6 +150,7 @@ class Tab {
     this.past = fields.head ?? 0;
     this.shown = fields.output;
     this.watch = fields.mode === "read";
+    this.#sized(fields.size);
     if (missed) this.#missed(missed);
     remember();
   }
@@ -206,7 +220,7 @@ function choose(tab) {
     other.handle.toggleAttribute("data-chosen", other === tab);
     other.button.setAttribute("aria-selected", String(other === tab));
   }
-  tab.fit.fit();
+  tab.fill();
   tab.term.focus();
   show();
 }
@@ -320,7 +334,7 @@ export async function start() {
     sessionStorage.setItem(TOKEN, $("token").value.trim());
     enter();
   };
-  addEventListener("resize", () => chosen?.fit.fit());
+  addEventListener("resize", () => chosen?.fill());
   addEventListener("pagehide", () => {
     const typed = tabs.filter((tab) => tab.session && !tab.watch).map((tab) => tab.typed());
     sessionStorage.setItem(TYPED, JSON.stringify(typed));

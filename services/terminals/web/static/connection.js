@@ -94,6 +94,7 @@ export class Connection {
       case "output": return handlers.onOutput(item.data, item.end);
       case "screen": return handlers.onScreen(item.data, item.end, item.skipped);
       case "input-dropped": return handlers.onDropped(item.count);
+      case "resized": return handlers.onSize(item);
       case "pong":
         this.latency = item.ms;
         return handlers.onPong();
