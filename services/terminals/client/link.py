@@ -21,7 +21,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-MAX_SIZE = 1 << 20
+MAX_SIZE = 1 << 21
 
 
 class LinkLost(Exception):

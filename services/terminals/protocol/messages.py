@@ -28,6 +28,8 @@ from terminals.protocol import PROTOCOL_VERSIONS
 HEADER: Final = struct.Struct("!BIQ")
 MAX_MESSAGE: Final = 1 << 17
 """Largest message a server accepts, in bytes. Larger input is sent in several frames."""
+MAX_SNAPSHOT: Final = 3 << 19
+"""Most bytes of a screen: a client that stops reading costs its worker no more than it would otherwise."""
 MAX_INPUT: Final = 1 << 14
 """Most input bytes a client puts into one DATA frame."""
 MAX_CHANNEL: Final = 255

@@ -9,6 +9,8 @@ from pyghostty import Terminal
 from pyghostty._ffi import check, ffi, lib
 from pyghostty.core import init_sized
 
+from terminals.protocol.messages import MAX_SNAPSHOT
+
 HISTORY_LINES: Final = 200
 """Lines above the screen that a snapshot brings along."""
 _CONTINUATION: Final = 1 << 16
@@ -29,6 +31,10 @@ _RESET: Final = (
 """Brings any terminal, whatever a program had made of it, to a blank screen. Not RIS: that would
 also throw away the lines that its person can scroll back to."""
 _BLANK_ALTERNATE: Final = b"\x1b[?1049h\x1b[0m\x1b(B\x1b[r\x1b[?6l\x1b[2J\x1b[H"
+
+
+class ScreenTooLarge(Exception):
+    """What it would take to paint the screen is more than a client is sent."""
 
 
 class Emulator:
@@ -67,17 +73,28 @@ class Emulator:
 
         The lines above the screen, the screen, under an alternate screen also the one that a
         program will return to, cursor, modes, and the beginning of an escape sequence whose
-        rest is still to come.
+        rest is still to come. Where that is too much, fewer of the lines above.
+
+        Raises:
+            ScreenTooLarge: it is too much without any, too: a thousand columns, each in a colour of its own.
         """
+        lines: int = self._terminal.get("scrollback_rows", "size_t")
+        while len(data := self._painted(lines)) > MAX_SNAPSHOT:
+            if not lines:
+                raise ScreenTooLarge(f"{len(data)} bytes")
+            lines //= 2
+        return data
+
+    def _painted(self, lines: int) -> bytes:
         unfinished = self._continuation()
         if unfinished:
             self._terminal.feed(_CANCEL)
         parts = [_RESET]
         alternate = self._terminal.get("active_screen", "GhosttyTerminalScreen")
         if alternate:
-            parts += self._beneath()
+            parts += self._beneath(lines)
         else:
-            parts += [self._history(), self._screen()]
+            parts += [self._history(lines), self._screen()]
         parts += [self._modes(), unfinished, self._held]
         if unfinished:
             self._terminal.feed(unfinished)
@@ -87,23 +104,24 @@ class Emulator:
     def _raw(self) -> Any:
         return self._terminal._t[0]
 
-    def _beneath(self) -> list[bytes]:
+    def _beneath(self, lines: int) -> list[bytes]:
         """The primary screen with the cursor it will have again, and above it the alternate one."""
         above, state = self._screen(), self._state()
         # Mode 47 switches without clearing; what it does to the cursor is put back afterwards.
         self._terminal.feed(b"\x1b[?47l\x1b8")
-        beneath = [self._history(), self._cells(), self._state(), _BLANK_ALTERNATE, above]
+        beneath = [self._history(lines), self._cells(), self._state(), _BLANK_ALTERNATE, above]
         self._terminal.feed(b"\x1b[?47h\x1b[?6l" + state)
         return beneath
 
-    def _history(self) -> bytes:
+    def _history(self, lines: int) -> bytes:
+        """The last so many of the lines above the screen."""
         count = self._terminal.get("scrollback_rows", "size_t")
-        if not count:
+        if not (count and lines):
             return b""
         # Line feeds push it out of the screen, so that what follows is painted on a blank one.
-        lines: bytes = self._format("history", count)
+        above: bytes = self._format("history", count, first=max(0, count - lines))
         rows: int = self._terminal.size[1]
-        return lines + b"\x1b[0m" + b"\r\n" * rows + b"\x1b[H"
+        return above + b"\x1b[0m" + b"\r\n" * rows + b"\x1b[H"
 
     def _screen(self) -> bytes:
         """The cells, the saved cursor, and the present one."""
@@ -171,10 +189,10 @@ class Emulator:
     def _continuation(self) -> bytes:
         return self._read(lambda *buffer: lib.ghostty_terminal_continuation_buf(self._raw, *buffer))
 
-    def _format(self, area: str, rows: int, *, state: bool = False) -> bytes:
+    def _format(self, area: str, rows: int, *, first: int = 0, state: bool = False) -> bytes:
         cols = self._terminal.size[0]
         selection = init_sized("GhosttySelection")
-        selection.start = self._terminal.ref(0, 0, area)[0]
+        selection.start = self._terminal.ref(0, first, area)[0]
         selection.end = self._terminal.ref(cols - 1, rows - 1, area)[0]
         options = init_sized("GhosttyFormatterTerminalOptions")
         options.emit = lib.GHOSTTY_FORMATTER_FORMAT_VT

@@ -20,7 +20,7 @@ from typing import Final
 
 from terminals.control import framing
 from terminals.manager.ring import RingReader, Word
-from terminals.screens.emulator import Emulator
+from terminals.screens.emulator import Emulator, ScreenTooLarge
 from terminals.screens.packets import (
     Advance,
     Follow,
@@ -72,7 +72,11 @@ class Screen:
         self._apply_sizes()
 
     def snapshot(self) -> bytes:
-        """See :meth:`Emulator.snapshot`; the state at :attr:`offset`."""
+        """See :meth:`Emulator.snapshot`; the state at :attr:`offset`.
+
+        Raises:
+            ScreenTooLarge: as there.
+        """
         return self._emulator.snapshot()
 
     def close(self) -> None:
@@ -133,10 +137,10 @@ class Keeper:
             self._lose(lost)
             return
         screen.advance()
-        data = screen.snapshot()
         try:
+            data = screen.snapshot()
             fd = os.memfd_create("snapshot", os.MFD_CLOEXEC)
-        except OSError:
+        except (OSError, ScreenTooLarge):
             self._lose(lost)
             return
         try:

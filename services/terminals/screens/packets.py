@@ -63,7 +63,7 @@ class Painted(Packet):
 
 
 class Lost(Packet):
-    """Out of descriptors: there is no such screen."""
+    """Out of descriptors, or it is too large: there is no such screen."""
 
     key: str
     request: int | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from terminals.screens.emulator import HISTORY_LINES, Emulator
+from terminals.protocol.messages import MAX_SNAPSHOT
+from terminals.screens.emulator import HISTORY_LINES, Emulator, ScreenTooLarge
 
 COLS, ROWS = 24, 6
 JUNK = b"\x1b[?1049h junk \x1b[?25l\x1b[3;4r\x1b[?6h\x1b[?1000h\x1b[?7l\x1b[1;35m\x1b(0 junk"
@@ -124,3 +125,40 @@ def test_no_output_of_a_shell_breaks_it(data):
     emulator = Emulator(COLS, ROWS)
     emulator.feed(data)
     assert emulator.snapshot()
+
+
+def colourful(cols: int, lines: int) -> bytes:
+    """Each cell in a colour of its own, before and behind."""
+    return b"\r\n".join(
+        b"".join(
+            b"\x1b[38;2;%d;%d;%d;48;2;%d;%d;%dmx" % (line % 256, col % 256, 101, 255, col % 256, line % 256)
+            for col in range(100, 100 + cols)
+        )
+        for line in range(100, 100 + lines)
+    )
+
+
+def test_what_is_too_much_is_shown_with_fewer_lines_above():
+    emulator = Emulator(200, 50)
+    emulator.feed(colourful(200, 230) + b"\x1b[0m\r\nlast line")
+    whole = emulator._painted(HISTORY_LINES)
+    snapshot = emulator.snapshot()
+    assert len(snapshot) <= MAX_SNAPSHOT < len(whole)
+    other = Emulator(200, 50)
+    other.feed(snapshot)
+    assert other._terminal.text() == emulator._terminal.text()
+    kept = other._terminal.get("scrollback_rows", "size_t")
+    assert 0 < kept < emulator._terminal.get("scrollback_rows", "size_t")
+    # The last of them, not the first.
+    total = emulator._terminal.get("scrollback_rows", "size_t")
+    above, shown = emulator._format("history", total), other._format("history", kept)
+    assert above.endswith(shown[-2000:])
+
+
+def test_a_screen_that_is_too_large_without_any_is_none():
+    emulator = Emulator(300, 160)
+    emulator.feed(colourful(300, 160))
+    with pytest.raises(ScreenTooLarge):
+        emulator.snapshot()
+    emulator.feed(b"\x1b[2J\x1b[Hsmall again")
+    assert b"small again" in emulator.snapshot()
