@@ -90,6 +90,34 @@ def test_a_person_works_through_a_killed_worker_and_a_reload(stack, browser, add
     assert [text for text in problems if "WebSocket" not in text] == []
 
 
+def test_a_question_that_was_asked_while_the_connection_was_away_is_answered(
+    stack, browser, address, tmp_path
+):
+    """Only what an earlier page has seen is of the past: a program waits for its answer."""
+    page = browser.new_page(viewport={"width": 1100, "height": 640})
+    page.goto(f"{address}#token={TOKEN}")
+    page.get_by_role("status").filter(has_text="Connected").wait_for()
+    go, asked = tmp_path / "go", tmp_path / "asked"
+    wait = f"until [ -e {go} ]; do sleep .05; done; printf '\\033[6n'; touch {asked}"
+    type_line(
+        page, f"echo ready-$((1+1)); {wait}; read -rsd R -t 60 && echo GOT-$((1+1)) || echo NONE-$((1+1))"
+    )
+    until(lambda: "ready-2" in screen(page), "the program")
+    stack.kill("worker-g1")
+    until(lambda: not stack.status()["sessions"]["attached"], "nobody being attached")
+    go.touch()
+    until(asked.exists, "the question")
+    stack.start("worker", "g1")
+    until(lambda: "GOT-2" in screen(page) or "NONE-2" in screen(page), "the answer")
+    assert "GOT-2" in screen(page)
+    # Shown once more by another page, it is not asked again.
+    page.reload()
+    until(lambda: "GOT-2" in screen(page), "the screen coming back")
+    type_line(page, "echo clean-$((1+1))")
+    until(lambda: "clean-2" in screen(page), "the prompt")
+    assert ";" not in screen(page).split("GOT-2")[1].split("echo clean")[0]
+
+
 def test_sign_in_by_hand_and_the_assistant_that_is_missing(stack, browser, address, tmp_path):
     page = browser.new_page(viewport={"width": 390, "height": 700})
     page.goto(address)

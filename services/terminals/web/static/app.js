@@ -66,7 +66,7 @@ class Tab {
       watch,
       size: { cols: this.term.cols, rows: this.term.rows },
       handlers: {
-        onAttached: (fields, { missed }) => this.#attached(fields, missed),
+        onAttached: (fields, { missed, reconnect }) => this.#attached(fields, missed, reconnect),
         onDropped: (count) => this.#dropped(count),
         onOutput: (data, end) => this.term.write(data, () => this.#seen(end)),
         onScreen: (screen, end, skipped) => this.#paint(screen, end, skipped),
@@ -144,10 +144,11 @@ class Tab {
     }
   }
 
-  #attached(fields, missed) {
+  #attached(fields, missed, again) {
+    // What was printed while this page was away it has not seen: a program may wait for its answer.
+    if (!again || fields.epoch !== this.epoch) this.past = fields.head ?? 0;
     this.session = fields.session;
     this.epoch = fields.epoch;
-    this.past = fields.head ?? 0;
     this.shown = fields.output;
     this.watch = fields.mode === "read";
     this.#sized(fields.size);
