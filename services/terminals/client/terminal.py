@@ -80,7 +80,6 @@ class Terminal:
         """``watch``: look on, without typing; others may type meanwhile. ``connect_timeout``: seconds that
         one attempt to connect and attach may take. ``forget_after``: seconds for which a session that was
         attached is asked for though the server does not know it. ``on_event`` is given all but output."""
-        self.url = url
         self.token = token
         self.ca = ca
         self.screen: bytes | None = None
@@ -109,6 +108,15 @@ class Terminal:
         self._todo: collections.deque[conversation.Item] = collections.deque()
 
     # --- what a user calls ------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where the server is. Another address is connected to from the next attempt on."""
+        return self._conversation.url
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._conversation.url = url
 
     @property
     def connected(self) -> bool:

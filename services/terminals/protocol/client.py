@@ -411,6 +411,15 @@ class ClientSession:
         return self._reason
 
     @property
+    def url(self) -> str:
+        """The address that the user gave. Another one is connected to from the next attempt on."""
+        return self._home
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._home = self._url = url
+
+    @property
     def ticket(self) -> str | None:
         """The ticket to come back with; the server gives a new one at each connection."""
         return self._credentials.get("ticket")

@@ -355,7 +355,10 @@ def test_a_refusal_says_why_and_leaves_nothing(tmp_path, why):
     answer = decide(tmp_path, prepare).answer
     assert (answer.code, answer.refused) == (code, True)
     assert text in answer.message
-    assert answer.retry_after == (None if retry_after is None else pytest.approx(retry_after, abs=0.5))
+    if retry_after is None:
+        assert answer.retry_after is None
+    else:
+        assert 0 < answer.retry_after <= retry_after  # of a breaker, some of it is over
 
 
 def test_a_newcomer_is_refused_while_there_are_files_for_those_who_are_there(tmp_path):

@@ -24,7 +24,7 @@ export class Connection {
    * `sender` carries input of an earlier page of the same `client` that was not acknowledged.
    */
   constructor({ url, token, client, session, resume, sender = new Sender(), watch, size, handlers }) {
-    Object.assign(this, { url, handlers, sender, state: { kind: "closed" }, latency: null });
+    Object.assign(this, { handlers, sender, state: { kind: "closed" }, latency: null });
     const epoch = resume?.epoch ?? null;
     this.#talk = new Conversation({ token }, client, { url, session, epoch, sender, watch, size, pings: true });
   }
