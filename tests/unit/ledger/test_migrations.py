@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import sqlite3
 import subprocess
 import sys
+import threading
 import warnings
 
 import pytest
@@ -159,6 +162,22 @@ def test_ten_processes_that_open_it_at_once_migrate_it_once(url, old):
     with Ledger(url) as ledger:
         found = ledger.verify()
         assert (found.entries, found.flaws) == (5 if old else 0, ())
+
+
+def test_who_opens_it_while_another_writes_waits(tmp_path):
+    """SQLite itself waits for everything but for the change to a log that is written ahead."""
+    path = tmp_path / "ledger.db"
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("CREATE TABLE other (id INTEGER)")
+    writer.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.5, writer.execute, ["COMMIT"])
+    done.start()
+    with Ledger(f"sqlite:///{path}") as ledger:
+        assert ledger.verify().flaws == ()
+    done.join()
+    writer.close()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_migration_that_fails_leaves_the_ledger_as_it_was(url, monkeypatch):
