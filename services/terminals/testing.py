@@ -29,11 +29,9 @@ from terminals.protocol import client, messages, server
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.client import ClientSession, Phase
 from terminals.protocol.messages import CloseCode, ErrorCode
-from terminals.protocol.resume import Receiver, Resume, SequenceGap, resume_from
+from terminals.protocol.resume import Receiver, Resume, SequenceGap, anew, is_anew, resume_from
 from terminals.protocol.server import ServerSide
 
-FORGOTTEN_AT = 1 << 48
-"""Where the input of a client goes on whose position is not known any more."""
 MAX_ROUNDS = 10_000
 
 
@@ -436,10 +434,10 @@ class World:
                     )
                 )
         session.writer = attachment
-        position = session.inputs.get(attachment.client, Receiver(FORGOTTEN_AT))
+        position = session.inputs.get(attachment.client, Receiver(anew(next(self._numbers))))
         # Told again as long as nothing has come since: it may not have been heard.
-        unknown = returning and position.received == FORGOTTEN_AT
-        session.inputs.setdefault(attachment.client, Receiver(FORGOTTEN_AT if unknown else 0))
+        unknown = returning and is_anew(position.received)
+        session.inputs.setdefault(attachment.client, position if unknown else Receiver())
         return unknown
 
     def _send_output(self, attachment: Attachment) -> bool:

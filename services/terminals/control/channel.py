@@ -501,7 +501,7 @@ def ask(path: str, request: packets.Request, kind: type[R], *, timeout: float = 
         name = type(request).__name__.lower()
         raise ControlError(f"the session manager at {path} does not answer {name}: {error}") from None
     for other in others:
-        answer.items += other.items  # type: ignore[attr-defined]
+        answer.items.extend(other.items)  # type: ignore[attr-defined]
     return answer
 
 

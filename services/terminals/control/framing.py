@@ -7,6 +7,7 @@ What each may be is said by the classes of whoever speaks over the socket: :mod:
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import socket
@@ -96,8 +97,21 @@ def unpack(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     """
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.ValidationError as error:
         raise BadPacket(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _unpack_as_it_was_written(decoder, data, str(error))
+
+
+def _unpack_as_it_was_written(decoder: msgspec.json.Decoder[T], data: bytes, error: str) -> T:
+    """Processes of an earlier build write what JSON can spell and is none: half a surrogate pair, NaN. What
+    one client has said so must not end the link for all others."""
+    try:
+        plain = json.dumps(json.loads(data, parse_constant=lambda name: None), ensure_ascii=False)
+        return decoder.decode(plain.encode(errors="replace"))
+    except (ValueError, RecursionError) as second:
+        text = str(second) if isinstance(second, msgspec.ValidationError) else error
+        raise BadPacket(text) from None
 
 
 def parts(message: bytes) -> Iterator[bytes]:

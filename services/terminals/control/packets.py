@@ -146,11 +146,11 @@ class ClientAttach(Record, tag_field="type", tag="attach"):
     """An attach as a client says it."""
 
     channel: int
-    session: str | None
-    cols: Side
-    rows: Side
-    resume: Resume | None
-    mode: Literal["read", "write"]
+    session: str | None = None
+    cols: Side = 80
+    rows: Side = 24
+    resume: Resume | None = None
+    mode: Literal["read", "write"] = "write"
 
 
 class Handoff(Request):

@@ -32,7 +32,7 @@ async def run(manager: Manager, peer: Peer, request: packets.Command) -> None:
         if isinstance(request, packets.Fenced):
             # A stale fencing token must not get through.
             manager.generations.check_fence(request.fence)
-        answer = await _carry_out(manager, peer, request)
+        peer.reply(request.req, await _carry_out(manager, peer, request))
     except (ValueError, OSError, StaleFence) as error:
         peer.fail(request.req, str(error))
     except KeyError as error:
@@ -40,8 +40,6 @@ async def run(manager: Manager, peer: Peer, request: packets.Command) -> None:
     except Exception as error:
         peer.fail(request.req, str(error))
         raise
-    else:
-        peer.reply(request.req, answer)
 
 
 async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> msgspec.Struct | None:

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from terminals.background import Troubles
-from terminals.control.framing import Record, pack, unpack
+from terminals.control.framing import BadPacket, Record, pack, unpack
 from terminals.manager.metrics import Counted, Histogram
 
 log = logging.getLogger("terminals.manager")
@@ -139,7 +139,8 @@ class Generations:
             for entry in saved.generations:
                 self.table[entry.name] = Generation(**msgspec.structs.asdict(entry))
                 if counters := kept.get(_KEY + entry.name):
-                    self.table[entry.name].set_counters(unpack(_COUNTERS, bytes(counters)))
+                    with contextlib.suppress(BadPacket):  # another build's: it counts from 0
+                        self.table[entry.name].set_counters(unpack(_COUNTERS, bytes(counters)))
 
     def check_fence(self, fence: int | None) -> None:
         """Remember the highest fencing token seen.

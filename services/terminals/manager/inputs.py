@@ -16,16 +16,13 @@ import msgspec
 
 from terminals.control.framing import unpack
 from terminals.manager.ring import SLOTS, slot_of
-from terminals.protocol.resume import Receiver
+from terminals.protocol.resume import Receiver, anew, is_anew, typed_bytes
 
 MAX_WAITING: Final = 1 << 18
 """Input bytes of one client that may wait for a shell that does not read; the same again of all others."""
 REMEMBERED_CLIENTS = 1 << 14
 """Clients whose position a session remembers: those that typed, the latest to attach. Some 4 MB of memory
 at the most; who attaches once a minute with an id of its own, and types, comes there in eleven days."""
-ANEW: Final = 1 << 48
-"""Where a client whose position is forgotten goes on. None comes there by itself, so that one that does
-not know of forgotten positions takes it for nonsense, and never sends again what may have been taken."""
 
 
 _CLIENT: Final = msgspec.json.Decoder(tuple[str, int])
@@ -96,7 +93,7 @@ class Inputs:
     @property
     def typed(self) -> int:
         """Input bytes of all remembered clients that the terminal has taken."""
-        return sum(position.written % ANEW for position in self._positions.values())
+        return sum(typed_bytes(position.written) for position in self._positions.values())
 
     def written(self, client: str) -> int:
         """How many input bytes of ``client`` the terminal has taken, ever."""
@@ -122,9 +119,10 @@ class Inputs:
         if position := self._positions.pop(client, None):
             self._positions[client] = position
             position.sent = position.written
-            return not (returning and position.received == ANEW)
+            return not (returning and is_anew(position.received))
         if returning and self.forgotten:
-            self._remember(client, Position(ANEW, ANEW, ANEW))
+            start = anew(self._last + 1)
+            self._remember(client, Position(start, start, start))
             return False
         return True
 

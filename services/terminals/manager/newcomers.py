@@ -4,12 +4,13 @@ loops by starting a new one each time."""
 from __future__ import annotations
 
 import collections
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
-from terminals.control.framing import unpack
+from terminals.control.framing import BadPacket, unpack
 from terminals.protocol.breaker import CircuitBreaker, Standing
 
 REMEMBERED: Final = 4096
@@ -33,8 +34,10 @@ class Newcomers:
         self._keep = keep
         self._breakers: collections.OrderedDict[str, CircuitBreaker] = collections.OrderedDict()
         for address, standing in kept.items():
-            self._breakers[address] = new_breaker()
-            self._breakers[address].restore(unpack(_STANDING, bytes(standing)))
+            with contextlib.suppress(BadPacket):  # one that another build has written: it begins anew
+                breaker = new_breaker()
+                breaker.restore(unpack(_STANDING, bytes(standing)))
+                self._breakers[address] = breaker
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         return iter(self._breakers.values())

@@ -27,6 +27,7 @@ from terminals.manager.session import UNKNOWN, Session
 from terminals.manager.shell import Shell, ShellPlan, plan, resize, size_of
 from terminals.protocol import ids
 from terminals.protocol.breaker import Standing
+from terminals.protocol.messages import MAX_SIDE
 
 log = logging.getLogger("terminals.manager")
 
@@ -380,7 +381,8 @@ class Registry:
         if item.status is None:
             ring.words[Word.ENDED] = 0  # whatever a manager before has taken it for
         session = self._session(session_id, ring, record, kept=item.fields)
-        session.size = size_of(item.fds[0])
+        cols, rows = size_of(item.fds[0])  # which a program may have set, to anything
+        session.size = max(1, min(cols, MAX_SIDE)), max(1, min(rows, MAX_SIDE))
         ring.words[Word.SIZE_AT], ring.words[Word.SIZE] = ring.head, session.size[0] << 32 | session.size[1]
         if session.ready:
             self.ready.add(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Final
@@ -47,11 +48,14 @@ class Revocations:
             OSError: that cannot be kept, and so is not done.
         """
         table = {name: before for name, before in self.table.items() if name != user}
-        table[user] = before = int(time.time() * 1000) + 1
+        table[user] = before = max(self.table.get(user, 0), int(time.time() * 1000) + 1)
         while len(table) > REMEMBERED:
             del table[next(iter(table))]
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(pack(table))
+        with temporary.open("wb") as file:
+            file.write(pack(table))
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(self._path)
         self.table = table
         return before

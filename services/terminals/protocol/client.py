@@ -569,7 +569,9 @@ class ClientSession:
         """The session is at another address."""
         url = messages.string(fields, "url", 2048)
         self._items.append(Close(CloseCode.NORMAL))
-        if _ADDRESS.fullmatch(url) is None or (self._url.startswith("wss:") and not url.startswith("wss:")):
+        if _ADDRESS.fullmatch(url) is None or (
+            self._url.lower().startswith("wss:") and not url.startswith("wss:")
+        ):
             self._failed(now, None, "", "the server names an address that is none")
         elif url in self._asked_at or len(self._asked_at) > MAX_HOPS:
             self._failed(now, None, "", "the servers send this client in a circle")

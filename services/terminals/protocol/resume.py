@@ -12,6 +12,29 @@ off by its offset. Three small machines do all of it:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+ANEW: Final = 1 << 48
+"""Where clients whose position is forgotten go on, and beyond. None comes there by itself, so that one that
+does not know of forgotten positions takes it for nonsense, and never sends again what may have been taken."""
+_SPAN: Final = 1 << 32
+_SPANS: Final = 1 << 20
+
+
+def anew(number: int) -> int:
+    """Where a client goes on that is forgotten: another place for each ``number``, or one that is forgotten a
+    second time would not know it from being told of the first time again."""
+    return ANEW + number % _SPANS * _SPAN
+
+
+def is_anew(position: int) -> bool:
+    """Whether nothing has come since its client was told to go on there."""
+    return position >= ANEW and position % _SPAN == 0
+
+
+def typed_bytes(position: int) -> int:
+    """How much has come of a client, at the least."""
+    return position % _SPAN if position >= ANEW else position
 
 
 class SequenceGap(Exception):

@@ -78,7 +78,7 @@ class Emulator:
         Raises:
             ScreenTooLarge: it is too much without any, too: a thousand columns, each in a colour of its own.
         """
-        lines: int = self._terminal.get("scrollback_rows", "size_t")
+        lines = HISTORY_LINES
         while len(data := self._painted(lines)) > MAX_SNAPSHOT:
             if not lines:
                 raise ScreenTooLarge(f"{len(data)} bytes")

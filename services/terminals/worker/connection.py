@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
     def revoke(self, user: str, before: int) -> None:
         """End it, if it is of this user's, and of a ticket that was first issued before that."""
         hello = self._side.hello
-        if hello is not None and hello.life and hello.user == user and hello.born < before:
+        if hello is not None and hello.user and hello.user == user and hello.born < before:
             self._side.deny("the ticket was revoked")
             self._carry_out()
 
@@ -461,7 +461,7 @@ class Connection(asyncio.Protocol):
     def _hand_over(self, generation: str, attach: server.Attach) -> bool:
         """Pass this connection on to the generation that its session belongs to."""
         waits = self._transport.get_write_buffer_size() or self._events or self._begun
-        if self._transport.is_closing() or waits:
+        if self._transport.is_closing() or self._side.closing or waits:
             return False
         assert self._side.hello is not None
         # As if they had come after it: whoever has the connection then finds the other attaches there.

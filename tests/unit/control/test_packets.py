@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from terminals.control import answers, framing, packets
+from terminals.control import answers, channel, framing, packets
 from terminals.control.framing import BadPacket
+from terminals.manager import holding
 from terminals.protocol.server import Hello, Resume
 
 SIZES = st.integers(0, 3 * framing.MAX_PACKET)
@@ -122,6 +125,39 @@ def test_text_that_is_none_is_not_sent():
         "req": 1,
         "error": "no session '?'",
     }
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "NaN", "[Infinity]", '{"a": "x\\udfff"}'])
+def test_what_an_earlier_build_writes_and_is_no_json_ends_no_link(text):
+    """One client's words, which that build passed on as they came."""
+    found = packets.read_request(json.dumps(ATTACH).encode()[:-1] + b',"new":' + text.encode() + b"}")
+    assert isinstance(found, packets.Attach)
+    assert isinstance(packets.read_order(b'{"type":"dance","x":' + text.encode() + b"}"), packets.Unknown)
+    kept = json.dumps({"type": "item", "key": "session/s", "fields": {}}).encode()
+    item, _ = holding._read(kept[:-2] + b'"c1":[' + text.encode() + b",7]}}")
+    assert item.fields["c1"]
+
+
+def test_a_long_list_of_an_earlier_manager_comes_in_several_answers(tmp_path):
+    path = str(tmp_path / "m.sock")
+    peer = {"role": "worker", "generation": "g1", "pid": 1, "memory_bytes": 2}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(path)
+        server.listen()
+
+        def answer() -> None:
+            manager, _ = server.accept()
+            with manager:
+                manager.recv(1 << 16)
+                for items, more in (([peer], True), ([peer, peer], True), ([], False)):
+                    told = {"type": "reply", "req": 1, "items": items}
+                    manager.send(json.dumps({**told, "more": True} if more else told).encode())
+                manager.recv(1)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert len(channel.ask(path, packets.Peers(), answers.Peers).items) == 3
+        thread.join()
 
 
 def test_a_packet_has_its_limit():

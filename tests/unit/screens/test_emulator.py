@@ -162,3 +162,11 @@ def test_a_screen_that_is_too_large_without_any_is_none():
         emulator.snapshot()
     emulator.feed(b"\x1b[2J\x1b[Hsmall again")
     assert b"small again" in emulator.snapshot()
+
+
+def test_lines_above_the_screen_come_along_under_an_alternate_screen_too():
+    emulator = Emulator(40, 6)
+    emulator.feed(b"".join(b"line %d\r\n" % number for number in range(100)) + b"\x1b[?1049h\x1b[2Jvim")
+    other = Emulator(40, 6)
+    other.feed(emulator.snapshot() + b"\x1b[?1049l")
+    assert b"line 20" in other._format("history", other._terminal.get("scrollback_rows", "size_t"))

@@ -242,7 +242,7 @@ export class Conversation {
   #sentOn(now, fields) {
     const url = protocol.text(fields, "url", 2048);
     this.#items.push({ kind: "close", code: NORMAL });
-    if (!ADDRESS.test(url) || (this.#url.startsWith("wss:") && !url.startsWith("wss:"))) {
+    if (!ADDRESS.test(url) || (this.#url.toLowerCase().startsWith("wss:") && !url.startsWith("wss:"))) {
       this.#failed(now, null, "", "the server names an address that is none");
     } else if (this.#askedAt.has(url) || this.#askedAt.size > MAX_HOPS) {
       this.#failed(now, null, "", "the servers send this client in a circle");
