@@ -5,12 +5,12 @@ Fields that a manager of an earlier build does not know have defaults.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Raw
 
-from terminals.control.framing import Record, unpack
+from terminals.control.framing import Record, reader
 from terminals.protocol import HEARTBEAT
 
 
@@ -93,7 +93,6 @@ class Refusal(Record):
 
 
 Outcome = Attached | Routed | Refusal
-_PAINTED: Final = msgspec.json.Decoder(Painted)
 
 
 class _Shape(Record):
@@ -101,10 +100,11 @@ class _Shape(Record):
     route: str | None = None
 
 
-_SHAPE: Final = msgspec.json.Decoder(_Shape)
-_ATTACHED: Final = msgspec.json.Decoder(Attached)
-_ROUTED: Final = msgspec.json.Decoder(Routed)
-_REFUSAL: Final = msgspec.json.Decoder(Refusal)
+_read_shape = reader(_Shape)
+_read_attached = reader(Attached)
+_read_routed = reader(Routed)
+_read_refusal = reader(Refusal)
+read_painted = reader(Painted)
 
 
 def read_outcome(data: bytes) -> Outcome:
@@ -113,21 +113,10 @@ def read_outcome(data: bytes) -> Outcome:
     Raises:
         BadPacket: nothing that is known.
     """
-    shape = unpack(_SHAPE, data)
-    decoder: msgspec.json.Decoder[Any] = (
-        _REFUSAL if shape.refused else _ATTACHED if shape.route is None else _ROUTED
-    )
-    outcome: Outcome = unpack(decoder, data)
-    return outcome
-
-
-def read_painted(data: bytes) -> Painted:
-    """A screen.
-
-    Raises:
-        BadPacket: it is none.
-    """
-    return unpack(_PAINTED, data)
+    shape = _read_shape(data)
+    if shape.refused:
+        return _read_refusal(data)
+    return _read_attached(data) if shape.route is None else _read_routed(data)
 
 
 # --- to operators ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -278,7 +279,7 @@ class ManagerLink:
             host=socket.gethostname(),
             memory=proportional_set_size(),
         )
-        self.welcome, _ = await self.request(hello, _reader(answers.Welcome))
+        self.welcome, _ = await self.request(hello, _read_welcome)
         if self.welcome.reports:  # an older manager would log each as a bad packet
             self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
 
@@ -374,9 +375,9 @@ class ManagerLink:
         self.closed.set()
 
 
-def _reader(kind: type[T]) -> Callable[[bytes], T]:
-    decoder = msgspec.json.Decoder(kind)
-    return lambda data: framing.unpack(decoder, data)
+_reader = functools.cache(framing.reader)
+"""Of each kind of answer one: operators ask for the same again and again."""
+_read_welcome = framing.reader(answers.Welcome)
 
 
 async def first_of(*events: asyncio.Event) -> None:
@@ -493,7 +494,7 @@ def ask(path: str, request: packets.Request, kind: type[R], *, timeout: float = 
     Raises:
         ControlError: see :func:`exchange`.
     """
-    read = _reader(kind)
+    read: Callable[[bytes], R] = _reader(kind)
     try:
         data = exchange(path, framing.encode(msgspec.structs.replace(request, req=1)), timeout)
         answer, *others = (read(one) for one in data)

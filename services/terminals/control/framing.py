@@ -12,7 +12,8 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import UnionType
 from typing import Any, Final, TypeVar, dataclass_transform
 
 import msgspec
@@ -62,9 +63,6 @@ class _Part(Packet, tag="part"):
     more: bool
 
 
-_PARTS: Final = msgspec.json.Decoder(_Part)
-
-
 def encode(packet: Packet) -> bytes:
     """One packet.
 
@@ -89,12 +87,14 @@ def pack(value: object) -> bytes:
         raise BadPacket(f"not Unicode: {error}") from None
 
 
-def unpack(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    """What a JSON object says.
+def reader(kind: type[T] | UnionType) -> Callable[[bytes], T]:
+    """A function that reads a class of fields, or one of several, from JSON. It raises ``BadPacket`` where it
+    is none of them."""
+    decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
+    return lambda data: _unpack(decoder, data)
 
-    Raises:
-        BadPacket: it is none, or not what the decoder is for.
-    """
+
+def _unpack(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
@@ -124,6 +124,9 @@ def parts(message: bytes) -> Iterator[bytes]:
         yield encode(_Part(text=text[at : at + _PART], more=at + _PART < len(text)))
 
 
+_read_part = reader(_Part)
+
+
 class Joiner:
     """Puts messages together that came in several packets."""
 
@@ -133,7 +136,7 @@ class Joiner:
     def add(self, packet: bytes) -> bytes | None:
         """The next message; ``None`` while more of it is to come."""
         try:
-            part = unpack(_PARTS, packet)
+            part = _read_part(packet)
         except BadPacket:
             return packet
         self._texts.append(part.text)

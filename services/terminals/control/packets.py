@@ -18,13 +18,14 @@ type ``reply`` with that number and the fields of a class of :mod:`terminals.con
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from terminals.control.answers import MonitorInfo
-from terminals.control.framing import BadPacket, Packet, Record, pack, unpack
+from terminals.control.framing import BadPacket, Packet, Record, pack, reader
 from terminals.protocol import messages
 from terminals.protocol.server import Hello as ClientHello
 from terminals.protocol.server import Resume
@@ -311,8 +312,8 @@ class _Numbered(Record):
     req: int = 0
 
 
-_TO_MANAGER: Final[msgspec.json.Decoder[ToManager]] = msgspec.json.Decoder(ToManager)
-_NUMBERED: Final = msgspec.json.Decoder(_Numbered)
+_read_to_manager: Callable[[bytes], ToManager] = reader(ToManager)
+_read_numbered = reader(_Numbered)
 
 
 def read_request(data: bytes) -> Hot | ToManager | Malformed:
@@ -325,9 +326,9 @@ def read_request(data: bytes) -> Hot | ToManager | Malformed:
         kind, handle, seq = _HOT.unpack_from(data)
         return Hot(kind, handle, seq, data[_HOT.size :])
     try:
-        return unpack(_TO_MANAGER, data)
+        return _read_to_manager(data)
     except BadPacket as error:
-        known = unpack(_NUMBERED, data)
+        known = _read_numbered(data)
         return Malformed(known.req, f"{known.type}: {error}")
 
 
@@ -418,8 +419,8 @@ class Unknown(NamedTuple):
 
 Order = Moving | TakenOver | Superseded | Sever | Refuse
 _Sent = Conn | Quit | Revoked | Order | _Reply
-_SENT: Final[msgspec.json.Decoder[_Sent]] = msgspec.json.Decoder(_Sent)
-_REPLY: Final = msgspec.json.Decoder(_Reply)
+_read_sent: Callable[[bytes], _Sent] = reader(_Sent)
+_read_reply = reader(_Reply)
 
 
 def read_order(data: bytes) -> Conn | Quit | Revoked | Order | Answer | Unknown:
@@ -429,9 +430,9 @@ def read_order(data: bytes) -> Conn | Quit | Revoked | Order | Answer | Unknown:
         BadPacket: no object with a ``type``.
     """
     try:
-        packet = unpack(_SENT, data)
+        packet = _read_sent(data)
     except BadPacket:
-        unpack(_NUMBERED, data)
+        _read_numbered(data)
         return Unknown()
     return Answer(packet.req, packet.error, data) if isinstance(packet, _Reply) else packet
 
@@ -442,7 +443,7 @@ def read_reply(data: bytes) -> Answer:
     Raises:
         BadPacket: it is none.
     """
-    reply = unpack(_REPLY, data)
+    reply = _read_reply(data)
     return Answer(reply.req, reply.error, data, reply.more)
 
 

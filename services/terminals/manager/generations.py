@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from terminals.background import Troubles
-from terminals.control.framing import BadPacket, Record, pack, unpack
+from terminals.control.framing import BadPacket, Record, pack, reader
 from terminals.manager.metrics import Counted, Histogram
 
 log = logging.getLogger("terminals.manager")
@@ -97,8 +97,8 @@ class _Table(Record):
     generations: list[_Entry]
 
 
-_TABLE: Final = msgspec.json.Decoder(_Table)
-_COUNTERS: Final = msgspec.json.Decoder(Counters)
+_read_table = reader(_Table)
+_read_counters = reader(Counters)
 _KEY: Final = "counters/"
 
 
@@ -134,13 +134,13 @@ class Generations:
         self.table: dict[str, Generation] = {}
         kept = kept or {}
         if "table" in kept or path.exists():
-            saved = unpack(_TABLE, bytes(kept["table"]) if "table" in kept else path.read_bytes())
+            saved = _read_table(bytes(kept["table"]) if "table" in kept else path.read_bytes())
             self.fence = saved.fence
             for entry in saved.generations:
                 self.table[entry.name] = Generation(**msgspec.structs.asdict(entry))
                 if counters := kept.get(_KEY + entry.name):
                     with contextlib.suppress(BadPacket):  # another build's: it counts from 0
-                        self.table[entry.name].set_counters(unpack(_COUNTERS, bytes(counters)))
+                        self.table[entry.name].set_counters(_read_counters(bytes(counters)))
 
     def check_fence(self, fence: int | None) -> None:
         """Remember the highest fencing token seen.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
 
-import msgspec
-
-from terminals.control.framing import Packet, unpack
+from terminals.control.framing import Packet, reader
 
 
 class Conn(Packet):
@@ -41,23 +39,6 @@ class Failed(Packet):
 
 ToTerminator = Conn | Drop | Reload
 FromTerminator = Ready | Failed
-_TO_TERMINATOR: Final[msgspec.json.Decoder[ToTerminator]] = msgspec.json.Decoder(ToTerminator)
-_FROM_TERMINATOR: Final[msgspec.json.Decoder[FromTerminator]] = msgspec.json.Decoder(FromTerminator)
 
-
-def read_by_terminator(data: bytes) -> ToTerminator:
-    """A packet to the terminator.
-
-    Raises:
-        BadPacket: none of these.
-    """
-    return unpack(_TO_TERMINATOR, data)
-
-
-def read_by_manager(data: bytes) -> FromTerminator:
-    """A packet to the manager.
-
-    Raises:
-        BadPacket: none of these.
-    """
-    return unpack(_FROM_TERMINATOR, data)
+read_by_terminator: Callable[[bytes], ToTerminator] = reader(ToTerminator)
+read_by_manager: Callable[[bytes], FromTerminator] = reader(FromTerminator)

@@ -101,8 +101,8 @@ class _Reply(Packet):
 
 
 _Said = _Kept | _End | _Exited | _Leave | _Reply
-_SAID: Final[msgspec.json.Decoder[_Said]] = msgspec.json.Decoder(_Said)
-_ABOUT: Final = msgspec.json.Decoder(HolderInfo)
+_read_said: Callable[[bytes], _Said] = framing.reader(_Said)
+_read_about = framing.reader(HolderInfo)
 
 
 def raw(value: object) -> Raw:
@@ -165,7 +165,7 @@ class HolderLink:
         pidfd = os.pidfd_open(os.getpid())
         try:
             _, data, _ = await self._request(_Hello(versions=VERSIONS, patience=PATIENCE), (pidfd,))
-            self.about = framing.unpack(_ABOUT, data)
+            self.about = _read_about(data)
             await self._complete
         except (ConnectionError, framing.BadPacket) as error:
             raise ControlError(f"the holder at {path}: {error}") from None
@@ -215,7 +215,7 @@ class HolderLink:
             OSError: that one cannot; the holder is what it was.
         """
         _, data, _ = await self._request(_Exec(argv=argv, build=build))
-        self.about = framing.unpack(_ABOUT, data)
+        self.about = _read_about(data)
 
     def close(self) -> None:
         """Close the connection: everything stays with the holder."""
@@ -280,7 +280,7 @@ class HolderLink:
 
 
 def _read(data: bytes) -> tuple[_Said, bytes]:
-    return framing.unpack(_SAID, data), data
+    return _read_said(data), data
 
 
 async def _connected(path: str) -> socket.socket:

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from terminals.control.framing import unpack
+from terminals.control.framing import reader
 from terminals.manager.ring import SLOTS, slot_of
 from terminals.protocol.resume import Receiver, anew, is_anew, typed_bytes
 
@@ -25,7 +25,7 @@ REMEMBERED_CLIENTS = 1 << 14
 at the most; who attaches once a minute with an id of its own, and types, comes there in eleven days."""
 
 
-_CLIENT: Final = msgspec.json.Decoder(tuple[str, int])
+_read_client: Callable[[bytes], tuple[str, int]] = reader(tuple[str, int])
 """A client's id and position."""
 
 
@@ -77,7 +77,7 @@ class Inputs:
     def _restore(self, kept: Mapping[str, msgspec.Raw]) -> None:
         self.forgotten = "forgotten" in kept
         clients = {
-            int(name[1:]): unpack(_CLIENT, bytes(value)) for name, value in kept.items() if name[1:].isdigit()
+            int(name[1:]): _read_client(bytes(value)) for name, value in kept.items() if name[1:].isdigit()
         }
         for number, (client, written) in sorted(clients.items()):
             self._positions[client] = Position(written, written, written, number)

@@ -10,11 +10,11 @@ from typing import Final
 
 import msgspec
 
-from terminals.control.framing import BadPacket, unpack
+from terminals.control.framing import BadPacket, reader
 from terminals.protocol.breaker import CircuitBreaker, Standing
 
 REMEMBERED: Final = 4096
-_STANDING: Final = msgspec.json.Decoder(Standing)
+_read_standing = reader(Standing)
 
 
 class Newcomers:
@@ -36,7 +36,7 @@ class Newcomers:
         for address, standing in kept.items():
             with contextlib.suppress(BadPacket):  # one that another build has written: it begins anew
                 breaker = new_breaker()
-                breaker.restore(unpack(_STANDING, bytes(standing)))
+                breaker.restore(_read_standing(bytes(standing)))
                 self._breakers[address] = breaker
 
     def __iter__(self) -> Iterator[CircuitBreaker]:

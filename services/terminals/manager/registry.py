@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from terminals.background import Background, Troubles
-from terminals.control.framing import BadPacket, Record, pack, unpack
+from terminals.control.framing import BadPacket, Record, pack, reader
 from terminals.manager.config import ManagerConfig
 from terminals.manager.holding import HolderLink, Item
 from terminals.manager.inputs import Inputs
@@ -71,7 +71,7 @@ class SessionRecord(Record, omit_defaults=True):
     breaker: Standing | None = None
 
 
-_SESSION_RECORD: Final = msgspec.json.Decoder(SessionRecord)
+_read_record = reader(SessionRecord)
 
 T = TypeVar("T")
 
@@ -364,7 +364,7 @@ class Registry:
         """Whether a session of an earlier manager goes on."""
         record = None
         if item.pid:  # else it is what was left behind by one that never began
-            record = unpack(_SESSION_RECORD, bytes(item.fields["session"]))
+            record = _read_record(bytes(item.fields["session"]))
         if record is None or (record.ready and record.profile not in self._config.profiles):
             self._link.drop(_SESSION + session_id)
             item.close()
@@ -400,7 +400,7 @@ class Registry:
             try:
                 if not ids.is_canonical(path.stem):
                     raise RingCorrupt(str(path))
-                record = unpack(_SESSION_RECORD, self._meta(path.stem).read_bytes())
+                record = _read_record(self._meta(path.stem).read_bytes())
                 ring = Ring.open(path)
                 session = self.table[path.stem] = self._session(path.stem, ring, record)
             except (OSError, BadPacket, RingCorrupt):
@@ -441,7 +441,9 @@ class Registry:
         for session in (*self.live, *self.ready):
             session.orphan()
 
-    def _record(self, session: Session) -> SessionRecord:
+    @staticmethod
+    def _described(session: Session) -> SessionRecord:
+        """What is known when it begins, and is kept on disk, too."""
         return SessionRecord(
             profile=session.profile,
             epoch=session.epoch,
@@ -449,6 +451,11 @@ class Registry:
             created=session.created,
             title=session.title,
             user=session.user,
+        )
+
+    def _record(self, session: Session) -> SessionRecord:
+        return msgspec.structs.replace(
+            self._described(session),
             generation=session.generation,
             served_by=session.served_by,
             born=session.born,
@@ -527,17 +534,9 @@ class Registry:
                 log.warning("%s: its output will not outlive this process: %s", session.id, error)
 
     def _save(self, session: Session) -> None:
-        record = SessionRecord(
-            profile=session.profile,
-            epoch=session.epoch,
-            origin=session.origin,
-            created=session.created,
-            title=session.title,
-            user=session.user,
-        )
         path = self._meta(session.id)
         temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(pack(record))
+        temporary.write_bytes(pack(self._described(session)))
         temporary.replace(path)
 
     def _has_ended(self, session: Session) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from terminals.configfile import ConfigError
-from terminals.control.framing import BadPacket, pack, unpack
+from terminals.control.framing import BadPacket, pack, reader
 
 REMEMBERED: Final = 10_000
 """Users; of those beyond, who were revoked first of all, older tickets that are renewed all the time would be
 good again."""
-_KEPT: Final = msgspec.json.Decoder(dict[str, int])
+_read_kept: Callable[[bytes], dict[str, int]] = reader(dict[str, int])
 
 
 class Revocations:
@@ -34,7 +33,7 @@ class Revocations:
             ConfigError: the file makes no sense, and whoever was revoked would come in.
         """
         try:
-            self.table = unpack(_KEPT, self._path.read_bytes())
+            self.table = _read_kept(self._path.read_bytes())
         except FileNotFoundError:
             self.table = {}
         except (OSError, BadPacket) as error:

@@ -22,7 +22,7 @@ from terminals.control import CONTROL_VERSION, packets
 from terminals.control.answers import MonitorInfo, Welcome
 from terminals.control.channel import Channel
 from terminals.control.descriptors import LAST, scarce
-from terminals.control.framing import BadPacket, pack, unpack
+from terminals.control.framing import BadPacket, pack, reader
 from terminals.manager import admin
 from terminals.manager.attach import Attacher
 from terminals.manager.certificate import CertificateError
@@ -57,8 +57,8 @@ _LISTENER = "listener/"
 """Keys at the holder."""
 _PEERS = "peers"
 """The field of the generations that says who is there."""
-_PEERS_KEPT = msgspec.json.Decoder(list[tuple[str, str]])
-_MONITOR_KEPT = msgspec.json.Decoder(MonitorInfo)
+_read_peers: Callable[[bytes], list[tuple[str, str]]] = reader(list[tuple[str, str]])
+_read_monitor = reader(MonitorInfo)
 MAX_MONITOR = 1 << 15
 """Characters that a monitor may say of itself: one field at the holder."""
 
@@ -66,7 +66,7 @@ MAX_MONITOR = 1 << 15
 def _monitor(fields: Mapping[str, msgspec.Raw]) -> MonitorInfo | None:
     """What a monitor has said, as it is kept."""
     try:
-        return unpack(_MONITOR_KEPT, pack(fields)) if fields else None
+        return _read_monitor(pack(fields)) if fields else None
     except BadPacket:
         return None  # one of an earlier build has said less, and says it again
 
@@ -132,7 +132,7 @@ class Manager:
         path = self.config.state_dir / "generations.json"
         try:
             self.generations = Generations(path, table, self._keep)
-            self._expect(unpack(_PEERS_KEPT, bytes(table[_PEERS])) if _PEERS in table else [])
+            self._expect(_read_peers(bytes(table[_PEERS])) if _PEERS in table else [])
         except BadPacket as error:
             raise ConfigError(f"{path}, or what the holder has kept in its place: {error}") from None
         self.revocations.read()  # the manager before may have written it since

@@ -8,16 +8,14 @@ import urllib.error
 import urllib.request
 from typing import Any, Final
 
-import msgspec
-
 from terminals.control import channel, packets
 from terminals.control.answers import MonitorInfo, Sessions, Status
 from terminals.control.channel import ControlError
-from terminals.control.framing import BadPacket, unpack
+from terminals.control.framing import BadPacket, reader
 from terminals.monitor.config import MonitorConfig
 
 ANSWER_SECONDS: Final = 5.0
-_STATUS: Final = msgspec.json.Decoder(Status)
+_read_status = reader(Status)
 
 
 def ask(config: MonitorConfig, token: str) -> Status:
@@ -35,7 +33,7 @@ def ask(config: MonitorConfig, token: str) -> Status:
     context = ssl.create_default_context(cafile=config.ca) if url.startswith("https:") else None
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as answer:  # noqa: S310
-            return unpack(_STATUS, answer.read())
+            return _read_status(answer.read())
     except BadPacket as error:
         raise ControlError(f"{url}: a status that makes no sense: {error}") from None
     except (OSError, ValueError) as error:

@@ -12,14 +12,14 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from terminals.control import packets
 from terminals.control.answers import Moved, Status
 from terminals.control.channel import ask, tell
-from terminals.control.framing import BadPacket, Record, unpack
+from terminals.control.framing import BadPacket, Record, reader
 from terminals.monitor.files import write_json
 
 log = logging.getLogger("terminals.monitor")
@@ -58,7 +58,7 @@ class Mark(Record):
     reason: str
 
 
-_MARK: Final = msgspec.json.Decoder(Mark)
+_read_mark = reader(Mark)
 
 
 def way_back(status: Status, now: float) -> WayBack | None:
@@ -152,7 +152,7 @@ def _finish(manager: str, path: Path, now: float) -> tuple[WayBack, str] | None:
 def _own(path: Path) -> Mark | None:
     """The mark, if a monitor left it."""
     try:
-        mark = unpack(_MARK, path.read_bytes())
+        mark = _read_mark(path.read_bytes())
     except (OSError, BadPacket):
         return None
     return mark if mark.operator.startswith(OPERATOR) else None

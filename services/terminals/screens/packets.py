@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
 
-import msgspec
-
-from terminals.control.framing import Packet, unpack
+from terminals.control.framing import Packet, reader
 
 
 class Follow(Packet):
@@ -71,23 +69,6 @@ class Lost(Packet):
 
 ToKeeper = Follow | Resize | Advance | Snapshot | Forget
 FromKeeper = Kept | Painted | Lost
-_TO_KEEPER: Final[msgspec.json.Decoder[ToKeeper]] = msgspec.json.Decoder(ToKeeper)
-_FROM_KEEPER: Final[msgspec.json.Decoder[FromKeeper]] = msgspec.json.Decoder(FromKeeper)
 
-
-def read_by_keeper(data: bytes) -> ToKeeper:
-    """A packet to the keeper.
-
-    Raises:
-        BadPacket: none of these.
-    """
-    return unpack(_TO_KEEPER, data)
-
-
-def read_by_manager(data: bytes) -> FromKeeper:
-    """A packet to the manager.
-
-    Raises:
-        BadPacket: none of these.
-    """
-    return unpack(_FROM_KEEPER, data)
+read_by_keeper: Callable[[bytes], ToKeeper] = reader(ToKeeper)
+read_by_manager: Callable[[bytes], FromKeeper] = reader(FromKeeper)
