@@ -298,19 +298,28 @@ class ManagerLink:
         if self._channel:
             self._channel.send_raw(data)
 
-    async def request(
+    async def request(self, packet: packets.Request, read: Callable[[bytes], T]) -> tuple[T, list[int]]:
+        """Send a request and wait for its reply; see :meth:`post`.
+
+        Raises:
+            ControlError: the manager said no, or is gone, or cannot be asked this.
+        """
+        return await self.post(packet, read)
+
+    def post(
         self,
         packet: packets.Request,
         read: Callable[[bytes], T],
         on_reply: Callable[[T], None] = lambda reply: None,
-    ) -> tuple[T, list[int]]:
-        """Send a request and wait for its reply and the file descriptors that came with it.
+    ) -> asyncio.Future[tuple[T, list[int]]]:
+        """Send a request at once. The future has its reply and the file descriptors that came with it, or a
+        ``ControlError``: the manager said no, or is gone.
 
         ``read(data)`` makes a reply of what comes. ``on_reply(reply)`` is called before any later packet is
         passed on; whoever waits goes on after some.
 
         Raises:
-            ControlError: the manager said no, or is gone, or cannot be asked this.
+            ControlError: the manager is gone, or cannot be asked this.
         """
         if self._channel is None or self._channel.closed:
             raise ControlError("the session manager is not reachable")
@@ -335,14 +344,13 @@ class ManagerLink:
             if not future.done():
                 future.set_exception(error)
 
-        self._pending[number] = _Pending(settle, fail)
         try:
-            self._channel.send(msgspec.structs.replace(packet, req=number))
-            return await future
+            data = framing.encode(msgspec.structs.replace(packet, req=number))
         except framing.BadPacket as error:
             raise ControlError(str(error)) from None
-        finally:
-            self._pending.pop(number, None)
+        self._pending[number] = _Pending(settle, fail)
+        self._channel.send_raw(data)
+        return future
 
     def _report(self) -> None:
         self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)

@@ -226,6 +226,16 @@ class ServerSide:
         except BadMessage as error:
             self._broken(error)
 
+    def typed(self, message: bytes) -> Typed | None:
+        """What a binary message is that is nothing but input; ``None``: it has to be :meth:`received`."""
+        if self.closing or len(message) < messages.HEADER.size or message[0] != FrameType.DATA:
+            return None
+        _, channel, seq = messages.HEADER.unpack_from(message)
+        handle = self._handles.get(channel)
+        if handle is None or seq > messages.MAX_OFFSET:
+            return None
+        return Typed(handle, seq, message[messages.HEADER.size :])
+
     def _control(self, message: dict[str, Any], raw: bytes) -> None:
         """A text message has come; ``raw`` is how.
 

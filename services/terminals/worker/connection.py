@@ -49,8 +49,18 @@ WRITE_HIGH_WATER = 1 << 18
 ANSWERS_HIGH_WATER = 1 << 19
 """Answers are written whether or not the client takes them, but what more is asked for is not read."""
 MAX_MESSAGE = messages.MAX_MESSAGE
+TURN_BYTES = 1 << 13
+"""So much of what a client has sent is looked at in one turn of the loop: in what is read at once may be
+ten thousand frames, and everybody else waits meanwhile."""
+SHORT = 126
+"""Bytes of a message below which a frame's head has two, and a mask of four."""
 WATCHING_SINCE = 2
 """The manager's version of the protocol; an older one would take a watcher for somebody who types."""
+
+
+HEAD_END = b"\r\n\r\n"
+_BINARY = 0x80 | Opcode.BINARY
+"""First byte of a binary message in one frame."""
 
 
 class _Frames(Protocol):
@@ -117,6 +127,13 @@ class Connection(asyncio.Protocol):
         self._begun: tuple[Opcode, bytearray] | None = None
         """A message of which the last fragment has not come: its kind, and what has."""
         self._rest = b""
+        self._unread = bytearray()
+        """What has come, and waits for its turn."""
+        self._turn: asyncio.Handle | None = None
+        self._boundary = False
+        """Whether the parser has read whole frames and nothing else."""
+        self._together = False
+        """Whether what is sent waits for more that goes along with it."""
         self._writing = True
         self._heard = 0.0
         self._timers: list[asyncio.TimerHandle] = []
@@ -146,24 +163,90 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         self._heard = self._loop.time()
+        if not self._unread and len(data) <= TURN_BYTES:
+            self._take(data)
+            return
+        self._unread += data
+        if self._turn is None:
+            self._next_turn()
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        piece = bytes(self._unread[:TURN_BYTES])
+        del self._unread[:TURN_BYTES]
+        self._take(piece)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Look at what comes next, unless something has to be waited for."""
+        if self._transport.is_closing() or self._events or self in self._server.held_back:
+            return
+        if not self._unread:
+            if self._writing:
+                self._transport.resume_reading()
+            return
+        self._transport.pause_reading()
+        if self._turn is None and self._transport.get_write_buffer_size() <= ANSWERS_HIGH_WATER:
+            self._turn = self._loop.call_soon(self._next_turn)
+
+    def _take_rest(self) -> None:
+        """Nothing comes behind what has come: look at it all."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        if self._unread:
+            rest, self._unread = bytes(self._unread), bytearray()
+            self._take(rest)
+
+    def _take(self, data: bytes) -> None:
+        if self._boundary and len(data) < SHORT + 6 and self._typed(data):
+            return
         if self._side.routable:
             self._rest += data
-            self._ws.behind = None
+        self._ws.behind = None
         self._ws.receive_data(data)
+        self._boundary = self._ws.behind == 0
         if self._side.routable and self._ws.behind is not None:
             # What the parser holds of an incomplete frame has to travel along with a handover.
             self._rest = self._rest[len(self._rest) - self._ws.behind :]
         self._events.extend(self._ws.events_received())
+        alone = self._ws.state is State.CONNECTING and data.endswith(HEAD_END)
         self._work_off()
+        if alone and self._ws.state is State.OPEN and isinstance(self._ws, _Opening):
+            # Nothing came behind the request: go on without it, and all that was kept of it.
+            self._ws = _Frames(SERVER, max_size=MAX_MESSAGE)
+            self._boundary = True
+
+    def _typed(self, data: bytes) -> bool:
+        """Pass on one short frame of input, as a key is: most of what comes, and all that a person waits for.
+        Whether it was one; whatever else it is goes the usual way."""
+        size = len(data) - 6
+        if size < 0 or data[0] != _BINARY or data[1] != 0x80 | size:
+            return False
+        if self._events or self._begun or self._ws.state is not State.OPEN or self._server.link.congested:
+            return False
+        typed = self._side.typed(_unmasked(data[6:], data[2:6]))
+        if typed is None:
+            return False
+        self._server.link.send_raw(packets.encode_input(typed.handle, typed.seq, typed.data))
+        return True
 
     def go_on(self) -> None:
         """The session manager takes packets again."""
         self._work_off()
-        if not self._events and not self._transport.is_closing() and self._writing:
-            self._transport.resume_reading()
+        self._read_on()
 
     def _work_off(self) -> None:
         """Handle what the client has sent, as far as the session manager takes it."""
+        # What it is answered goes at the end of it: whom it asks for something is asked first.
+        self._together = True
+        try:
+            self._work_off_events()
+        finally:
+            self._together = False
+        self._flush()
+
+    def _work_off_events(self) -> None:
         while self._events:
             if self._server.link.congested and not self._transport.is_closing():
                 self._transport.pause_reading()
@@ -174,15 +257,16 @@ class Connection(asyncio.Protocol):
                 self._handshake(event)
             elif isinstance(event, Frame):
                 self._frame(event)
-        self._flush()
 
     def eof_received(self) -> None:
         """The client has closed its side."""
+        self._take_rest()
         self._ws.receive_eof()
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: give its sessions back."""
+        self._take_rest()
         self._server.connections.discard(self)
         self._server.held_back.discard(self)
         for timer in self._timers:
@@ -200,8 +284,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._writing = True
-        if self not in self._server.held_back and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._read_on()
         for viewer in list(self._viewers.values()):
             viewer.pump()
 
@@ -339,20 +422,29 @@ class Connection(asyncio.Protocol):
             snapshots=attach.snapshots,
             routable=attach.routable,
         )
-        self._spawn(self._attach(attach, request), "an attach")
+        try:
+            asked = self._server.link.post(request, read_outcome, self._decided)
+        except ControlError as error:
+            self._side.unavailable(attach.channel, str(error))
+        else:
+            self._spawn(self._attach(attach, request, asked), "an attach")
 
     def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> None:
         self._server.background.start(work, what)
 
-    async def _attach(self, attach: server.Attach, request: packets.Attach) -> None:
-        link = self._server.link
+    async def _attach(
+        self,
+        attach: server.Attach,
+        request: packets.Attach,
+        asked: asyncio.Future[tuple[Outcome, list[int]]],
+    ) -> None:
         try:
-            outcome, fds = await link.request(request, read_outcome, self._decided)
+            outcome, fds = await asked
             if isinstance(outcome, Routed) and self._hand_over(outcome.route, attach):
                 return
             if isinstance(outcome, Routed):
                 here = msgspec.structs.replace(request, routable=False)
-                outcome, fds = await link.request(here, read_outcome, self._decided)
+                outcome, fds = await self._server.link.post(here, read_outcome, self._decided)
         except ControlError as error:
             self._side.unavailable(attach.channel, str(error))
             self._carry_out()
@@ -484,7 +576,7 @@ class Connection(asyncio.Protocol):
                     mode="read" if attach.watch else "write",
                 ),
                 since=self._accepted,
-                rest=later + self._rest,
+                rest=later + self._rest + self._unread,
             )
             self._server.link.send(handoff, (fd,))
         except (OSError, BadPacket) as error:
@@ -494,6 +586,7 @@ class Connection(asyncio.Protocol):
         finally:
             if fd >= 0:
                 os.close(fd)
+        self._unread.clear()
         self._transport.abort()  # closes our descriptor only; the connection lives on in the other worker
         return True
 
@@ -522,7 +615,8 @@ class Connection(asyncio.Protocol):
                 self._ws.send_text(data.encode())
             else:
                 self._ws.send_binary(data)
-            self._flush()
+            if not self._together:
+                self._flush()
 
     def _flush(self) -> None:
         chunks = self._ws.data_to_send()
@@ -580,6 +674,12 @@ class Connection(asyncio.Protocol):
         if self._ws.state is State.OPEN:
             self._ws.send_ping(b"")
             self._flush()
+
+
+def _unmasked(payload: bytes, mask: bytes) -> bytes:
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
 
 
 def _contents(fd: int, length: int) -> bytes:

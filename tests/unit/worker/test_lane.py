@@ -1,0 +1,311 @@
+"""Short frames of input have a way of their own through a worker: it is held to the usual one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from terminals.access import Access
+from terminals.background import Background
+from terminals.control import packets
+from terminals.control.answers import Front, Welcome
+from terminals.protocol import messages
+from terminals.worker import connection as module
+from terminals.worker.connection import Connection, Server
+from websockets.frames import Frame, Opcode
+
+from tests.support.grants import GRANT
+
+REQUEST = b"\r\n".join(
+    [
+        *(b"GET / HTTP/1.1", b"Host: h", b"Upgrade: websocket", b"Connection: Upgrade"),
+        *(b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", b"Sec-WebSocket-Version: 13", b"", b""),
+    ]
+)
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written, and takes anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+
+class Manager:
+    """Keeps what it is sent, and answers nothing."""
+
+    congested = False
+    welcome = Welcome(protocol=3)
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+
+    def send_raw(self, data: bytes) -> None:
+        self.sent.append(packets.read_request(data))
+
+    def send(self, packet: object, fds: tuple[int, ...] = ()) -> None:
+        self.sent.append(packet)
+
+    def post(self, packet: object, *_: object) -> asyncio.Future[Any]:
+        self.sent.append(packet)
+        return asyncio.get_running_loop().create_future()
+
+
+def masked(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
+    return Frame(opcode, data, fin).serialize(mask=True)
+
+
+def text(kind: str, **fields: Any) -> bytes:
+    return masked(Opcode.TEXT, messages.encode_text(kind, **fields))
+
+
+class Client:
+    """A connection that has been opened, and on which two sessions are attached."""
+
+    def __init__(self, *, lane: bool) -> None:
+        self.manager, self.wire = Manager(), Wire()
+        self.lane = lane
+        server = Server(self.manager, Access(b"secret", Front()), "g1", "b1")  # type: ignore[arg-type]
+        server.background = Background(module.log)
+        self.connection = Connection(server, packets.Conn(listener="system", address="10.0.0.1"))
+        self.connection.connection_made(self.wire)
+        self.feed(REQUEST)
+        self.feed(text("hello", versions=[3], client="me", token="secret"))
+        side = self.connection._side
+        for channel, handle in ((0, 7), (1, 8)):
+            self.feed(text("attach", channel=channel))
+            assert side.admit(channel, handle)
+            side.attached(channel, handle, GRANT)
+            self.connection._carry_out()
+        self.begun = len(self.manager.sent), len(self.wire.written)
+
+    def feed(self, data: bytes) -> None:
+        if self.wire.closed:
+            return
+        if not self.lane:
+            self.connection._boundary = False
+        self.connection.data_received(data)
+
+    async def idle(self) -> int:
+        """Wait until nothing waits for its turn; how many turns that took."""
+        turns = 0
+        while self.connection._turn is not None:
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+    @property
+    def said(self) -> tuple[list[object], bytes, bool]:
+        sent, written = self.begun
+        return self.manager.sent[sent:], b"".join(self.wire.written[written:]), self.wire.closed
+
+
+short = st.binary(max_size=100)
+seqs = st.sampled_from([0, 1, 5, messages.MAX_OFFSET, messages.MAX_OFFSET + 1])
+channels = st.sampled_from([0, 1, 2, 255, 256])
+typed = st.builds(messages.encode_data, channels, seqs, short)
+binary = st.one_of(
+    typed,
+    typed.map(lambda data: data[:12]),
+    st.builds(messages.encode_ack, channels, seqs),
+    st.builds(messages.encode_data, st.just(0), seqs, st.binary(min_size=110, max_size=300)),
+    st.binary(max_size=20),
+)
+frames = st.one_of(
+    typed.map(lambda data: masked(Opcode.BINARY, data)),
+    binary.map(lambda data: masked(Opcode.BINARY, data)),
+    st.builds(
+        lambda data, cut: masked(Opcode.BINARY, data[:cut], fin=False) + masked(Opcode.CONT, data[cut:]),
+        *(typed, st.integers(0, 20)),
+    ),
+    st.builds(lambda data: masked(Opcode.BINARY, data, fin=False), typed),
+    st.builds(lambda data, cut: masked(Opcode.BINARY, data)[:cut], typed, st.integers(1, 30)),
+    st.just(text("resize", channel=0, cols=90, rows=30)),
+    st.just(text("detach", channel=1)),
+    st.just(text("kill", channel=0)),
+    st.just(masked(Opcode.PING, b"are you there")),
+    st.just(masked(Opcode.CLOSE, b"\x03\xe8")),
+    typed.map(lambda data: Frame(Opcode.BINARY, data).serialize(mask=False)),
+    st.binary(min_size=1, max_size=8),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(frames, max_size=12), st.lists(st.integers(0, 400), max_size=12), st.booleans())
+def test_whatever_comes_and_however_it_is_cut_both_ways_say_the_same(sent, cuts, by_frames):
+    async def play() -> None:
+        quick, slow = Client(lane=True), Client(lane=False)
+        stream = b"".join(sent)
+        ends = sorted({cut for cut in cuts if cut < len(stream)} | {len(stream)})
+        if by_frames:
+            pieces = sent
+        else:
+            pieces = [stream[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        for piece in pieces:
+            quick.feed(piece)
+            slow.feed(piece)
+            assert quick.said == slow.said
+            assert not quick.connection._unread
+        for client in (quick, slow):
+            client.connection.connection_lost(None)
+        assert quick.said == slow.said
+
+    asyncio.run(play())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(frames, max_size=12), st.integers(1, 40), st.booleans())
+def test_turn_by_turn_it_is_the_same(sent, turn, at_once):
+    """What waits for its turn is all looked at, in order, also where the connection ends before that."""
+
+    async def play() -> None:
+        whole, turns = Client(lane=True), Client(lane=True)
+        whole.feed(b"".join(sent))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "TURN_BYTES", turn)
+            for piece in [b"".join(sent)] if at_once else sent:
+                turns.feed(piece)
+            if not at_once:
+                await turns.idle()
+            for client in (whole, turns):
+                client.connection.connection_lost(None)
+        assert turns.said[0] == whole.said[0]
+
+    asyncio.run(play())
+
+
+def test_others_have_their_turn_while_one_floods():
+    async def play() -> None:
+        client = Client(lane=True)
+        ping = masked(Opcode.PING, b"")
+        client.feed(ping * 10_000)
+        answered = len(client.said[1])
+        assert 0 < answered < 2 * (module.TURN_BYTES // len(ping) + 2)
+        turns = await client.idle()
+        assert turns >= 10_000 * len(ping) // module.TURN_BYTES
+        assert len(client.said[1]) == 10_000 * 2
+        client.connection.connection_lost(None)
+
+    asyncio.run(play())
+
+
+def test_input_that_waits_for_the_manager_is_not_overtaken():
+    async def play() -> None:
+        client = Client(lane=True)
+        client.manager.congested = True
+        client.feed(masked(Opcode.BINARY, messages.encode_data(0, 0, b"a")))
+        client.manager.congested = False
+        client.feed(masked(Opcode.BINARY, messages.encode_data(0, 1, b"b")))
+        assert [packet.seq for packet in client.said[0]] == [0, 1]
+        client.connection.connection_lost(None)
+
+    asyncio.run(play())
+
+
+KEY = masked(Opcode.BINARY, messages.encode_data(0, 0, b"k"))
+
+
+@pytest.mark.parametrize(
+    ("before", "ends"),
+    [
+        (masked(Opcode.BINARY, messages.encode_data(0, 0, b"a"), fin=False), True),
+        (masked(Opcode.BINARY, messages.encode_data(0, 0, b"x" * 60))[:9], False),
+        (masked(Opcode.CLOSE, b"\x03\xe8"), False),
+    ],
+    ids=["a message has begun", "a frame has begun", "the client has said goodbye"],
+)
+def test_what_looks_like_a_key_and_is_none(before, ends):
+    async def play() -> None:
+        client = Client(lane=True)
+        client.feed(before)
+        client.feed(KEY)
+        sent, written, _ = client.said
+        assert sent == []
+        assert (b"\x03\xea" in written) is ends  # 1002
+        client.connection.connection_lost(None)
+
+    asyncio.run(play())
+
+
+def test_a_key_takes_the_short_way_and_the_first_one_too():
+    async def play() -> None:
+        client = Client(lane=True)
+        parsed: list[bytes] = []
+        client.connection._ws.receive_data = parsed.append  # type: ignore[method-assign]
+        client.feed(KEY)
+        assert client.said[0] == [packets.Hot(b"I", 7, 0, b"k")]
+        assert not parsed
+
+    asyncio.run(play())
+
+
+def test_nothing_is_kept_of_the_request():
+    async def play() -> None:
+        client = Client(lane=True)
+        assert type(client.connection._ws) is module._Frames
+
+    asyncio.run(play())
+
+
+def test_a_client_that_is_early_is_heard_all_the_same():
+    """With the request comes the hello, and half of the attach."""
+
+    async def play() -> None:
+        whole = REQUEST + text("hello", versions=[3], client="me", token="secret") + text("attach", channel=0)
+        for cut in range(len(REQUEST) - 3, len(whole)):
+            manager, wire = Manager(), Wire()
+            server = Server(manager, Access(b"secret", Front()), "g1", "b1")  # type: ignore[arg-type]
+            connection = Connection(server, packets.Conn(listener="system", address="10.0.0.1"))
+            connection.connection_made(wire)
+            connection.data_received(whole[:cut])
+            connection.data_received(whole[cut:])
+            assert [type(packet) for packet in manager.sent] == [packets.Attach]
+            assert b"welcome" in b"".join(wire.written)
+            connection.connection_lost(None)
+
+    asyncio.run(play())
+
+
+def test_the_manager_is_asked_before_the_client_is_welcomed():
+    async def play() -> None:
+        order: list[str] = []
+        manager, wire = Manager(), Wire()
+        server = Server(manager, Access(b"secret", Front()), "g1", "b1")  # type: ignore[arg-type]
+        connection = Connection(server, packets.Conn(listener="system", address="10.0.0.1"))
+        connection.connection_made(wire)
+        connection.data_received(REQUEST)
+        post, write = manager.post, wire.write
+        manager.post = lambda *given: (order.append("asked"), post(*given))[1]  # type: ignore[method-assign]
+        wire.write = lambda data: (order.append("written"), write(data))[1]  # type: ignore[method-assign]
+        connection.data_received(
+            text("hello", versions=[3], client="me", token="secret") + text("attach", channel=0)
+        )
+        assert order == ["asked", "written"]
+        connection.connection_lost(None)
+
+    asyncio.run(play())
