@@ -101,12 +101,16 @@ class Access:
         self._token = token
         self._origins = frozenset(front.allowed_origins)
         self._proxies = [ipaddress.ip_network(entry) for entry in front.trusted_proxies]
-        self._revoked = dict(front.revoked)
+        self._revoked: dict[str, int] = {}
         self.limit = FailureLimit()
 
-    def revoke(self, user: str, before: int) -> None:
-        """Tickets of a user that were first issued before that, in Unix ms, are good for nothing any more."""
-        self._revoked[user] = before
+    def revoke(self, users: Mapping[str, int]) -> None:
+        """By user: tickets that were first issued before that, in Unix ms, are good for nothing any more."""
+        self._revoked.update(users)
+
+    def revoked(self, user: str, born: int) -> bool:
+        """Whether a user's tickets, the first issued at ``born``, are good for nothing any more."""
+        return born < self._revoked.get(user, 0)
 
     def address(self, peer: str, forwarded: Iterable[str]) -> str:
         """Where a connection really comes from.
@@ -149,7 +153,7 @@ class Access:
                 granted = tickets.read(self._token, ticket)
             except tickets.BadTicket as error:
                 raise Denied(str(error)) from None
-            if granted.born < self._revoked.get(granted.user, 0):
+            if self.revoked(granted.user, granted.born):
                 raise Denied("the ticket was revoked")
             renewed = self.renew(granted)
             user, only, read_only = granted.user, granted.session, granted.read_only

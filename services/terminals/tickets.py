@@ -47,8 +47,7 @@ def issue(token: bytes, ticket: Ticket, *, seconds: int = SECONDS) -> str:
     Raises:
         ValueError: no user name, or one that is too long or cannot be printed, or a time out of range.
     """
-    if not ticket.user or len(ticket.user) > MAX_USER or not ticket.user.isprintable():
-        raise ValueError(f"a user name has 1 to {MAX_USER} printable characters")
+    check_user(ticket.user)
     if not (0 < seconds <= MAX_SECONDS and 0 < ticket.life <= MAX_SECONDS):
         raise ValueError(f"a ticket lives 1 to {MAX_SECONDS} seconds")
     import jwt  # by the first ticket: where nobody uses any, no process carries it
@@ -65,6 +64,16 @@ def issue(token: bytes, ticket: Ticket, *, seconds: int = SECONDS) -> str:
     if ticket.read_only:
         claims["read_only"] = True
     return jwt.encode(claims, _key(token), _ALGORITHM)
+
+
+def check_user(name: str) -> None:
+    """Look at the name of a user.
+
+    Raises:
+        ValueError: empty, too long, or it cannot be printed.
+    """
+    if not name or len(name) > MAX_USER or not name.isprintable():
+        raise ValueError(f"a user name has 1 to {MAX_USER} printable characters")
 
 
 def read(token: bytes, text: str) -> Ticket:

@@ -163,6 +163,14 @@ def test_the_api_revokes_tickets(stack):
         Terminal(stack.url(), ticket=unused).open()
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(urllib.request.Request(address, method="DELETE"))
+    long = urllib.request.Request(f"{address}{'x' * 64}", headers=headers, method="DELETE")
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(long)
+    done = subprocess.run(
+        [*TERMINALS, "ctl", "--socket", stack.socket, "revoke", "x" * 65], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "1 to 64 printable characters" in done.stderr
 
 
 def test_a_table_of_revocations_that_makes_no_sense_lets_nobody_in(stack):

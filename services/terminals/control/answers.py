@@ -30,8 +30,6 @@ class Front(Record):
     """Networks whose X-Forwarded-For is believed."""
     heartbeat: float = HEARTBEAT
     """Seconds between pings to clients."""
-    revoked: dict[str, int] = msgspec.field(default_factory=dict)
-    """Users whose tickets of before that time, in Unix ms, were revoked."""
 
 
 class Welcome(Record):

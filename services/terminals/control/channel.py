@@ -236,15 +236,18 @@ class ManagerLink:
     ``on_packet`` and matches replies to requests. ``closed`` is set when the manager is gone.
 
     The manager is never given up for being slow. Whoever passes on what clients send is to stop
-    while the link is ``congested``, until ``on_relief()`` is called.
+    while the link is ``congested``, until ``on_relief()`` is called. ``on_welcome(welcome)`` is
+    called before any packet is passed on.
     """
 
     def __init__(
         self,
         on_packet: Callable[[Unasked, list[int]], None],
         on_relief: Callable[[], None] = lambda: None,
+        on_welcome: Callable[[answers.Welcome], None] = lambda welcome: None,
     ) -> None:
         self._on_packet = on_packet
+        self._on_welcome = on_welcome
         self._on_relief = on_relief
         self._channel: Channel[Any] | None = None
         self._pending: dict[int, _Pending] = {}
@@ -279,7 +282,7 @@ class ManagerLink:
             host=socket.gethostname(),
             memory=proportional_set_size(),
         )
-        self.welcome, _ = await self.request(hello, _read_welcome)
+        self.welcome, _ = await self.post(hello, _read_welcome, self._on_welcome)
         if self.welcome.reports:  # an older manager would log each as a bad packet
             self._reporting = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
 

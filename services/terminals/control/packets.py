@@ -18,7 +18,7 @@ type ``reply`` with that number and the fields of a class of :mod:`terminals.con
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
@@ -388,10 +388,20 @@ class Refuse(Packet):
 
 
 class Revoked(Packet):
-    """Tickets of a user that were first issued before that, in Unix ms, are revoked."""
+    """By user: tickets that were first issued before that, in Unix ms, are revoked."""
 
-    user: str
-    before: int
+    users: dict[str, int]
+
+
+REVOKED_AT_ONCE: Final = 400
+"""Users in a packet; each has some 300 bytes at the most."""
+
+
+def revoked(users: Mapping[str, int]) -> Iterator[Revoked]:
+    """As many packets as it takes."""
+    items = list(users.items())
+    for at in range(0, len(items), REVOKED_AT_ONCE):
+        yield Revoked(users=dict(items[at : at + REVOKED_AT_ONCE]))
 
 
 class _Reply(Packet, tag="reply"):

@@ -10,6 +10,7 @@ from typing import Final
 
 from terminals.configfile import ConfigError
 from terminals.control.framing import BadPacket, pack, reader
+from terminals.tickets import check_user
 
 REMEMBERED: Final = 10_000
 """Users; of those beyond, who were revoked first of all, older tickets that are renewed all the time would be
@@ -44,8 +45,10 @@ class Revocations:
         """From now on no ticket of this user that was issued before is good; returns the time.
 
         Raises:
+            ValueError: nobody can have a ticket by that name.
             OSError: that cannot be kept, and so is not done.
         """
+        check_user(user)
         table = {name: before for name, before in self.table.items() if name != user}
         table[user] = before = max(self.table.get(user, 0), int(time.time() * 1000) + 1)
         while len(table) > REMEMBERED:

@@ -252,12 +252,13 @@ class Manager:
         """Have no worker accept the tickets that a user has had until now; returns until when, in Unix ms.
 
         Raises:
+            ValueError: nobody can have a ticket by that name.
             OSError: that cannot be kept.
         """
         before = self.revocations.revoke(user)
         for peer in self.peers:
             if peer.role == "worker":
-                peer.send(packets.Revoked(user=user, before=before))
+                peer.send(packets.Revoked(users={user: before}))
         return before
 
     def end_moves(self, ordered_by: Peer | None = None) -> None:
@@ -517,10 +518,14 @@ class Manager:
             version=CONTROL_VERSION,
             protocol=PROTOCOL_VERSIONS[0],
             listeners=self.ports(),
-            front=msgspec.structs.replace(self.config.front, revoked=self.revocations.table),
+            front=self.config.front,
             reports=True,
         )
         peer.reply(packet.req, welcome)
+        if peer.role == "worker":
+            # Before its first connection.
+            for some in packets.revoked(self.revocations.table):
+                peer.send(some)
         log.info("%s connected", peer.name)
         self.flush_backlog()
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from terminals.access import FailureLimit
 from terminals.control.framing import pack
 from terminals.protocol import ids
-from terminals.tickets import Ticket, issue
+from terminals.tickets import Ticket, check_user, issue
 from terminals.web import metrics, security
 from terminals.web.assets import Assets
 from terminals.web.backend import Backend, BackendError, BackendUnavailable, NoSuchSession
@@ -199,6 +199,10 @@ class _Site:
     async def revoke(self, request: web.Request) -> web.Response:
         """Have all tickets of a user be good for nothing, and disconnect whoever works with one."""
         user = request.match_info["user"]
+        try:
+            check_user(user)
+        except ValueError as error:
+            return _error(400, str(error))
         before = await self._backend.revoke(user)
         log.info("tickets of %r are revoked by request of %s", user, request.remote)
         return web.json_response({"revoked": user, "before": before})

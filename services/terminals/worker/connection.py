@@ -149,6 +149,8 @@ class Connection(asyncio.Protocol):
         self._accepted = time.monotonic() if self._conn.since is None else self._conn.since
         self._server.connections.add(self)
         if self._side.hello is not None:
+            if not self.check():  # who passed it on did not know that yet
+                return
             # The attach for which it was passed on, as if it came now.
             assert self._conn.attach is not None
             self._side.received(pack(self._conn.attach), text=True)
@@ -300,12 +302,14 @@ class Connection(asyncio.Protocol):
         self._side.end(handle, code, error, message)
         self._carry_out()
 
-    def revoke(self, user: str, before: int) -> None:
-        """End it, if it is of this user's, and of a ticket that was first issued before that."""
+    def check(self) -> bool:
+        """Whether it may go on: it ends, if it came with a ticket that is revoked."""
         hello = self._side.hello
-        if hello is not None and hello.user and hello.user == user and hello.born < before:
-            self._side.deny("the ticket was revoked")
-            self._carry_out()
+        if hello is None or not hello.user or not self._server.access.revoked(hello.user, hello.born):
+            return True
+        self._side.deny("the ticket was revoked")
+        self._carry_out()
+        return False
 
     def abort(self) -> None:
         """Cut the connection."""

@@ -10,7 +10,7 @@ import socket
 from terminals.access import Access
 from terminals.background import Background, Troubles
 from terminals.control import packets
-from terminals.control.answers import Front
+from terminals.control.answers import Front, Welcome
 from terminals.control.channel import ManagerLink, Unasked, first_of, serve_managers
 from terminals.control.descriptors import scarce
 from terminals.protocol.messages import CloseCode, ErrorCode
@@ -52,23 +52,23 @@ async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: 
                     background.start(adopt(server, packet, conn), "an adoption")
             case packets.Quit():
                 stop.set()
-            case packets.Revoked(user=user, before=before):
-                server.access.revoke(user, before)
+            case packets.Revoked(users=users):
+                server.access.revoke(users)
                 for known in list(server.connections):
-                    known.revoke(user, before)
+                    known.check()
             case _:
                 if connection := server.viewers.get(packet.handle):
                     command(connection, packet)
         for fd in fds:
             os.close(fd)
 
-    link = ManagerLink(packet, lambda: server.go_on())
+    def welcomed(welcome: Welcome) -> None:
+        server.access = Access(token, welcome.front)
+        server.heartbeat = welcome.front.heartbeat
+
+    link = ManagerLink(packet, lambda: server.go_on(), welcomed)
     server = Server(link, Access(token, Front()), generation, build)
     await link.connect(socket_path, role="worker", generation=generation, build=build)
-    # No connection is passed before we have said hello, and this runs before the first is adopted.
-    front = link.welcome.front
-    server.access = Access(token, front)
-    server.heartbeat = front.heartbeat
     log.info("serving for generation %s, build %s", generation, build)
     await first_of(stop, link.closed)
     await leave(server)
