@@ -86,12 +86,14 @@ class Viewer:
         # ENDED is set after the last byte: read it first, or the last bytes could be missed.
         ended = words[Word.ENDED]
         while self._writable():
+            # A screen is painted in the size that it is of.
+            until = MAX_OFFSET if self._send_size is None else self._size_until(self._send_size)
+            if self._closed:
+                return
             if self._screen is not None and self.sent == self._screen[0]:
                 (offset, screen), self._screen = self._screen, None
                 self._send_snapshot(offset, screen)
-            until = words[Word.HEAD] if self._screen is None else self._screen[0]
-            if self._send_size is not None:
-                until = min(until, self._size_until(self._send_size))
+            until = min(until, words[Word.HEAD] if self._screen is None else self._screen[0])
             if self._closed or self.sent >= until:
                 break
             data = self._ring.copy(self.sent, min(CHUNK, until - self.sent))
