@@ -178,16 +178,20 @@ class Screens:
                 future = self._requests.pop(packet.request, None)
                 if future is not None and not future.done():
                     future.set_result(Snapshot(offset, packet.length, fds.pop()))
-            case kept.Painted(key=key, request=request) | kept.Lost(key=key, request=request):
-                # Out of descriptors, there or here.
+            case kept.Painted(request=request) | kept.Unpaintable(request=request):
+                self._no_snapshot(request)  # out of descriptors, there or here, or too much
+            case kept.Lost(key=key, request=request):
                 self._advancing.pop(key, None)
-                future = self._requests.pop(request, None) if request is not None else None
-                if future is not None and not future.done():
-                    future.set_exception(ConnectionError("no more files can be open"))
-                if isinstance(packet, kept.Lost) and (session := self._followed.pop(key, None)):
+                self._no_snapshot(request)
+                if session := self._followed.pop(key, None):
                     session.keep(None)
         for fd in fds:
             os.close(fd)
+
+    def _no_snapshot(self, request: int | None) -> None:
+        future = None if request is None else self._requests.pop(request, None)
+        if future is not None and not future.done():
+            future.set_exception(ConnectionError("there is no picture of the screen"))
 
     def _keep(self, key: str, offset: int) -> None:
         if session := self._followed.get(key):

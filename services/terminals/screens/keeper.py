@@ -32,6 +32,7 @@ from terminals.screens.packets import (
     Resize,
     Snapshot,
     ToKeeper,
+    Unpaintable,
     read_by_keeper,
 )
 
@@ -132,16 +133,15 @@ class Keeper:
                 self._answer(packet, screen)
 
     def _answer(self, asked: Snapshot, screen: Screen | None) -> None:
-        lost = Lost(key=asked.key, request=asked.request)
         if screen is None:
-            self._lose(lost)
+            self._lose(Lost(key=asked.key, request=asked.request))
             return
         screen.advance()
         try:
             data = screen.snapshot()
             fd = os.memfd_create("snapshot", os.MFD_CLOEXEC)
         except (OSError, ScreenTooLarge):
-            self._lose(lost)
+            self._send(Unpaintable(key=asked.key, request=asked.request))
             return
         try:
             with open(fd, "wb", closefd=False) as file:

@@ -32,7 +32,7 @@ class Advance(Packet):
 
 
 class Snapshot(Packet):
-    """The same, answered by ``Painted`` or ``Lost``."""
+    """The same, answered by ``Painted``, ``Unpaintable`` or ``Lost``."""
 
     key: str
     request: int
@@ -60,15 +60,22 @@ class Painted(Packet):
     length: int
 
 
+class Unpaintable(Packet):
+    """Too much to paint, or out of descriptors; the screen is kept, and may be painted later."""
+
+    key: str
+    request: int
+
+
 class Lost(Packet):
-    """Out of descriptors, or it is too large: there is no such screen."""
+    """Out of descriptors: there is no such screen."""
 
     key: str
     request: int | None = None
 
 
 ToKeeper = Follow | Resize | Advance | Snapshot | Forget
-FromKeeper = Kept | Painted | Lost
+FromKeeper = Kept | Painted | Unpaintable | Lost
 
 read_by_keeper: Callable[[bytes], ToKeeper] = reader(ToKeeper)
 read_by_manager: Callable[[bytes], FromKeeper] = reader(FromKeeper)

@@ -13,6 +13,7 @@ from terminals.manager.ring import Ring
 from terminals.screens.keeper import Keeper
 
 from tests.support.control import say
+from tests.unit.screens.test_emulator import colourful
 
 
 @pytest.fixture
@@ -49,4 +50,22 @@ def test_a_ring_whose_descriptor_got_lost_is_said_to_be_lost_and_the_others_are_
     assert answer(manager) == {"type": "lost", "key": "b", "request": 7}
     say(manager, {"type": "advance", "key": "a"})
     assert answer(manager) == {"type": "kept", "key": "a", "offset": 5}
+    ring.close()
+
+
+def test_a_screen_that_is_too_much_now_is_kept_and_painted_later(manager, tmp_path):
+    ring = Ring.create(tmp_path / "a.ring", 1 << 22)
+    shared = ring.share()
+    say(manager, {"type": "follow", "key": "a", "cols": 300, "rows": 160, "start": 0}, (shared,))
+    os.close(shared)
+    ring.append(b"\x1b]2;its title\x07" + colourful(300, 160))
+    say(manager, {"type": "snapshot", "key": "a", "request": 7})
+    assert answer(manager) == {"type": "unpaintable", "key": "a", "request": 7}
+    ring.append(b"\x1b[2J\x1b[Hsmall again")
+    say(manager, {"type": "snapshot", "key": "a", "request": 8})
+    data, fds = framing.receive(manager)
+    painted = json.loads(data)
+    assert painted["type"] == "painted"
+    assert b"small again" in os.pread(fds[0], painted["length"], 0)
+    os.close(fds[0])
     ring.close()
