@@ -57,14 +57,17 @@ class Link:
         one, by one that the system trusts.
 
         Raises:
-            LinkLost: unreachable, not to be trusted, no WebSocket server, or too slow.
+            LinkLost: no address, unreachable, not to be trusted, no WebSocket server, or too slow.
         """
-        uri = parse_uri(url)
+        try:
+            uri = parse_uri(url)
+        except (WebSocketException, ValueError) as error:
+            raise LinkLost(f"{url}: no address of a terminal service: {error}") from None
         end = time.monotonic() + timeout
         context = _trusting(ca) if uri.secure else None
         try:
             self._sock: socket.socket = socket.create_connection((uri.host, uri.port), timeout)
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:  # a name that is none, a port past the last
             raise LinkLost(f"cannot connect to {uri.host}:{uri.port}: {error}") from None
         try:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

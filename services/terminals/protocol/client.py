@@ -59,7 +59,12 @@ WATCHING_SINCE = 2
 """The protocol's version; an older server takes a watcher for somebody who types."""
 MAX_HOPS = 3
 """So often a client is sent on to another address before it has found its session."""
-_ADDRESS = re.compile(r"wss?://[!-~]{1,2000}")
+_ADDRESS = re.compile(
+    r"wss?://([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,15}|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
+    r"([/?][!\"$-~]{0,1900})?"
+)
+"""What a server may name: of what can be an address, the part that every client takes. No ``#``."""
 
 _FINAL = frozenset(
     {

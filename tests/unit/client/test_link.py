@@ -22,3 +22,12 @@ def test_a_text_that_is_none_ends_the_connection_and_not_the_client():
                 link.receive(0.1)
         link.abort()
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ws://127.0.0.1:99999/", "ws://[::1", "ws://a..b/", f"ws://{'a' * 64}/", "http://127.0.0.1/", "x", ""],
+)
+def test_an_address_that_is_none_is_no_connection(url):
+    with pytest.raises(LinkLost):
+        Link(url, 1.0)

@@ -17,6 +17,7 @@ export class Connection {
   #talk;
   #socket = null;
   #timer = null;
+  #home;
 
   /**
    * `resume` is null or {epoch}: output is then asked for from 0, what a page without a screen needs.
@@ -25,6 +26,7 @@ export class Connection {
    */
   constructor({ url, token, client, session, resume, sender = new Sender(), watch, size, handlers }) {
     Object.assign(this, { handlers, sender, state: { kind: "closed" }, latency: null });
+    this.#home = url;
     const epoch = resume?.epoch ?? null;
     this.#talk = new Conversation({ token }, client, { url, session, epoch, sender, watch, size, pings: true });
   }
@@ -121,6 +123,10 @@ export class Connection {
     try {
       socket = new WebSocket(url);
     } catch (error) {
+      if (url !== this.#home) {
+        this.#tell((talk, now) => talk.lost(now, null, "", String(error.message)));
+        return;
+      }
       this.#talk.close();
       this.#become({ kind: "refused", code: "bad-address", reason: String(error.message) });
       return;

@@ -26,7 +26,11 @@ const MISSED = 3; // heartbeats without a word after which the connection is tak
 const FORGET_MS = 30000; // a session that was attached so shortly ago, and is unknown, may be known again soon
 const WATCHING_SINCE = 2; // an older server takes a watcher for somebody who types
 const MAX_HOPS = 3; // so often a client is sent on to another address before it has found its session
-const ADDRESS = /^wss?:\/\/[!-~]{1,2000}$/;
+const ADDRESS = new RegExp(
+  "^wss?://([A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63}){0,15}|\\[[0-9A-Fa-f:.]{2,45}\\])" +
+    "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?" +
+    '([/?][!"$-~]{0,1900})?$',
+);
 const NORMAL = 1000;
 // Errors that answer an attach for good: asking again would give the same.
 const FINAL = new Set(["unauthorized", "unknown-session", "taken-over", "bad-session-id", "too-many-sessions", "bad-message"]);
