@@ -711,8 +711,10 @@ class ClientSession:
         wait = self._backoff.delay(self._attempt)
         self._attempt += 1
         if self._retry_after is not None:
-            # The server has said when; spread over half as much again, not all at that moment.
-            wait, self._retry_after = self._retry_after * self._backoff.uniform(1.0, 1.5), None
+            # The server has said when; spread over half as much again, not all at that moment. And who is
+            # told "at once" again and again must not knock without a pause.
+            after, self._retry_after = max(self._retry_after, self._backoff.ceiling(0)), None
+            wait = after * self._backoff.uniform(1.0, 1.5)
             failure = self.breaker.state is BreakerState.HALF_OPEN
         if failure:
             self.breaker.failure(now)

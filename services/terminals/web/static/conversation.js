@@ -372,8 +372,9 @@ export class Conversation {
     let wait = this.backoff.delay(this.#attempt);
     this.#attempt += 1;
     if (this.#retryAfter !== null) {
-      // The server has said when; spread over half as much again, not all at that moment.
-      wait = this.#retryAfter * this.backoff.uniform(1, 1.5);
+      // The server has said when; spread over half as much again, not all at that moment. And who is told
+      // "at once" again and again must not knock without a pause.
+      wait = Math.max(this.#retryAfter, this.backoff.ceiling(0)) * this.backoff.uniform(1, 1.5);
       this.#retryAfter = null;
       failure = this.breaker.state === "half-open";
     }
