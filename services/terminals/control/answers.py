@@ -143,7 +143,8 @@ class GenerationInfo(Record):
     name: str
     build: str
     weight: int
-    state: Literal["serving", "draining", "retired"]
+    state: str
+    """``serving``, ``draining`` or ``retired``."""
     workers: int
     web: int
     connections: int

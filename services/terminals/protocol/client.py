@@ -833,9 +833,8 @@ class ClientSession:
 
     def _acknowledge(self, now: float) -> None:
         self._ack_at = None
-        if self._consumed > self._acked:
-            self._acked, self._acked_at = self._consumed, now
-            self._items.append(Send(messages.encode_ack(CHANNEL, self._acked)))
+        self._acked, self._acked_at = self._consumed, now
+        self._items.append(Send(messages.encode_ack(CHANNEL, self._acked)))
 
     def _tell_size(self) -> None:
         """Also of a size that came while the attach was on its way."""

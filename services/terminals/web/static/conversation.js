@@ -502,7 +502,6 @@ export class Conversation {
 
   #acknowledge(now) {
     this.#ackAt = null;
-    if (this.#consumed <= this.#acked) return;
     this.#acked = this.#consumed;
     this.#ackedAt = now;
     this.#items.push({ kind: "send", data: protocol.encodeBinary(protocol.ACK, CHANNEL, this.#acked) });
