@@ -44,7 +44,7 @@ for ((run = 1; run <= times; run++)); do
     fi >"$folder/run-$run" 2>&1
     ended=$?
     ((ended)) && code=1
-    sed -n 's/^\(FAILED\|ERROR\) \([^ ]*\).*/\2/p' "$folder/run-$run" | sed 's/@[^@]*$//' | sort -u >"$folder/failed-$run"
+    sed -n 's/^\(FAILED\|ERROR\) \(tests\/[^ ]*\).*/\2/p' "$folder/run-$run" | sed 's/@[^@]*$//' | sort -u >"$folder/failed-$run"
     done_runs=$run
     seed=$(grep -om1 'random seed: [0-9]*\|--randomly-seed=[0-9]*' "$folder/run-$run" | grep -o '[0-9]*')
     echo "run $run: exit $ended, $((SECONDS - began)) s, seed $seed, $(wc -l <"$folder/failed-$run") failed; $(tail -n 1 "$folder/run-$run")"
