@@ -80,17 +80,22 @@ class Link:
         """Bytes that have come, pings included: a growing number means that the server lives."""
         self._ws = ClientProtocol(uri, max_size=MAX_SIZE)
         self._fragments: list[bytes] = []
+        try:
+            self._shake_hands(url, timeout, end)
+            self._early = list(self._events())
+        except LinkLost:
+            self.abort()
+            raise
+
+    def _shake_hands(self, url: str, timeout: float, end: float) -> None:
         self._ws.send_request(self._ws.connect())
         self._flush()
         while self._ws.state is State.CONNECTING:
             self._receive(max(0.001, end - time.monotonic()))
             if self._ws.handshake_exc is not None:
-                self.abort()
                 raise LinkLost(f"no terminal service at {url}: {self._ws.handshake_exc}")
             if time.monotonic() > end:
-                self.abort()
                 raise LinkLost(f"no answer from {url} within {timeout:g} s")
-        self._early = list(self._events())
 
     def fileno(self) -> int:
         """Of the socket, for ``select``."""
