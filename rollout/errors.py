@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
 
 _MEANINGS: dict[ExitCode, str] = {
     ExitCode.DONE: "done",
-    ExitCode.INTERNAL: "internal error",
+    ExitCode.INTERNAL: "internal error; a rollout that met it is taken back",
     ExitCode.USAGE: "usage or bad configuration",
     ExitCode.GATE_FAILED: "a gate failed; rolled back",
     ExitCode.GATE_INCONCLUSIVE: "evidence inconclusive or in error; rolled back",
@@ -108,6 +108,16 @@ class EngineError(RolloutError):
     """A host, a playbook or a build tool failed."""
 
     exit_code = ExitCode.ENGINE
+
+
+class LeaseLost(EngineError):
+    """Somebody else may be at work on the environment: nothing more is done, and nothing is undone."""
+
+
+class Unexpected(RolloutError):
+    """Something happened that nobody had thought of; where a build was on trial, it was taken back."""
+
+    exit_code = ExitCode.INTERNAL
 
 
 class ChecksFailed(RolloutError):

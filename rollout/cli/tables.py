@@ -45,14 +45,12 @@ def plan(planned: Plan) -> list[RenderableType]:
     origin = f", from {planned.previous_build}" if planned.previous_build else ""
     head = Text(f"{planned.kind} {planned.build} to {planned.env} as {planned.generation}{origin}", "bold")
     table = _table("#", "step", "host", "what")
-    for step in planned.forward:
+    for index, step in enumerate(planned.forward, 1):
         for position, (host, what) in enumerate(step.hosts.items()):
-            table.add_row(
-                str(step.index + 1) if not position else "", step.name if not position else "", host, what
-            )
+            table.add_row(str(index) if not position else "", step.name if not position else "", host, what)
     back = _table("#", "step", "what", title="If anything but a pass comes out:")
-    for step in planned.backward:
-        back.add_row(str(step.index + 1), step.name, step.summary)
+    for index, step in enumerate(planned.backward, 1 + len(planned.forward)):
+        back.add_row(str(index), step.name, step.summary)
     return [head, "", table, "", back]
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rollout.errors import EngineError, Locked, RolloutError
+from rollout.errors import LeaseLost, Locked, RolloutError
 from rollout.ledger.schema import leases
 from rollout.ledger.store import Ledger
 
@@ -29,7 +29,8 @@ TTL = 30.0
 
 
 class Lease:
-    """Holds an environment while in the ``with`` block. ``token`` is the fencing token."""
+    """Holds an environment while in the ``with`` block. ``token`` is the fencing token; ``ledger`` is the one
+    to write to meanwhile: it takes nothing any more from whoever has lost the lease."""
 
     def __init__(self, ledger: Ledger, env: str, *, ttl: float = TTL) -> None:
         self._ledger = ledger
@@ -40,6 +41,7 @@ class Lease:
         self._until = 0.0
         self._renewer: threading.Thread | None = None
         self.token = 0
+        self.ledger = ledger
 
     def __enter__(self) -> Lease:
         """Take the lease.
@@ -62,6 +64,7 @@ class Lease:
             self.token = row.token + 1
             values = {"owner": me(), "token": self.token, "since": now, "expires": now + self._ttl}
             connection.execute(leases.update().where(self._row()).values(**values))
+        self.ledger = self._ledger.fenced(self._env, self.token)
         self._until = time.monotonic() + self._ttl
         self._renewer = threading.Thread(target=self._renew, name=f"lease-{self._env}", daemon=True)
         self._renewer.start()
@@ -81,12 +84,15 @@ class Lease:
         """Called before every step.
 
         Raises:
-            EngineError: the lease is lost: somebody else may be at work by now.
+            LeaseLost: somebody else may be at work by now.
         """
         if not self._lost and time.monotonic() >= self._until:
-            self._lost = "it could not be renewed in time"  # the renewer may hang in a dead connection
+            # This process, or the machine, stood still; or the renewer hangs in a dead connection.
+            self._renewed()
+            if time.monotonic() >= self._until:
+                self._lost = self._lost or "it could not be renewed in time"
         if self._lost:
-            raise EngineError(
+            raise LeaseLost(
                 f"{self._env}: the lease is lost ({self._lost}); stopped before the next step,"
                 f" go on with: rollout resume {self._env}"
             )
@@ -98,19 +104,21 @@ class Lease:
         return leases.update().where(self._row(), leases.c.token == self.token)
 
     def _renew(self) -> None:
-        while not self._done.wait(self._ttl / 3):
-            asked = time.monotonic()
-            try:
-                with self._ledger.database.writing(alone=False) as connection:
-                    done = connection.execute(self._mine().values(expires=_now(connection) + self._ttl))
-            except RolloutError as error:
-                if time.monotonic() >= self._until:
-                    self._lost = f"it could not be renewed: {error.message}"
-                    return
+        while not self._done.wait(self._ttl / 3) and not self._lost:
+            self._renewed()
+
+    def _renewed(self) -> None:
+        asked = time.monotonic()
+        try:
+            with self._ledger.database.writing(alone=False) as connection:
+                done = connection.execute(self._mine().values(expires=_now(connection) + self._ttl))
+        except RolloutError as error:
+            if time.monotonic() >= self._until:
+                self._lost = f"it could not be renewed: {error.message}"
+        else:
+            if done.rowcount != 1:
+                self._lost = "another operator has taken it"
             else:
-                if done.rowcount != 1:
-                    self._lost = "another operator has taken it"
-                    return
                 self._until = asked + self._ttl
 
 

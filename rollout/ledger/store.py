@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rollout.errors import ConfigError, EngineError
+from rollout.errors import ConfigError, EngineError, LeaseLost
 from rollout.ledger import schema
 from rollout.ledger.chain import Chain, head
 from rollout.ledger.database import Database
@@ -43,6 +44,14 @@ class Ledger:
                 raise ConfigError(error.message) from None
             raise
         self.database.opened()
+        self._fence: tuple[str, int] | None = None
+
+    def fenced(self, env: str, token: int) -> Ledger:
+        """The same, for whoever holds the lease of an environment with this token: every method that writes
+        raises :class:`~rollout.errors.LeaseLost` once another has taken it."""
+        other = copy.copy(self)
+        other._fence = env, token
+        return other
 
     @property
     def engine(self) -> sa.Engine:
@@ -71,9 +80,22 @@ class Ledger:
     @contextmanager
     def _history(self) -> Iterator[Chain]:
         with self.database.writing() as connection:
+            if self._fence is not None:
+                self._in_force(connection, *self._fence)
             chain = Chain(connection)
             yield chain
             chain.flush()
+
+    @staticmethod
+    def _in_force(connection: sa.Connection, env: str, token: int) -> None:
+        # Locked until this is written: nobody takes the lease in between.
+        query = sa.select(schema.leases.c.token).where(schema.leases.c.env == env)
+        newest = connection.scalar(query.with_for_update(read=True))
+        if newest != token:
+            raise LeaseLost(
+                f"{env}: the lease is lost (another operator has taken it); nothing was written,"
+                f" look at: rollout status {env}"
+            )
 
     # --- rollouts -----------------------------------------------------------------------
 

@@ -15,14 +15,14 @@ from rollout.pipeline.commands import (
     status,
     teardown,
 )
-from rollout.pipeline.plan import Kind, Plan, Step
+from rollout.pipeline.plan import Plan
 from rollout.pipeline.promotion import approve, live, promote
 from rollout.pipeline.rehearsal import rehearse
+from rollout.pipeline.steps import Step
 from rollout.pipeline.watch import Soak, watch
 
 __all__ = [
     "EnvironmentStatus",
-    "Kind",
     "Override",
     "Plan",
     "Provisioned",

@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
-import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from rollout.config import Config, Environment
 from rollout.engine import Engine
@@ -22,9 +18,11 @@ from rollout.model import BuildRef
 from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.criteria import Readiness
+from rollout.pipeline.interrupts import Interrupts
 from rollout.pipeline.parts import refuse_new_holders
 from rollout.pipeline.plan import Plan, make_plan
 from rollout.pipeline.runner import Runner
+from rollout.pipeline.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,7 @@ def begin(
     if plan_only:
         return plan_of(ledger, environment, build, engine, kind)
     with Lease(ledger, environment.name) as lease:
+        ledger = lease.ledger
         nothing_unfinished(ledger, environment.name)
         nothing_broken(environment.name, engine)
         plan = plan_of(ledger, environment, build, engine, kind)
@@ -91,7 +90,7 @@ def begin(
         )
         if leave is not None:
             _record_leave(ledger, environment, record, leave)
-        return run(config, environment, engine, ledger, lease, observer, record)
+        return run(config, environment, engine, lease, observer, record)
 
 
 def _record_leave(ledger: Ledger, environment: Environment, record: RolloutRecord, leave: Leave) -> None:
@@ -127,28 +126,24 @@ def run(
     config: Config,
     environment: Environment,
     engine: Engine,
-    ledger: Ledger,
     lease: Lease,
     observer: Observer,
     record: RolloutRecord,
 ) -> RolloutRecord:
-    """Carry out a rollout that was recorded, and end it cleanly when asked to end (SIGTERM)."""
-    with _terminations_interrupt():
-        return Runner(config, environment, engine, ledger, lease, observer, record).run()
+    """Carry out a rollout that was recorded, and take it back when asked to end.
 
-
-@contextmanager
-def _terminations_interrupt() -> Iterator[None]:
-    """Being asked to end is like Ctrl-C: roll back cleanly, then end."""
-
-    def interrupt(_number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    Raises:
+        Refused: its plan is not one that this version of the program, or this configuration, can carry out.
+    """
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        trial = Trial(config, environment, engine, lease.ledger, lease, observer, record)
+    except ValueError as error:
+        raise Refused(
+            f"the plan of rollout #{record.number} cannot be carried out: {error}; resume it with the version"
+            " that began it"
+        ) from None
+    with Interrupts(lambda text: observer.message(text, "warning")) as interrupts:
+        return Runner(trial, interrupts).run()
 
 
 def nothing_unfinished(ledger: Ledger, env: str) -> None:

@@ -25,8 +25,8 @@ from rollout.pipeline.begin import begin, engine_of, nothing_unfinished, operato
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.infra import verify
 from rollout.pipeline.parts import refuse_new_holders, replacements, summary
-from rollout.pipeline.plan import Kind, Plan, make_apply_plan, make_rollback_plan
-from rollout.pipeline.runner import SUITES
+from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
+from rollout.pipeline.steps.judge import SUITES
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ def rollback(
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as ledger, Lease(ledger, env) as lease:
+    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
+        ledger = lease.ledger
         nothing_unfinished(ledger, env)
         engine = engine_of(config, environment, observer)
         nothing_broken(env, engine)
@@ -131,7 +132,7 @@ def rollback(
         )
         if reason:
             ledger.add_figures(record.id, why=reason)
-        return run(config, environment, engine, ledger, lease, observer, record)
+        return run(config, environment, engine, lease, observer, record)
 
 
 def apply(
@@ -146,7 +147,8 @@ def apply(
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as ledger, Lease(ledger, env) as lease:
+    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
+        ledger = lease.ledger
         nothing_unfinished(ledger, env)
         engine = engine_of(config, environment, observer)
         nothing_broken(env, engine)
@@ -157,7 +159,7 @@ def apply(
         wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
         refuse_new_holders(facts, wanted)
         plan = make_apply_plan(environment, current, facts, wanted)
-        if not plan.forward or plan.forward[0].kind is not Kind.MANAGER:
+        if plan is None:
             return None
         if plan_only:
             return plan
@@ -171,7 +173,7 @@ def apply(
             plan=plan.as_dict(),
             operator=operator(),
         )
-        return run(config, environment, engine, ledger, lease, observer, record)
+        return run(config, environment, engine, lease, observer, record)
 
 
 def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
@@ -182,7 +184,8 @@ def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as ledger, Lease(ledger, env) as lease:
+    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
+        ledger = lease.ledger
         record = ledger.unfinished(env)
         if record is None:
             raise Refused(f"{env} has no unfinished rollout; look at: rollout status")
@@ -190,7 +193,7 @@ def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         nothing_broken(env, engine)
         if record.state is State.ROLLBACK_FAILED:
             record = ledger.transition(record.id, State.ROLLING_BACK)
-        return run(config, environment, engine, ledger, lease, observer, record)
+        return run(config, environment, engine, lease, observer, record)
 
 
 def status(config: Config, env: str | None = None) -> list[EnvironmentStatus]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rollout.config import Environment
@@ -12,41 +11,28 @@ from rollout.engine import HostFacts
 from rollout.engine.base import Parts
 from rollout.ledger import RolloutRecord
 from rollout.model import BuildRef
-from rollout.pipeline.parts import Pair, Replaced, as_params, replacements, summary, undone
-
-
-class Kind(StrEnum):
-    """What a step does."""
-
-    INSTALL = "install"
-    MANAGER = "manager"
-    START = "start"
-    LOAD = "load"
-    SHIFT = "shift"
-    WATCH = "watch"
-    CHECKS = "checks"
-    GATE = "gate"
-    FINISH = "finish"
-    ROLLBACK_SHIFT = "rollback-shift"
-    ROLLBACK_STOP = "rollback-stop"
-    ROLLBACK_MANAGER = "rollback-manager"
-    ROLLBACK_VERIFY = "rollback-verify"
-    ROLLBACK_TELL = "rollback-tell"
-    ROLLBACK_SHOW = "rollback-show"
-    ROLLBACK_RECORD = "rollback-record"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step. ``name`` is unique in the plan and is what the journal calls it."""
-
-    index: int
-    kind: Kind
-    name: str
-    summary: str
-    hosts: dict[str, str]
-    """For each host, what will be done there."""
-    params: dict[str, Any] = field(default_factory=dict)
+from rollout.pipeline.parts import Replaced, replacements
+from rollout.pipeline.steps import (
+    KINDS,
+    Back,
+    Checks,
+    FileIncident,
+    Finish,
+    GoBack,
+    Install,
+    Judge,
+    Load,
+    Replace,
+    Return,
+    Shift,
+    Show,
+    Start,
+    Step,
+    Tell,
+    VerifyReturn,
+    Watch,
+    read_step,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +48,35 @@ class Plan:
     forward: tuple[Step, ...]
     backward: tuple[Step, ...]
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All of them; a step's place here is its index in the journal."""
+        return self.forward + self.backward
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON, for the ledger and ``--output json``."""
-        return asdict(self)
+        steps = [{"index": index, **step.as_dict()} for index, step in enumerate(self.steps)]
+        ahead = len(self.forward)
+        return {
+            "env": self.env,
+            "kind": self.kind,
+            "build": self.build,
+            "generation": self.generation,
+            "previous_build": self.previous_build,
+            "previous_generation": self.previous_generation,
+            "forward": steps[:ahead],
+            "backward": steps[ahead:],
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
-        """Read back what :meth:`as_dict` gave."""
+        """Read back what :meth:`as_dict` gave.
 
-        def steps(items: Sequence[dict[str, Any]]) -> tuple[Step, ...]:
-            return tuple(Step(**{**item, "kind": Kind(item["kind"])}) for item in items)
-
-        return cls(**{**data, "forward": steps(data["forward"]), "backward": steps(data["backward"])})
-
-
-class _Builder:
-    def __init__(self, first: int, hosts: Sequence[str]) -> None:
-        self._first = first
-        self._hosts = hosts
-        self.steps: list[Step] = []
-
-    def add(
-        self, kind: Kind, summary: str, hosts: dict[str, str] | None = None, name: str = "", **params: Any
-    ) -> None:
-        each = hosts if hosts is not None else dict.fromkeys(self._hosts, summary)
-        index = self._first + len(self.steps)
-        self.steps.append(Step(index, kind, name or kind.value, summary, each, params))
+        Raises:
+            ValueError: it is of another version of the program.
+        """
+        forward, backward = (tuple(map(read_step, data[way])) for way in ("forward", "backward"))
+        return cls(**{**data, "forward": forward, "backward": backward})
 
 
 def make_plan(
@@ -107,22 +96,21 @@ def make_plan(
     pairs = replacements(facts, wanted)
     names = [host.host for host in facts]
     old = previous.generation if previous else None
-    ahead = _Builder(0, names)
+    ahead: list[Step] = []
     # Without an earlier build there is nobody to be careful about, and nothing to compare with.
     turns = environment.host_batches() if old else [names]
     for turn, hosts in enumerate(turns):
         chosen = [host for host in facts if host.host in hosts]
         suffix = f"-b{turn + 1}" if len(turns) > 1 else ""
-        _turn(ahead, environment, build, generation, chosen, old, pairs, suffix)
+        ahead += _turn(environment, build, generation, chosen, old, pairs, suffix, loaded=turn > 0)
     if environment.checks:
-        ahead.add(Kind.CHECKS, f"run {' and '.join(environment.checks)}")
-    ahead.add(Kind.GATE, f"judge all {len(environment.gates)} gates")
+        text = f"run {' and '.join(environment.checks)}"
+        ahead.append(Checks(summary=text, hosts=_each(names, text), suites=list(environment.checks)))
+    text = f"judge all {len(environment.gates)} gates"
+    ahead.append(Judge(summary=text, hosts=_each(names, text)))
     window = environment.rollback_window
-    ahead.add(
-        Kind.FINISH,
-        f"keep {old} warm for {window:g} s, then stop it" if old else "record the first build",
-        after=window,
-    )
+    text = f"keep {old} warm for {window:g} s, then stop it" if old else "record the first build"
+    ahead.append(Finish(summary=text, hosts=_each(names, text), after=window))
     return Plan(
         environment.name,
         kind,
@@ -130,24 +118,12 @@ def make_plan(
         generation,
         previous.build if previous else None,
         old,
-        tuple(ahead.steps),
-        tuple(_backward(len(ahead.steps), names, generation, old, pairs)),
+        tuple(ahead),
+        _backward(ahead, Back(generation, old, tuple(names))),
     )
 
 
-def _manager(steps: _Builder, pairs: Replaced, name: str = "") -> None:
-    if pairs:
-        steps.add(
-            Kind.MANAGER,
-            "replace what stays, under its sessions",
-            {host: summary(pair) for host, pair in pairs.items()},
-            name=name,
-            to=as_params(pairs, 1),
-        )
-
-
 def _turn(
-    ahead: _Builder,
     environment: Environment,
     build: BuildRef,
     generation: str,
@@ -155,96 +131,72 @@ def _turn(
     old: str | None,
     pairs: Replaced,
     suffix: str,
-) -> None:
+    *,
+    loaded: bool,
+) -> list[Step]:
     """Bring the build to some of the hosts, in canary steps; the next hosts' turn comes only after a pass."""
-    ahead.add(
-        Kind.INSTALL,
-        f"put {build.id} on the host, checked by digest",
-        {
-            host.host: "there already" if build.id in host.builds else f"copy and install {build.id}"
-            for host in facts
-        },
-        name=f"install{suffix}",
-    )
-    here = {host.host: pairs[host.host] for host in facts if host.host in pairs}
-    _manager(ahead, here, f"manager{suffix}")
-    ahead.add(
-        Kind.START,
-        f"start {generation}: {environment.workers} worker(s) and web, no traffic yet",
-        {
-            host.host: f"start {generation}"
-            + ("" if host.status else ", and the session manager, which does not run yet")
-            for host in facts
-        },
-        name=f"start{suffix}",
+
+    names = [host.host for host in facts]
+
+    def each(said: Callable[[HostFacts], str]) -> dict[str, str]:
+        return {host.host: said(host) for host in facts}
+
+    steps: list[Step] = [
+        Install(
+            name=f"install{suffix}",
+            summary=f"put {build.id} on the host, checked by digest",
+            hosts=each(
+                lambda host: "there already" if build.id in host.builds else f"copy and install {build.id}"
+            ),
+        )
+    ]
+    if here := {host.host: pairs[host.host] for host in facts if host.host in pairs}:
+        steps.append(Replace.of(here, f"manager{suffix}"))
+    steps.append(
+        Start(
+            name=f"start{suffix}",
+            summary=f"start {generation}: {environment.workers} worker(s) and web, no traffic yet",
+            hosts=each(
+                lambda host: (
+                    f"start {generation}"
+                    + ("" if host.status else ", and the session manager, which does not run yet")
+                )
+            ),
+        )
     )
     load = environment.load
-    if load and old and not any(step.kind is Kind.LOAD for step in ahead.steps):
-        ahead.add(Kind.LOAD, f"{load.users} load users take up work on {old}")
+    if load and old and not loaded:
+        text = f"{load.users} load users take up work on {old}"
+        steps.append(Load(summary=text, hosts=_each(names, text)))
     for step in environment.canary if old else environment.canary[-1:]:
-        ahead.add(
-            Kind.SHIFT,
-            f"{step.weight} % of traffic and live sessions to {generation}",
-            {
-                host.host: f"weight {step.weight} to {generation}"
-                + (
-                    f"; about {round(_live(host) * step.weight / 100)} of {_live(host)} live sessions"
-                    if old
-                    else ""
-                )
-                for host in facts
-            },
-            name=f"shift-{step.weight}{suffix}",
-            weight=step.weight,
-        )
+        steps.append(_shift(generation, step.weight, each, old is not None, suffix))
         if load and not old:
-            ahead.add(Kind.LOAD, f"{load.users} load users take up work on {generation}")
-        ahead.add(
-            Kind.WATCH,
-            f"watch for {step.hold:g} s and judge the gates",
-            name=f"watch-{step.weight}{suffix}",
-            hold=step.hold,
-        )
+            text = f"{load.users} load users take up work on {generation}"
+            steps.append(Load(summary=text, hosts=_each(names, text)))
+        text = f"watch for {step.hold:g} s and judge the gates"
+        name = f"watch-{step.weight}{suffix}"
+        steps.append(Watch(name=name, summary=text, hosts=_each(names, text), hold=step.hold))
+    return steps
 
 
-def _backward(
-    first: int,
-    names: Sequence[str],
+def _shift(
     generation: str,
-    old: str | None,
-    pairs: Replaced,
-) -> list[Step]:
-    back = _Builder(first, names)
-    if old:
-        back.add(Kind.ROLLBACK_SHIFT, f"all traffic and live sessions back to {old}")
-        back.add(Kind.ROLLBACK_STOP, f"stop {generation}")
-        _manager_back(back, pairs)
-        back.add(Kind.ROLLBACK_VERIFY, f"verify that {old} serves, through the front door")
-    else:
-        back.add(Kind.ROLLBACK_STOP, f"stop {generation}; there is no earlier build to go back to")
-        _manager_back(back, pairs)
-    _aftermath(back)
-    return back.steps
+    weight: int,
+    each: Callable[[Callable[[HostFacts], str]], dict[str, str]],
+    moving: bool,
+    suffix: str,
+) -> Shift:
+    def said(host: HostFacts) -> str:
+        live = int(host.status["sessions"]["live"]) if host.status else 0
+        about = f"; about {round(live * weight / 100)} of {live} live sessions" if moving else ""
+        return f"weight {weight} to {generation}{about}"
 
-
-def _manager_back(back: _Builder, replaced: Replaced) -> None:
-    if pairs := undone(replaced):
-        back.add(
-            Kind.ROLLBACK_MANAGER,
-            "put what was there before in its place again",
-            {host: summary(_reversed(parts)) for host, parts in pairs.items()},
-            to=as_params(pairs, 0),
-        )
-
-
-def _reversed(parts: Mapping[str, Pair]) -> dict[str, Pair]:
-    return {part: (new, old) for part, (old, new) in parts.items()}
-
-
-def _aftermath(back: _Builder) -> None:
-    back.add(Kind.ROLLBACK_TELL, "tell those whom the environment names")
-    back.add(Kind.ROLLBACK_SHOW, "bring the dashboard up to date")
-    back.add(Kind.ROLLBACK_RECORD, "file the incident with its timeline and evidence")
+    return Shift(
+        name=f"shift-{weight}{suffix}",
+        summary=f"{weight} % of traffic and live sessions to {generation}",
+        hosts=each(said),
+        weight=weight,
+    )
 
 
 def make_rollback_plan(
@@ -262,19 +214,27 @@ def make_rollback_plan(
     ``wanted``: what is declared of what stays, with that build.
     """
     names = [host.host for host in facts]
-    pairs = replacements(facts, wanted)
-    ahead = _Builder(0, names)
+    ahead: list[Step] = []
     if not warm:
+        text = f"put {build} on the host again, checked by digest"
         lacking = {host.host: f"copy and install {build}" for host in facts if build not in host.builds}
         if lacking:
-            ahead.add(Kind.INSTALL, f"put {build} on the host again, checked by digest", lacking)
-        ahead.add(Kind.START, f"start {generation} of {build}")
-    ahead.add(Kind.SHIFT, f"all traffic and live sessions to {generation}", name="shift-100", weight=100)
-    _manager(ahead, pairs)
+            ahead.append(Install(summary=text, hosts=lacking))
+        text = f"start {generation} of {build}"
+        ahead.append(Start(summary=text, hosts=_each(names, text)))
+    text = f"all traffic and live sessions to {generation}"
+    ahead.append(GoBack(name="shift-100", summary=text, hosts=_each(names, text), weight=100))
+    if pairs := replacements(facts, wanted):
+        ahead.append(Replace.of(pairs))
     if environment.checks:
-        ahead.add(Kind.CHECKS, "run smoke", suites=["smoke"])
-    ahead.add(Kind.FINISH, f"stop {current.generation}", after=0.0)
-    _aftermath(ahead)
+        otherwise = "the build that was returned to does not pass"
+        checks = Checks(
+            summary="run smoke", hosts=_each(names, "run smoke"), suites=["smoke"], otherwise=otherwise
+        )
+        ahead.append(checks)
+    text = f"stop {current.generation}"
+    ahead.append(Finish(summary=text, hosts=_each(names, text), after=0.0, way_back=False))
+    ahead += _told(names)
     return Plan(
         environment.name,
         "rollback",
@@ -282,8 +242,8 @@ def make_rollback_plan(
         generation,
         current.build,
         current.generation,
-        tuple(ahead.steps),
-        tuple(_backward(len(ahead.steps), names, generation, current.generation, pairs)),
+        tuple(ahead),
+        _backward(ahead, Back(generation, current.generation, tuple(names))),
     )
 
 
@@ -292,17 +252,20 @@ def make_apply_plan(
     current: RolloutRecord,
     facts: Sequence[HostFacts],
     wanted: Mapping[str, Parts],
-) -> Plan:
-    """What has to be done to have the declared settings in force, with the build that serves."""
+) -> Plan | None:
+    """What has to be done to have the declared settings in force, with the build that serves; ``None`` where
+    nothing has."""
     names = [host.host for host in facts]
     pairs = replacements(facts, wanted)
-    ahead = _Builder(0, names)
-    _manager(ahead, pairs)
+    if not pairs:
+        return None
+    ahead: list[Step] = [Replace.of(pairs)]
     if environment.checks:
-        ahead.add(Kind.CHECKS, f"run {' and '.join(environment.checks)}")
-    back = _Builder(len(ahead.steps), names)
-    _manager_back(back, pairs)
-    _aftermath(back)
+        text, otherwise = f"run {' and '.join(environment.checks)}", "with these settings it does not pass"
+        checks = Checks(
+            summary=text, hosts=_each(names, text), suites=list(environment.checks), otherwise=otherwise
+        )
+        ahead.append(checks)
     return Plan(
         environment.name,
         "apply",
@@ -310,8 +273,8 @@ def make_apply_plan(
         current.generation,
         current.previous_build,
         current.previous_generation,
-        tuple(ahead.steps),
-        tuple(back.steps),
+        tuple(ahead),
+        _backward(ahead, Back(current.generation, None, tuple(names))),
     )
 
 
@@ -320,11 +283,13 @@ def make_rehearsal_plan(
 ) -> Plan:
     """Prove the way back: the present build moves to a generation of its own, and back from there."""
     names = [host.host for host in facts]
-    ahead = _Builder(0, names)
-    ahead.add(Kind.START, f"start {generation} of {current.build}, the build that serves already")
+    text = f"start {generation} of {current.build}, the build that serves already"
+    ahead: list[Step] = [Start(summary=text, hosts=_each(names, text))]
     if environment.load:
-        ahead.add(Kind.LOAD, f"{environment.load.users} load users take up work on {current.generation}")
-    ahead.add(Kind.SHIFT, f"all traffic and live sessions to {generation}", name="shift-100", weight=100)
+        text = f"{environment.load.users} load users take up work on {current.generation}"
+        ahead.append(Load(summary=text, hosts=_each(names, text)))
+    text = f"all traffic and live sessions to {generation}"
+    ahead.append(Shift(name="shift-100", summary=text, hosts=_each(names, text), weight=100))
     return Plan(
         environment.name,
         "rehearsal",
@@ -332,10 +297,33 @@ def make_rehearsal_plan(
         generation,
         current.build,
         current.generation,
-        tuple(ahead.steps),
-        tuple(_backward(len(ahead.steps), names, generation, current.generation, {})),
+        tuple(ahead),
+        _backward(ahead, Back(generation, current.generation, tuple(names))),
     )
 
 
-def _live(host: HostFacts) -> int:
-    return int(host.status["sessions"]["live"]) if host.status else 0
+def _backward(ahead: Sequence[Step], back: Back) -> tuple[Step, ...]:
+    """What undoes the steps ahead, in the order of the kinds; then whether it worked, and who is told."""
+    steps: dict[str, Step] = {}
+    for undo in (undo for step in ahead for undo in step.undone_by(back)):
+        # One step for all hosts, however many turns they had.
+        steps[undo.kind] = steps[undo.kind].joined(undo) if undo.kind in steps else undo
+    if Return.kind in steps:
+        text = f"verify that {back.previous} serves, through the front door"
+        steps[VerifyReturn.kind] = VerifyReturn(summary=text, hosts=back.each(text))
+    return (*(steps[kind] for kind in KINDS if kind in steps), *_told(back.hosts))
+
+
+def _told(hosts: Sequence[str]) -> list[Step]:
+    return [
+        kind(summary=text, hosts=_each(hosts, text))
+        for kind, text in (
+            (Tell, "tell those whom the environment names"),
+            (Show, "bring the dashboard up to date"),
+            (FileIncident, "file the incident with its timeline and evidence"),
+        )
+    ]
+
+
+def _each(hosts: Sequence[str], text: str) -> dict[str, str]:
+    return dict.fromkeys(hosts, text)

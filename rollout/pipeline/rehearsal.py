@@ -30,6 +30,7 @@ def rehearse(
         if plan_only:
             return _rehearsal(ledger, environment, engine)[1]
         with Lease(ledger, env) as lease:
+            ledger = lease.ledger
             nothing_unfinished(ledger, env)
             nothing_broken(env, engine)
             current, plan = _rehearsal(ledger, environment, engine)
@@ -43,7 +44,7 @@ def rehearse(
                 plan=plan.as_dict(),
                 operator=operator(),
             )
-            return run(config, environment, engine, ledger, lease, observer, record)
+            return run(config, environment, engine, lease, observer, record)
 
 
 def _rehearsal(ledger: Ledger, environment: Environment, engine: Engine) -> tuple[RolloutRecord, Plan]:

@@ -1,7 +1,9 @@
-"""The rollout command, which kills itself with SIGKILL at one entry of its journal.
+"""The rollout command, in which something happens at one entry of its journal: ``step:phase`` or
+``step:phase=what``.
 
-``begin`` dies just after the entry was written, before the step acts; ``end`` dies just before the
-entry would be written, after the step has acted.
+``begin`` is just after the entry was written, before the step acts; ``end`` is just before the
+entry would be written, after the step has acted. What happens: SIGKILL, or the signals that are named, or
+``OSError``, which nobody expects.
 """
 
 import os
@@ -11,16 +13,26 @@ import sys
 from rollout.cli import main
 from rollout.ledger import Ledger
 
-die_at = sys.argv.pop(1)
+at, _, what = sys.argv.pop(1).partition("=")
 write = Ledger.write
+names = (what or "SIGKILL").split("+")
+
+
+def happen():
+    if "OSError" in names:
+        raise OSError("an injected one")
+    for name in names:
+        os.kill(os.getpid(), signal.Signals[name])
 
 
 def write_or_die(self, rollout, index, step, phase, **data):
-    here = f"{step}:{phase}" == die_at
+    here = f"{step}:{phase}" == at
     if not (here and phase == "end"):
         write(self, rollout, index, step, phase, **data)
     if here:
-        os.kill(os.getpid(), signal.SIGKILL)
+        happen()
+        if phase == "end":
+            write(self, rollout, index, step, phase, **data)
 
 
 Ledger.write = write_or_die

@@ -16,7 +16,7 @@ from rollout.errors import Refused
 from rollout.ledger import State
 from rollout.model import BuildRef, GateResult, Verdict
 from rollout.pipeline.criteria import assess, permission, refuse
-from rollout.pipeline.plan import Kind, Plan, make_plan
+from rollout.pipeline.plan import Plan, make_plan
 from tests.support.rollouts import begun
 from tests.unit.pipeline.records import Days
 
@@ -143,17 +143,17 @@ def test_plan_survives_the_ledger_and_goes_back_in_order(ledger, dev):
     plan = make_plan(staging, build, "g2", facts, previous, {}, kind="promote")
     assert Plan.from_dict(plan.as_dict()) == plan
     kinds = [step.kind for step in plan.forward]
-    assert kinds[:3] == [Kind.INSTALL, Kind.START, Kind.LOAD]
-    assert kinds[3:9] == [Kind.SHIFT, Kind.WATCH] * 3
-    assert kinds[9:] == [Kind.CHECKS, Kind.GATE, Kind.FINISH]
+    assert kinds[:3] == ["install", "start", "load"]
+    assert kinds[3:9] == ["shift", "watch"] * 3
+    assert kinds[9:] == ["checks", "gate", "finish"]
     assert "about 4 of 40 live sessions" in plan.forward[3].hosts["local"]
     assert [step.kind for step in plan.backward] == [
-        Kind.ROLLBACK_SHIFT,
-        Kind.ROLLBACK_STOP,
-        Kind.ROLLBACK_VERIFY,
-        Kind.ROLLBACK_TELL,
-        Kind.ROLLBACK_SHOW,
-        Kind.ROLLBACK_RECORD,
+        "rollback-shift",
+        "rollback-stop",
+        "rollback-verify",
+        "rollback-tell",
+        "rollback-show",
+        "rollback-record",
     ]
 
 
@@ -161,8 +161,8 @@ def test_first_build_has_nothing_to_go_back_to_and_no_canary(dev):
     staging = load(ROOT / "rollout.yaml").environment("staging")
     build = BuildRef("1-abc", "1", "abc", "", 0.0, "/nowhere")
     plan = make_plan(staging, build, "g1", [HostFacts("local", (), None)], None, {}, kind="promote")
-    assert [step.params["weight"] for step in plan.forward if step.kind is Kind.SHIFT] == [100]
-    assert Kind.ROLLBACK_SHIFT not in [step.kind for step in plan.backward]
+    assert [step.weight for step in plan.forward if step.kind == "shift"] == [100]
+    assert "rollback-shift" not in [step.kind for step in plan.backward]
 
 
 @pytest.fixture

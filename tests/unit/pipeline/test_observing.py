@@ -18,8 +18,9 @@ from rollout.gates import evaluate
 from rollout.ledger import Lease, Ledger
 from rollout.model import BuildRef, Evidence, Verdict
 from rollout.observer import NullObserver
+from rollout.pipeline.judging import NotPassed
 from rollout.pipeline.plan import make_plan
-from rollout.pipeline.runner import NotPassed, Runner
+from rollout.pipeline.trial import Trial
 from tests.support.rollouts import begun
 
 CONFIG = """\
@@ -44,7 +45,7 @@ START = 1_000.0
 
 
 class Bench:
-    """A runner in the middle of its rollout, with the samples that load users have left."""
+    """A rollout in the middle, with the samples that load users have left."""
 
     def __init__(self, folder: Path, ledger: Ledger, config: Config, *, first: bool = False) -> None:
         environment = config.environment("dev")
@@ -53,7 +54,7 @@ class Bench:
         plan = make_plan(environment, build, "new", [HostFacts("local", (), None)], before, {}, kind="deploy")
         record = _record(ledger, before, plan.as_dict())
         self.environment = environment
-        self.runner = Runner(
+        self.trial = Trial(
             config, environment, ProcessEngine(config, environment), ledger, Lease(ledger, "dev"),
             NullObserver(), record,
         )  # fmt: skip
@@ -66,7 +67,7 @@ class Bench:
             )
 
     def observed(self, until: float) -> list[Evidence]:
-        return self.runner._of_load(self.load, (START, until))
+        return self.trial.judging.of_load(self.load, (START, until))
 
 
 def _record(ledger: Ledger, previous: Any, plan: dict[str, Any]) -> Any:
@@ -110,7 +111,7 @@ def test_both_generations_are_compared_over_the_time_in_which_both_serve(
     result = evaluate(compare, bench.observed(START + 30), START + 30)
     assert (result.verdict, result.n) == (Verdict.PASS, 200)
     # From here on the old one serves nobody: what the new one does alone is compared with nothing.
-    bench.runner._full_at = START + 30
+    bench.trial.full_at = START + 30
     bench.sampled(*commands("new", 99.0, START + 40))
     evidence = bench.observed(START + 900)
     result = evaluate(compare, evidence, START + 900)
@@ -132,7 +133,7 @@ def test_the_first_build_is_compared_with_nothing_and_judged_by_all_else(
     tmp_path: Path, config: Config, ledger: Ledger
 ) -> None:
     bench = Bench(tmp_path, ledger, config, first=True)
-    assert [gate.name for gate in bench.runner._gates("shift")] == [
+    assert [gate.name for gate in bench.trial.judging.gates("shift")] == [
         "load.loops", "load.command_ms p95", "lately",
     ]  # fmt: skip
     assert not any("role" in item.labels for item in bench.observed(time.time()))

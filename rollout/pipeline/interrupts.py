@@ -1,0 +1,82 @@
+"""Being asked to end: once, the rollout is taken back; once more, it stops where it is."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any, Final
+
+ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts:
+    """Takes SIGINT (Ctrl-C), SIGTERM and SIGHUP (a terminal that is gone) while in the ``with`` block.
+
+    Between two steps a signal waits for :meth:`check`: what is written to the ledger is written whole. Inside
+    :meth:`open` it raises ``KeyboardInterrupt`` at once. ``tell(text)`` is for the operator's eyes.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._before: dict[int, Any] = {}
+        self._waiting = ""
+        self._open = False
+        self._forgiving = 0
+        self.by = ""
+        """Who has asked by another way than a signal, and so is behind the next one."""
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._asked) for number in ASKING}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """For what may be left in the middle.
+
+        Raises:
+            KeyboardInterrupt: somebody asks, or has asked.
+        """
+        self._open = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._open = False
+
+    def check(self) -> None:
+        """Look whether somebody has asked.
+
+        Raises:
+            KeyboardInterrupt: so it is; says who.
+        """
+        if self._waiting:
+            waiting, self._waiting = self._waiting, ""
+            raise KeyboardInterrupt(waiting)
+
+    def going_back(self, *, asked: bool) -> None:
+        """From here on everything is being taken back: of one who did not know, the first word is let pass.
+        ``asked``: because somebody wanted it."""
+        self._waiting = ""
+        self._forgiving = 0 if asked else 1
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        who, self.by = self.by or f"by {signal.Signals(number).name}", ""
+        if self._forgiving:
+            self._forgiving -= 1
+            self._tell(f"stopped {who}: it is being taken back already; once more, and it stops where it is")
+            return
+        if not self._open:
+            self._waiting = f"stopped {who}"
+            return
+        self._open = False
+        raise KeyboardInterrupt(f"stopped {who}")

@@ -1,0 +1,200 @@
+"""What is observed of a build on trial, and judged while it is: load, evidence, gates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rollout.checks.load import LoadRun
+from rollout.config import Config, Environment, Gate
+from rollout.engine import Engine
+from rollout.errors import EngineError
+from rollout.evidence import from_comparison, from_generation, from_load
+from rollout.gates import Watch, deciding, evaluate_all
+from rollout.ledger import Lease, RolloutRecord
+from rollout.model import Evidence, GateResult, Verdict, worst
+from rollout.observer import Observer
+from rollout.pipeline.sources import Sources
+
+if TYPE_CHECKING:
+    from rollout.pipeline.plan import Plan
+
+LOAD_READY_SECONDS = 90.0
+POLL = 1.0
+
+
+class NotPassed(Exception):
+    """The verdict is not a pass. Carries what the gates said."""
+
+    def __init__(self, results: Sequence[GateResult]) -> None:
+        counting = deciding(results)
+        self.verdict = worst(result.verdict for result in counting)
+        self.reasons = [result.reason for result in counting if result.verdict is not Verdict.PASS]
+        super().__init__("; ".join(self.reasons) or "no gate gave a verdict")
+
+
+def verdict_of(results: Sequence[GateResult]) -> Verdict:
+    """The verdict on a step: a pass where no gate decides anything there."""
+    counting = deciding(results)
+    return worst(result.verdict for result in counting) if counting else Verdict.PASS
+
+
+class Judging:
+    """The load on one rollout's generation, the evidence so far, and its gates.
+
+    ``since()`` and ``until()`` say when the first shift began, and the one that left the generation before
+    without users; ``record_figures`` takes what the load has found at its end.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        environment: Environment,
+        engine: Engine,
+        lease: Lease,
+        observer: Observer,
+        record: RolloutRecord,
+        plan: Plan,
+        *,
+        runs: Path,
+        since: Callable[[], float | None],
+        until: Callable[[], float | None],
+        record_figures: Callable[..., object],
+    ) -> None:
+        self._environment = environment
+        self._engine = engine
+        self._lease = lease
+        self._observer = observer
+        self._record = record
+        self._plan = plan
+        self._runs = runs
+        self._since = since
+        self._until = until
+        self._record_figures = record_figures
+        self._load: LoadRun | None = None
+        self._load_finished = False
+        first = plan.previous_generation is None
+        self.all_gates = [gate for gate in environment.gates if not (first and gate.compare == "baseline")]
+        """The first build has nothing to be compared with; all that is asked of it alone still is."""
+        self.found: list[Evidence] = []
+        """Evidence of checks."""
+        self._sources = Sources(
+            config,
+            environment,
+            engine,
+            generation=plan.generation,
+            previous=plan.previous_generation,
+        )
+
+    # --- load -----------------------------------------------------------------------------
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is, or was, load in this run of the program."""
+        return self._load is not None
+
+    def start_load(self) -> str:
+        """Have the load users in their shells, where the environment has any.
+
+        Raises:
+            EngineError: they are not.
+        """
+        settings = self._environment.load
+        if settings is None or self._load is not None:
+            return ""
+        self._load = LoadRun(
+            self._engine.targets(),
+            users=settings.users,
+            spawn_rate=settings.spawn_rate,
+            cut_every=settings.cut_every,
+            directory=self._runs / f"load-{time.time_ns()}",
+        )
+        self._load.start()
+        self._load.wait_ready(LOAD_READY_SECONDS)
+        return f"{settings.users} users in their shells"
+
+    def finish_load(self) -> None:
+        """Have every load user verify its shell to the end, and record what they found."""
+        if self._load is None or self._load_finished:
+            return
+        self._load_finished = True
+        summary = self._load.stop()
+        self._record_figures(
+            load_users=summary.users,
+            load_reconnections=summary.reconnections,
+            load_loops=summary.loops,
+            bytes_verified=summary.verified,
+            bytes_lost=summary.lost,
+            bytes_doubled=summary.doubled,
+            commands_twice=summary.twice,
+        )
+
+    def stop(self) -> None:
+        """End the load, however the rollout ended."""
+        if self._load is not None:
+            self._load.stop()
+
+    # --- evidence and gates -----------------------------------------------------------------
+
+    def gates(self, *when: str) -> list[Gate]:
+        """Those that judge at one of these times."""
+        return [gate for gate in self.all_gates if gate.on in when]
+
+    def observe(self) -> list[Evidence]:
+        """Everything known about the new generation since the first shift of this rollout.
+
+        Raises:
+            EngineError: the load has ended by itself.
+        """
+        window = (self._since() or self._record.started, time.time())
+        found = from_generation(self._engine.status(), self._plan.generation, window)
+        if self._load is not None:
+            found += self.of_load(self._load, window)
+            if not self._load.running and not self._load_finished:
+                raise EngineError("the load run has ended by itself; its evidence is not complete")
+        return found + self._sources.evidence(window[0], self._until())
+
+    def of_load(self, load: LoadRun, window: tuple[float, float]) -> list[Evidence]:
+        """What the load says since the first shift, in the windows of the gates, and beside the baseline."""
+        start, end = window
+        new, old = self._plan.generation, self._plan.previous_generation
+        found = from_load(load.summary(start), load.summary(start, generation=new), window, new)
+        for seconds in {gate.window for gate in self.all_gates if gate.window is not None}:
+            since = max(start, end - seconds)
+            alone = load.summary(since, generation=new)
+            found += from_load(load.summary(since), alone, (since, end), new, only=seconds)
+        if old is not None and any(gate.compare == "baseline" for gate in self.all_gates):
+            full = self._until()
+            until = end if full is None else max(start, full)
+            both = [load.summary(start, until, generation) for generation in (new, old)]
+            found += from_comparison(both[0], both[1], (start, until), new, old)
+        return found
+
+    def watch(
+        self, gates: Sequence[Gate], hold: float, *, last: bool = True
+    ) -> tuple[list[GateResult], list[Evidence]]:
+        """Judge ``gates`` each second for ``hold`` seconds.
+
+        A fail ends it at once; without a pass it goes on for ``max_hold``, for more evidence. When the
+        ``last`` step may pass: :class:`rollout.gates.Watch`.
+        """
+        if self._environment.load is not None and self._load is None:
+            self.start_load()  # after a resume
+        started = time.monotonic()
+        # The wait before the last judgement is one more than the plan's steps.
+        steps = 1 + sum(step.kind == "watch" for step in self._plan.forward)
+        watch = Watch(hold, self._environment.max_hold, steps=steps, last=last, poll=POLL)
+        while True:
+            elapsed = time.monotonic() - started
+            watch.tick(elapsed)
+            evidence = self.observe()
+            results = evaluate_all(gates, evidence, time.time(), watch.look)
+            verdict = verdict_of(results)
+            passed = elapsed >= hold and verdict is Verdict.PASS
+            if passed or verdict in (Verdict.FAIL, Verdict.ERROR) or elapsed >= watch.limit:
+                return results, evidence
+            self._observer.gate_results(results, False)
+            self._lease.check()
+            time.sleep(POLL)

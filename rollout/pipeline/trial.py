@@ -1,0 +1,124 @@
+"""What the steps of one rollout share: the build on trial, where, and how far it has come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from rollout.checks.runner import CheckResult
+from rollout.config import Config, Environment
+from rollout.engine import Engine
+from rollout.evidence.junit import write_junit
+from rollout.ledger import Lease, Ledger, RolloutRecord
+from rollout.notify import Severity
+from rollout.observer import Observer
+from rollout.pipeline.aftermath import announce, attempt
+from rollout.pipeline.judging import Judging
+from rollout.pipeline.plan import Plan
+from rollout.pipeline.steps import Replace, Shift, Start, Step
+
+
+class Trial:
+    """One rollout on one environment."""
+
+    def __init__(
+        self,
+        config: Config,
+        environment: Environment,
+        engine: Engine,
+        ledger: Ledger,
+        lease: Lease,
+        observer: Observer,
+        record: RolloutRecord,
+    ) -> None:
+        self.config = config
+        self.environment = environment
+        self.engine = engine
+        self.ledger = ledger
+        self.lease = lease
+        self.observer = observer
+        self.record = record
+        self.plan = Plan.from_dict(record.plan)
+        self.runs = config.state / "runs" / environment.name / str(record.number)
+        self.shifted_at: float | None = None
+        self.full_at: float | None = None
+        """When the first host began to give all its traffic to the new generation: no comparison after it."""
+        self.verdict_at = record.started
+        self.worked = True
+        """Whether what a step does besides, and must not fail for, was done: telling people, say."""
+        self._remember()
+        self.judging = Judging(
+            config,
+            environment,
+            engine,
+            lease,
+            observer,
+            record,
+            self.plan,
+            runs=self.runs,
+            since=lambda: self.shifted_at,
+            until=lambda: self.full_at,
+            record_figures=lambda **figures: ledger.add_figures(record.id, **figures),
+        )
+
+    def _remember(self) -> None:
+        """When users were led to it first, by the journal of a rollout that is resumed."""
+        began = [entry for entry in self.ledger.journal(self.record.id) if entry.phase == "begin"]
+        shifts = {step.name: step.weight for step in self.plan.forward if isinstance(step, Shift)}
+        self.shifted_at = next((entry.at for entry in began if entry.step in shifts), None)
+        self.full_at = next((entry.at for entry in began if shifts.get(entry.step) == 100), None)
+
+    def shifts(self, weight: int) -> None:
+        """Users are led to the generation on trial from now on."""
+        if self.shifted_at is None:
+            self.shifted_at = time.time()
+        if self.full_at is None and weight == 100:
+            self.full_at = time.time()
+
+    def reread(self) -> RolloutRecord:
+        """The record as it is by now."""
+        self.record = self.ledger.rollout(self.record.id)
+        return self.record
+
+    def reached(self) -> list[str]:
+        """The hosts on which the build on trial was started, or may have been: the others never saw it."""
+        return self._hosts_of((Start, Shift))
+
+    def managed(self) -> list[str]:
+        """The hosts whose session manager was replaced, or may have been."""
+        return self._hosts_of((Replace,))
+
+    def _hosts_of(self, kinds: tuple[type[Step], ...]) -> list[str]:
+        begun = {entry.step for entry in self.ledger.journal(self.record.id)}
+        hosts: dict[str, None] = {}
+        for step in self.plan.forward:
+            if isinstance(step, kinds) and step.name in begun:
+                hosts |= dict.fromkeys(step.hosts)
+        return list(hosts)
+
+    def record_checks(self, suite: str, results: Sequence[CheckResult], file: str) -> None:
+        """Keep what a suite found: in the ledger, and in ``file``, for other programs."""
+        self.ledger.record_checks(self.environment.name, self.record.id, results)
+        about = {
+            "environment": self.environment.name,
+            "rollout": str(self.record.number),
+            "build": self.record.build,
+        }
+
+        def written() -> str:
+            write_junit(self.runs / file, suite, results, about)
+            return ""
+
+        self.aftermath(written)  # a folder that cannot be written is no verdict on the build
+
+    def announce(self, title: str, severity: Severity) -> str:
+        """Tell those whom the environment names."""
+        return announce(self.config, self.environment, self.ledger, self.record, title, severity)
+
+    def aftermath(self, act: Callable[[], str]) -> str:
+        """Never raises; see :mod:`rollout.pipeline.aftermath`."""
+        worked, text = attempt(act)
+        if not worked:
+            self.worked = False
+            self.observer.message(text, "warning")
+        return text
