@@ -501,3 +501,92 @@ def test_an_exit_is_told():
 def test_nothing_said_shows_in_a_log():
     assert repr(Send("secret")) == "<Send 6 characters>"
     assert repr(server.Send(b"secret")) == "<Send 6 bytes>"
+
+
+def longest_attach(size: int) -> bytes:
+    """An attach of so many bytes."""
+    bare = len(messages.encode_text("attach", channel=0, padding=""))
+    return messages.encode_text("attach", channel=0, padding="x" * (size - bare))
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"token": "x" * 4096}, True),
+        ({"token": "x" * 4097}, False),
+        ({"client": "x" * 64}, True),
+        ({"client": "x" * 65}, False),
+    ],
+)
+def test_what_a_greeting_may_have_at_most(given, taken):
+    side = fresh()
+    say(side, "hello", **{"versions": [3], "client": "me", "token": "secret", **given})
+    assert (type(done(side)[0]) is Identify) is taken
+
+
+@pytest.mark.parametrize(("size", "taken"), [(server.MAX_ATTACH, True), (server.MAX_ATTACH + 1, False)])
+def test_what_an_attach_may_have_at_most(size, taken):
+    side = greeted()
+    side.received(longest_attach(size), text=True)
+    assert (type(done(side)[0]) is Attach) is taken
+
+
+@pytest.mark.parametrize(("cols", "taken"), [(0, False), (1, True), (1000, True), (1001, False)])
+@pytest.mark.parametrize("kind", ["attach", "resize"])
+def test_sizes_have_their_bounds(kind, cols, taken):
+    side = attached()
+    say(side, kind, channel=1 if kind == "attach" else 0, cols=cols, rows=24)
+    assert (type(done(side)[0]) in (Attach, Resized)) is taken
+
+
+@pytest.mark.parametrize(
+    ("output", "taken"),
+    [(-1, False), (0, True), (messages.MAX_OFFSET, True), (messages.MAX_OFFSET + 1, False)],
+)
+@pytest.mark.parametrize(("epoch", "known"), [("e" * 64, True), ("e" * 65, False)])
+def test_positions_have_their_bounds(output, taken, epoch, known):
+    side = greeted()
+    say(side, "attach", channel=0, resume={"output": output, "epoch": epoch})
+    assert (type(done(side)[0]) is Attach) is (taken and known)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_screens_are_for_whoever_knows_them(version):
+    side = greeted(versions=(version,))
+    say(side, "attach", channel=0, mode="read")
+    (asked,) = side.take()
+    assert (asked.snapshots, asked.watch) == (version > 1, version > 1)
+
+
+@pytest.mark.parametrize(
+    "code", sorted(value for name, value in vars(messages.ErrorCode).items() if name.isupper())
+)
+@pytest.mark.parametrize("version", [2, 3])
+def test_each_refusal_is_said_in_its_own_way(version, code):
+    side = greeted(versions=(version,))
+    say(side, "attach", channel=0)
+    side.take()
+    side.refuse(0, code, "no", 2.0)
+    said, *rest = done(side)
+    assert said["type"] == ("retry-later" if version == 3 and code == "unavailable" else "error")
+    assert rest == ([Close(CloseCode.BREAKER_OPEN, "breaker open")] if code == "breaker-open" else [])
+
+
+@pytest.mark.parametrize(
+    ("message", "typed"),
+    [
+        (messages.encode_data(0, 5, b"abc"), Typed(7, 5, b"abc")),
+        (messages.encode_data(0, messages.MAX_OFFSET, b""), Typed(7, messages.MAX_OFFSET, b"")),
+        (messages.encode_data(0, messages.MAX_OFFSET + 1, b"a"), None),
+        (messages.encode_data(1, 5, b"abc"), None),
+        (messages.encode_data(0, 5, b"")[:-1], None),
+        (messages.encode_ack(0, 5), None),
+        (b"\x00" + messages.encode_data(0, 5, b"a")[1:], None),
+        (b"", None),
+    ],
+)
+def test_input_alone_is_told_from_the_rest(message, typed):
+    side = attached()
+    assert side.typed(message) == typed
+    side.restart(0.5)
+    assert side.typed(message) is None
