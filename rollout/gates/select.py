@@ -30,7 +30,8 @@ def select(gate: GateLike, evidence: Sequence[Evidence], now: float | None) -> S
     and ``gate`` for the one gate that has asked. The label ``error`` is a verdict of its own.
     Without ``now``, staleness and clocks are not looked at.
     """
-    mine = [piece for piece in evidence if piece.metric == gate.metric]
+    # A piece that is handed in twice was measured once.
+    mine = list({_identity(piece): piece for piece in evidence if piece.metric == gate.metric}.values())
     mine = [piece for piece in mine if piece.labels.get("gate", gate.name) == gate.name]
     mine.sort(key=lambda piece: (piece.started, piece.ended, piece.id))
     comparing = gate.compare == "baseline"
@@ -51,6 +52,20 @@ def select(gate: GateLike, evidence: Sequence[Evidence], now: float | None) -> S
     if now is not None and not comparing and (old := _stale(gate, pieces, now)):
         return _stop(used, Verdict.INCONCLUSIVE, old)
     return Selection(pieces, base)
+
+
+def _identity(piece: Evidence) -> tuple[object, ...]:
+    labels = tuple(sorted(piece.labels.items()))
+    return (
+        piece.id,
+        piece.started,
+        piece.ended,
+        piece.n,
+        piece.successes,
+        piece.value,
+        piece.samples,
+        labels,
+    )
 
 
 def _stop(used: list[Evidence], verdict: Verdict, text: str) -> Selection:

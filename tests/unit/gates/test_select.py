@@ -151,3 +151,11 @@ def test_series_are_judged_apart_and_the_worst_counts() -> None:
     result = evaluate(Gate(op="<=", threshold=0.1), [flat, leak])
     assert result.verdict is Verdict.FAIL
     assert "two" in result.reason
+
+
+def test_a_piece_that_is_handed_in_twice_was_measured_once() -> None:
+    gate = Gate(metric=rate(1, 1).metric, op=">", threshold=0.99)
+    once = rate(150, 150)
+    assert evaluate(gate, [once]).verdict is Verdict.INCONCLUSIVE
+    result = evaluate(gate, [once, once])
+    assert (result.verdict, result.n) == (Verdict.INCONCLUSIVE, 150)
