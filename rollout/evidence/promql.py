@@ -15,7 +15,8 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -87,23 +88,24 @@ class Client:
     def now(self) -> float:
         """What time it is there, in unix seconds."""
         kind, result = self._data("query", query="time()")
-        if kind != "scalar":
-            raise BadQuery(f"{self._server.url} does not answer as a Prometheus does")
-        return _number(result[1])
+        with self._shaped():
+            if kind == "scalar":
+                return _pair(result)[1]
+        raise BadQuery(f"{self._server.url} does not answer as a Prometheus does")
 
     def instant(self, query: str, at: float) -> list[Point]:
         """The value of every series of an expression at a time; a scalar is one series without labels."""
         kind, result = self._data("query", query=query, time=f"{at:.3f}")
-        if kind == "scalar":
-            return [Point({}, float(result[0]), _number(result[1]))]
-        if kind != "vector":
-            raise BadQuery(f"the query gives a {kind}; it has to give one value for each series")
-        if any("value" not in series for series in result):
-            raise BadQuery("the query gives native histograms; use histogram_quantile or histogram_count")
-        return [
-            Point(series["metric"], float(series["value"][0]), _number(series["value"][1]))
-            for series in result
-        ]
+        if result is None:
+            return []  # so some say that there is no series
+        with self._shaped():
+            if kind == "scalar":
+                return [Point({}, *_pair(result))]
+            if kind != "vector":
+                raise BadQuery(f"the query gives a {kind}; it has to give one value for each series")
+            if any("value" not in series for series in result):
+                raise BadQuery("the query gives native histograms; use histogram_quantile or histogram_count")
+            return [Point(dict(series["metric"]), *_pair(series["value"])) for series in result]
 
     def sampled(self, query: str, at: float) -> dict[tuple[tuple[str, str], ...], float]:
         """When each series of a plain selector was last sampled, by its labels without its name.
@@ -119,14 +121,25 @@ class Client:
         _, result = self._data(
             "query_range", query=query, start=f"{start:.3f}", end=f"{end:.3f}", step=f"{step:.3f}"
         )
+        if result is None:
+            return []
+        with self._shaped():
+            found = [
+                (dict(series["metric"]), [_pair(pair) for pair in series.get("values", ())])
+                for series in result
+            ]
         return [
-            Line(
-                series["metric"],
-                tuple(float(at) for at, _ in series.get("values", ())),
-                tuple(_number(value) for _, value in series.get("values", ())),
-            )
-            for series in result
+            Line(labels, tuple(at for at, _ in pairs), tuple(value for _, value in pairs))
+            for labels, pairs in found
         ]
+
+    @contextmanager
+    def _shaped(self) -> Iterator[None]:
+        """While an answer is taken apart: whatever it lacks, it is none."""
+        try:
+            yield
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
+            raise BadQuery(f"{self._server.url} does not answer as a Prometheus does") from None
 
     def _data(self, path: str, **fields: str) -> tuple[str, Any]:
         answer = self._post(path, fields)
@@ -209,6 +222,14 @@ class Client:
         if known is None:
             return None
         return "Basic " + base64.b64encode(f"{known[0]}:{known[2] or ''}".encode()).decode()
+
+
+def _pair(pair: Any) -> tuple[float, float]:
+    """A time and a value."""
+    if not isinstance(pair, list):
+        raise TypeError(pair)
+    at, value = pair
+    return float(at), _number(value)
 
 
 def _number(text: Any) -> float:
