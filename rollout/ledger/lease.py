@@ -129,6 +129,7 @@ def me() -> dict[str, Any]:
         "host": socket.gethostname(),
         "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "pid": os.getpid(),
+        "pid_namespace": _namespace(),
         "start": _start_time(os.getpid()),
     }
 
@@ -153,9 +154,17 @@ def _now(connection: sa.Connection) -> float:
 def _gone(owner: dict[str, Any]) -> bool:
     """Whether the holder was a process of this boot of this machine that has ended."""
     mine = me()
-    if owner.get("host") != mine["host"] or owner.get("boot") != mine["boot"]:
+    # Of a process in another container nothing is seen here, though the machine is the same.
+    if any(owner.get(name) != mine[name] for name in ("host", "boot", "pid_namespace")):
         return False
     return _start_time(int(owner["pid"])) != owner.get("start")
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _start_time(pid: int) -> str:
