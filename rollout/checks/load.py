@@ -52,6 +52,8 @@ class LoadSummary:
     errors: list[str] = field(default_factory=list)
     shells_kept: int = 0
     shells_lost: int = 0
+    finished: set[int] = field(default_factory=set)
+    """Users who have verified their shells to the end."""
 
     @classmethod
     def of(cls, samples: Iterable[dict[str, Any]]) -> LoadSummary:
@@ -83,7 +85,9 @@ class LoadSummary:
                 self.errors.append(str(sample.get("error", "")))
             case "loop":
                 self.loops += 1
-            case "verify" | "final":
+            case "verify" | "final" as kind:
+                if kind == "final":
+                    self.finished.add(int(sample["user"]))
                 self.verified += int(sample["n"])
                 self.lost += int(sample["lost"])
                 self.doubled += int(sample["doubled"])
@@ -113,7 +117,7 @@ class LoadRun:
         self._run_seconds = run_seconds
         self._directory = directory
         self.samples_path = directory / "samples.jsonl"
-        self._log_path = directory / "locust.log"
+        self.log = directory / "locust.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._doors_file: str | None = None
         self._offset = 0
@@ -143,7 +147,7 @@ class LoadRun:
         if self._run_seconds is not None:
             command += ["--run-time", f"{self._run_seconds:.0f}s"]
         path = os.pathsep.join(p for p in [str(locustfile.parent.parent), os.environ.get("PYTHONPATH")] if p)
-        with self._log_path.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -175,7 +179,7 @@ class LoadRun:
             if time.monotonic() > end:
                 raise EngineError(
                     f"{len(there)} of {self.users} load users were in their shells after {timeout:.0f} s;"
-                    f" see {self._log_path}"
+                    f" see {self.log}"
                 )
             time.sleep(0.1)
 
@@ -235,7 +239,7 @@ class LoadRun:
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
-            lines = self._log_path.read_text(errors="replace").strip().splitlines()
+            lines = self.log.read_text(errors="replace").strip().splitlines()
             return " / ".join(lines[-3:]) or "it printed nothing"
         return "it left no log"
 

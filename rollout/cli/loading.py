@@ -41,7 +41,13 @@ def run(
         try:
             load.wait_ready(90)
             end = time.monotonic() + seconds
-            while time.monotonic() < end and load.running:
+            while time.monotonic() < end:
+                if not load.running:
+                    left = end - time.monotonic()
+                    raise ChecksFailed(
+                        f"loadtest on {name}: the load has ended by itself {left:.0f} s before its time, with"
+                        f" {load.summary().verified} bytes verified; see {load.log}"
+                    )
                 now = load.summary()
                 status.update(
                     f"{load.users} users, {now.commands} commands, {now.reconnections} reconnections,"
@@ -69,6 +75,7 @@ def run(
         "bytes_doubled": summary.doubled,
         "commands_twice": summary.twice,
         "shells_kept": summary.shells_kept,
+        "shells_lost": summary.shells_lost,
         "errors": summary.errors[:10],
         "gates": [{"gate": r.gate, "verdict": r.verdict.value, "reason": r.reason} for r in results],
     }
@@ -85,6 +92,13 @@ def run(
     def verdicts() -> None:
         bad = [result for result in deciding(results) if result.verdict is not Verdict.PASS]
         wrong = summary.lost or summary.doubled or summary.twice or summary.loops or not summary.verified
+        if missing := summary.users - len(summary.finished):
+            raise ChecksFailed(
+                f"loadtest on {name}: {missing} of {summary.users} users did not verify their shells to the"
+                f" end; see {load.log}"
+            )
+        if summary.shells_lost:
+            raise ChecksFailed(f"loadtest on {name}: {summary.shells_lost} shells were lost; see {load.log}")
         if bad:
             raise ChecksFailed(f"loadtest on {name}: {bad[0].verdict}: {bad[0].reason}")
         if wrong:
