@@ -142,8 +142,25 @@ def run(
             f"the plan of rollout #{record.number} cannot be carried out: {error}; resume it with the version"
             " that began it"
         ) from None
+    _same_hosts(environment, trial.plan, record)
     with Interrupts(lambda text: observer.message(text, "warning")) as interrupts:
         return Runner(trial, interrupts).run()
+
+
+def _same_hosts(environment: Environment, plan: Plan, record: RolloutRecord) -> None:
+    """A rollout that is resumed is carried out on the hosts that it was planned for, or not at all.
+
+    Raises:
+        Refused: the configuration names others by now.
+    """
+    planned = {host for step in plan.steps for host in step.hosts}
+    if planned and planned != set(environment.hosts):
+        env = environment.name
+        raise Refused(
+            f"{env}: rollout #{record.number} was planned for {', '.join(sorted(planned))}, and {env} has"
+            f" {', '.join(sorted(environment.hosts))} now; put the hosts back as they were, then:"
+            f" rollout resume {env}"
+        )
 
 
 def nothing_unfinished(ledger: Ledger, env: str) -> None:
