@@ -98,17 +98,15 @@ def rollback(
         if of is not None and current.id != of:
             raise Refused(f"{env} serves another build by now ({current.build})")
         facts = engine.facts()
+        target = _another(ledger, env, current, current.previous_generation)
         warm = all(
             any(
-                entry["name"] == current.previous_generation and entry["workers"]
+                entry["name"] == target.generation and entry["workers"]
                 for entry in (host.status or {}).get("generations", [])
             )
             for host in facts
         )
-        target = _record_of(ledger, env, current.previous_generation)
-        generation = (
-            current.previous_generation if warm else f"{current.previous_generation}r{current.number}"
-        )
+        generation = target.generation if warm else f"{target.generation}r{current.number}"
         wanted = engine.wanted(BuildStore(config.builds_dir).find(target.build))
         plan = make_rollback_plan(
             environment,
@@ -341,6 +339,22 @@ def _record_of(ledger: Ledger, env: str, generation: str) -> RolloutRecord:
         if record.generation == generation and record.state is State.PROMOTED:
             return record
     raise Refused(f"{env}: the ledger does not know generation {generation} any more")
+
+
+def _another(ledger: Ledger, env: str, left: RolloutRecord, generation: str) -> RolloutRecord:
+    """The newest that served before and is of another build: the same one may have been brought twice, and
+    whoever goes back wants to be rid of it.
+
+    Raises:
+        Refused: there is none.
+    """
+    while (target := _record_of(ledger, env, generation)).digest == left.digest:
+        if target.previous_generation is None:
+            raise Refused(
+                f"{env} has served no other build than {left.build}; look at: rollout history {env}"
+            )
+        generation = target.previous_generation
+    return target
 
 
 def _before(ledger: Ledger, env: str, target: RolloutRecord) -> RolloutRecord | None:

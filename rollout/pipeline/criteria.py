@@ -220,6 +220,8 @@ def _gates(
     bad = [result for result in decided if result.verdict is not Verdict.PASS]
     if bad:
         yield Obstacle(f"{current.build} did not pass in {name}: {bad[0].reason}", overridable=True)
+    else:
+        yield from _as_they_are_now(ledger, predecessor, proof, results, current)
     names = {result.gate for result in results}
     first = proof is not None and proof.previous_generation is None
     missing = [
@@ -232,6 +234,31 @@ def _gates(
             f"{current.build} was never judged by {missing[0]} in {name}; {_how_to_deploy(predecessor)}",
             overridable=True,
         )
+
+
+def _as_they_are_now(
+    ledger: Ledger,
+    predecessor: Environment,
+    proof: RolloutRecord | None,
+    results: Sequence[GateResult],
+    current: RolloutRecord,
+) -> Iterator[Obstacle]:
+    """A gate may have been made stricter since: it is asked again, about the evidence of then."""
+    assert proof is not None
+    evidence = {piece.id: piece for piece in ledger.evidence(proof.id)}
+    said = {result.gate: result for result in results}
+    for gate in predecessor.gates:
+        then = said.get(gate.name)
+        if then is None or then.verdict is not Verdict.PASS or gate.severity == "warning":
+            continue
+        used = [evidence[name] for name in then.evidence if name in evidence]
+        again = evaluate(gate, used) if used else then
+        if again.verdict is not Verdict.PASS:
+            yield Obstacle(
+                f"{current.build} passed another gate in {predecessor.name} than {gate.name} is now:"
+                f" {again.reason}; {_how_to_deploy(predecessor)}",
+                overridable=True,
+            )
 
 
 def _serving(

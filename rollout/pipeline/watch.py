@@ -103,5 +103,5 @@ def _take_back(config: Config, env: str, record: RolloutRecord, reason: str, obs
             f"{env}: {record.build} fails, and there is no earlier build to go back to: {reason}"
         )
     observer.message(f"{record.build} fails its soak: {reason}", "error")
-    rollback(config, env, observer=observer, reason=reason, of=record.id)
-    raise GateFailed(f"{env} is back on {record.previous_build}: {reason}")
+    back = rollback(config, env, observer=observer, reason=reason, of=record.id)
+    raise GateFailed(f"{env} is back on {back.build}: {reason}")

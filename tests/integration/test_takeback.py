@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 from terminals.control import packets
 from terminals.control.answers import Status
@@ -63,6 +64,20 @@ def test_nothing_is_done_in_the_middle_of_a_shift_or_without_anything_warm(promo
     promoted.kill("worker-g1")
     until(lambda: not promoted.generation("g1")["workers"], "nobody being there to go back to")
     assert way_back(state(promoted), now) is None
+
+
+def test_the_same_build_brought_twice_is_no_way_back(promoted):
+    """What was bad of it is bad of it there, too: the one before both is led to."""
+    status, now = state(promoted), time.time()
+    g1, g2 = status.generations
+    again = msgspec.structs.replace(g2, name="g3", build="bad")
+    g2 = msgspec.structs.replace(g2, build="bad", weight=0, retire_at=now + 60, way_back_from="g3", workers=1)
+    twice = msgspec.structs.replace(status, generations=[g1, g2, again])
+    assert way_back(twice, now).to_generation == "g1"
+    alone = msgspec.structs.replace(status, generations=[g2, again])
+    assert way_back(alone, now) is None
+    circle = msgspec.structs.replace(again, way_back_from="g2")
+    assert way_back(msgspec.structs.replace(status, generations=[g2, circle]), now) is None
 
 
 def test_of_several_that_are_warm_it_is_the_one_before(promoted):

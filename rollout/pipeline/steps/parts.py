@@ -91,7 +91,7 @@ class PutBack(Step):
 
 
 def with_a_manager(trial: Trial, act: Callable[[], str], kind: type[Replace | PutBack]) -> str:
-    """Tell session managers something; where they fail, once more those that a step of ``kind`` puts there."""
+    """Tell session managers something; where they fail, once more those that a ``kind`` of step puts in."""
     try:
         return act()
     except EngineError:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from terminals.control import packets
-from terminals.control.answers import Moved, Status
+from terminals.control.answers import GenerationInfo, Moved, Status
 from terminals.control.channel import ask, tell
 from terminals.control.framing import BadPacket, Record, reader
 from terminals.monitor.files import write_json
@@ -70,12 +70,21 @@ def way_back(status: Status, now: float) -> WayBack | None:
     if len(serving) != 1 or serving[0].weight != 100:
         return None
     bad = serving[0]
-    for good in status.generations:
-        warm = not good.weight and good.workers and good.retire_at is not None and good.retire_at > now
-        if warm and good.way_back_from == bad.name:
-            assert good.retire_at is not None
-            return WayBack(bad.name, bad.build, good.name, good.build, status.fence, good.retire_at)
-    return None
+    good = _before(status, bad.name)
+    # The same build may have been brought twice: what was bad of it is bad of it there, too.
+    passed = {bad.name}
+    while good is not None and good.build == bad.build and good.name not in passed:
+        passed.add(good.name)
+        good = _before(status, good.name)
+    if good is None or good.name in passed or good.weight or not good.workers:
+        return None
+    if good.retire_at is None or good.retire_at <= now:
+        return None
+    return WayBack(bad.name, bad.build, good.name, good.build, status.fence, good.retire_at)
+
+
+def _before(status: Status, name: str) -> GenerationInfo | None:
+    return next((entry for entry in status.generations if entry.way_back_from == name), None)
 
 
 def called_for(alerts: Sequence[Mapping[str, Any]], way: WayBack) -> Mapping[str, Any] | None:

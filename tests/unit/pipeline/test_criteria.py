@@ -13,8 +13,10 @@ from rollout.checks.runner import CheckResult
 from rollout.config import Gate, Monitor, load
 from rollout.engine import HostFacts
 from rollout.errors import Refused
+from rollout.gates import evaluate_all
 from rollout.ledger import State
-from rollout.model import BuildRef, GateResult, Verdict
+from rollout.model import BuildRef, Evidence, GateResult, Verdict
+from rollout.pipeline.commands import _another
 from rollout.pipeline.criteria import assess, permission, refuse
 from rollout.pipeline.plan import Plan, make_plan
 from tests.support.rollouts import begun
@@ -106,6 +108,33 @@ def test_a_gate_added_since_is_refused(ledger, dev):
     promoted(ledger, dev, gates=[gate.name for gate in dev.gates][1:])
     with pytest.raises(Refused, match="never judged"):
         require_evidence(ledger, dev, serving(), now=tomorrow())
+
+
+def test_a_gate_that_was_made_stricter_is_asked_again(ledger, dev):
+    """Seven of eight were enough when the build came, and are not now."""
+    lax = dev.model_copy(update={"gates": (Gate(metric="smoke.pass_ratio", op=">", threshold=0.5),)})
+    record = begun(ledger)
+    now = time.time()
+    seven = Evidence("e1", "smoke.pass_ratio", "ratio", "smoke", now - 1, now, 8, successes=7)
+    ledger.record_verdicts(record.id, "gate", evaluate_all(lax.gates, [seven], now), [seven])
+    ledger.transition(record.id, State.PROMOTED)
+    assert require_evidence(ledger, lax, serving(), now=tomorrow()).id == record.id
+    strict = dev.model_copy(update={"gates": (Gate(metric="smoke.pass_ratio", op=">", threshold=0.95),)})
+    with pytest.raises(Refused, match="passed another gate in dev"):
+        require_evidence(ledger, strict, serving(), now=tomorrow())
+
+
+def test_going_back_skips_what_is_the_same_build(ledger):
+    """Deployed twice, or promoted every night: whoever goes back wants to be rid of it."""
+    before = None
+    for digest in ("one", "two", "two", "two"):
+        record = begun(ledger, build=f"1-{digest}", digest=digest, previous=before)
+        before = ledger.transition(record.id, State.PROMOTED)
+    assert _another(ledger, "dev", before, before.previous_generation).build == "1-one"
+    first = ledger.rollouts("dev")[-1]
+    only = ledger.transition(begun(ledger, build="1-one", digest="one", previous=first).id, State.PROMOTED)
+    with pytest.raises(Refused, match="no other build"):
+        _another(ledger, "dev", only, only.previous_generation)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR])
