@@ -1,6 +1,7 @@
 """Moving builds through environments: what the commands call."""
 
 from rollout.pipeline.begin import Override
+from rollout.pipeline.cancel import cancel
 from rollout.pipeline.commands import (
     EnvironmentStatus,
     Provisioned,
@@ -31,6 +32,7 @@ __all__ = [
     "adopt",
     "apply",
     "approve",
+    "cancel",
     "check",
     "deploy",
     "history",

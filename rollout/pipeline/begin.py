@@ -18,7 +18,7 @@ from rollout.model import BuildRef
 from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.criteria import Readiness
-from rollout.pipeline.interrupts import Interrupts
+from rollout.pipeline.interrupts import Interrupts, heeding
 from rollout.pipeline.parts import refuse_new_holders
 from rollout.pipeline.plan import Plan, make_plan
 from rollout.pipeline.runner import Runner
@@ -143,7 +143,10 @@ def run(
             " that began it"
         ) from None
     _same_hosts(environment, trial.plan, record)
-    with Interrupts(lambda text: observer.message(text, "warning")) as interrupts:
+    with (
+        Interrupts(lambda text: observer.message(text, "warning")) as interrupts,
+        heeding(lease.ledger, record, interrupts),
+    ):
         return Runner(trial, interrupts).run()
 
 

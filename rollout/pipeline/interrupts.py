@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from rollout.errors import RolloutError
+from rollout.ledger import Ledger, RolloutRecord
+
+POLL: Final = 0.5
 ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -80,3 +84,33 @@ class Interrupts:
             return
         self._open = False
         raise KeyboardInterrupt(f"stopped {who}")
+
+
+@contextmanager
+def heeding(ledger: Ledger, record: RolloutRecord, interrupts: Interrupts) -> Iterator[None]:
+    """While a rollout is carried out: the word of another terminal comes like a signal."""
+    over = threading.Event()
+    main = threading.main_thread().ident
+
+    def said() -> list[str]:
+        with suppress(RolloutError):  # whoever carries it out meets that, too, and says so
+            return [event.by for event in ledger.events(record.env, kind="cancel", rollout=record.id)]
+        return before
+
+    def look() -> None:
+        while not over.wait(POLL):
+            words = said()
+            if len(words) > len(before) and main is not None:
+                interrupts.by = f"by {words[-1]}"
+                signal.pthread_kill(main, signal.SIGTERM)
+                return  # a second word of this kind is no wish to have it stopped half way back
+
+    before: list[str] = []
+    before = said()
+    thread = threading.Thread(target=look, name=f"cancel-{record.env}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -69,6 +69,8 @@ def _told(event: Event) -> str:
         case "plan-step":
             done = "" if data.get("ok", True) else "FAILED: "
             return f"{data.get('step', '')}: {done}{data.get('outcome', '')}"
+        case "cancel":
+            return f"to be taken back, says {event.by}"
         case "alert":
             return f"{data.get('severity', '')} {data.get('rule', '')}: {data.get('text', '')}"
 

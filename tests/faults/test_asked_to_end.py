@@ -4,6 +4,8 @@ code, and the ledger says why. Asked twice, it stops where it is and says what i
 from __future__ import annotations
 
 import itertools
+import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -131,6 +133,29 @@ def test_asked_twice_it_stops_where_it_is_and_says_what_is_left(project):
     project.configure()
     assert project.run("resume", "dev") == ExitCode.INTERRUPTED, project.said
     before.is_back("stopped by SIGTERM")
+
+
+def test_another_terminal_has_it_taken_back(project):
+    before = Before(project)
+    process = begin(project, hold="10m")
+    held(project, process)
+    assert project.run("cancel", "dev") == ExitCode.DONE, project.said
+    assert "told whoever carries it out" in project.said
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == ExitCode.INTERRUPTED, said
+    before.is_back(f"stopped by {pwd.getpwuid(os.getuid()).pw_name}@")
+    assert project.run("cancel", "dev") == ExitCode.REFUSED
+    assert "no unfinished rollout" in project.said
+
+
+def test_what_nobody_carries_out_any_more_is_taken_back_by_whoever_cancels_it(project):
+    before = Before(project)
+    process = begin(project, hold="10m")
+    held(project, process)
+    process.kill()
+    process.communicate()
+    assert project.run("cancel", "dev") == ExitCode.DONE, project.said
+    before.is_back(f"stopped by {pwd.getpwuid(os.getuid()).pw_name}@")
 
 
 def test_a_word_that_comes_while_it_is_taken_back_anyway_is_let_pass_once(project):

@@ -1,0 +1,64 @@
+"""Having a rollout taken back that somebody else carries out, or that nobody does any more."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Final
+
+from rollout.config import Config
+from rollout.errors import Interrupted, Locked, Refused, RollbackFailed
+from rollout.ledger import Lease, Ledger, RolloutRecord, State
+from rollout.observer import Observer
+from rollout.pipeline.adopt import nothing_broken
+from rollout.pipeline.begin import engine_of, operator, run
+
+POLL: Final = 0.5
+
+
+def cancel(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
+    """Have the unfinished rollout of an environment taken back, and wait until it is.
+
+    Whoever carries it out is told by the ledger, on whatever machine that is. Where nobody does, it is done
+    here. Returns the record of what was taken back.
+
+    Raises:
+        Refused: nothing is unfinished, or it was promoted before the word had come.
+        RollbackFailed: it could not be taken back.
+    """
+    environment = config.environment(env)
+    with Ledger(config.ledger_url) as ledger:
+        record = ledger.unfinished(env)
+        if record is None:
+            raise Refused(f"{env} has no unfinished rollout; look at: rollout status")
+        ledger.add_event(env, "cancel", by=operator(), rollout=record.id)
+        said = ""
+        while (record := ledger.rollout(record.id)).state in (State.RUNNING, State.ROLLING_BACK):
+            try:
+                with Lease(ledger, env) as lease:
+                    engine = engine_of(config, environment, observer)
+                    nothing_broken(env, engine)
+                    record = _turned(lease.ledger, record)
+                    with suppress(Interrupted):
+                        run(config, environment, engine, lease, observer, record)
+            except Locked as busy:
+                if busy.message != said:
+                    said = busy.message
+                    observer.message(f"told whoever carries it out: {busy.message.split(';')[0]}")
+                time.sleep(POLL)
+    if record.state is State.ROLLBACK_FAILED:
+        raise RollbackFailed(f"{env}: it could not be taken back; go on with: rollout resume {env}")
+    if record.state is not State.ROLLED_BACK:
+        raise Refused(
+            f"{env}: rollout #{record.number} was {record.state} before it could be stopped; take it back"
+            f" with: rollout rollback {env}"
+        )
+    return record
+
+
+def _turned(ledger: Ledger, record: RolloutRecord) -> RolloutRecord:
+    """What was going forward goes back."""
+    if record.state is not State.RUNNING:
+        return record
+    ledger.add_figures(record.id, cause=Interrupted.__name__)
+    return ledger.transition(record.id, State.ROLLING_BACK, reason=f"stopped by {operator()}")
