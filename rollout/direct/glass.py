@@ -135,18 +135,7 @@ class Glass:
             )  # a full disk must not keep people on a bad build
         if not view.warm(name):
             self._start(site, name, choice.build)
-        site.control("cancel-retire", name, fence=fence)
-        site.control("weights", f"{name}=100", fence=fence)
-        move = self._environment.move
-        pace = (
-            "--batch",
-            str(move.batch),
-            "--interval",
-            str(move.interval),
-            "--deadline",
-            str(move.deadline),
-        )
-        tally = site.control("move", "--to", name, *pace, fence=fence, timeout=move.deadline + 20)
+        tally = site.lead_back(name, fence)
         for entry in view.status["generations"]:
             endless = entry["weight"] or (entry["workers"] and entry["retire_at"] is None)
             if endless and entry["name"] != name:

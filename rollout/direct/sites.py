@@ -14,6 +14,7 @@ from rollout.direct.mark import NAME, Mark, ask_for_mark, read_mark
 from rollout.direct.reach import LocalReach, Reach, SshReach
 from rollout.errors import ConfigError, EngineError
 
+LEAD_SECONDS = 60.0
 # Asked where the ports are: it needs no way to the front door but the host's own.
 _READY = """
 import http.client, ssl, sys
@@ -76,6 +77,24 @@ class Site:
         except ValueError:
             raise EngineError(f"{self.name}: {words[0]}: not an answer: {answer[:100]!r}") from None
         return found
+
+    def lead_back(self, generation: str, fence: int) -> dict[str, Any]:
+        """Give a generation all new connections, and all live sessions; what became of those.
+
+        Raises:
+            EngineError: the session manager refused, or none answers.
+        """
+        try:
+            led = self.control("lead-back", generation, fence=fence, timeout=LEAD_SECONDS)
+        except EngineError as error:
+            if "No such command" not in str(error):
+                raise
+        else:
+            return dict(led["moved"])
+        # A session manager of an earlier build is told one thing after the other.
+        self.control("cancel-retire", generation, fence=fence)
+        self.control("weights", f"{generation}=100", fence=fence)
+        return self.control("move", "--to", generation, fence=fence, timeout=LEAD_SECONDS)
 
     def ready(self) -> bool:
         """Whether the front door says that it is ready."""

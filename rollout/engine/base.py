@@ -68,6 +68,9 @@ class ShiftResult:
     seconds: float = 0.0
     cleared: float = 0.0
     """Seconds until no moving session was served by another generation any more, on the slowest host."""
+    turned: float = 0.0
+    """Seconds until all new connections were led where they were to, on the slowest host, where that is
+    known."""
 
     def __add__(self, other: ShiftResult) -> ShiftResult:
         return ShiftResult(
@@ -77,6 +80,7 @@ class ShiftResult:
             self.remaining + other.remaining,
             max(self.seconds, other.seconds),
             max(self.cleared, other.cleared),
+            max(self.turned, other.turned),
         )
 
 
@@ -101,6 +105,13 @@ class Engine(Protocol):
         self, weights: dict[str, int], *, to: str, share: int, fence: int, hosts: Sequence[str]
     ) -> ShiftResult:
         """Set the weights and move live sessions until ``share`` percent belong to ``to``."""
+
+    def lead_back(self, generation: str, *, fence: int, hosts: Sequence[str]) -> ShiftResult:
+        """Give a generation that runs all traffic at once, and all live sessions as quickly as they can come:
+        on all hosts at the same time, by the connections that there are, and without Ansible.
+
+        What one host says ends no other. A generation that was to be retired is kept.
+        """
 
     def retire(
         self,

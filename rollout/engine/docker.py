@@ -291,6 +291,15 @@ class DockerEngine(ManagerCommands):
             raise EngineError(f"{name}: not reachable over SSH: {words}; look at: rollout doctor")
         raise EngineError(f"{name}: {shlex.join(command[:3])}: {words}")
 
+    def _lead_back(self, host: str, generation: str, fence: int) -> Mapping[str, Any]:
+        ctl = ("docker", "exec", self._manager(), "terminals", "ctl", "--fence", str(fence))
+        answer = self._ask(host, *ctl, "lead-back", generation)
+        try:
+            led: dict[str, Any] = json.loads(answer.output)
+        except ValueError:
+            raise EngineError(f"{host}: lead-back: not an answer: {answer.output[:100]!r}") from None
+        return led
+
     # --- all of them ------------------------------------------------------------------------
 
     def _on_each(self, hosts: Sequence[str], act: Callable[[str], T]) -> dict[str, T]:

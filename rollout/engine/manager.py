@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from terminals.parts import parts_of_wheels, settings_digest, without_secrets
 
 from rollout.build.store import WHEELS
 from rollout.config import Defaults, Environment, Listen
+from rollout.direct.reach import on_each
 from rollout.engine.base import PartRef, Parts, ShiftResult
-from rollout.errors import EngineError
+from rollout.errors import EngineError, RolloutError
 from rollout.model import BuildRef
 
 
@@ -116,6 +119,38 @@ class ManagerCommands(ABC):
             terminals_manager_move_deadline=move.deadline,
         )
         return sum_of_moves(results)
+
+    def lead_back(self, generation: str, *, fence: int, hosts: Sequence[str]) -> ShiftResult:
+        """See :meth:`rollout.engine.Engine.lead_back`."""
+        began = time.monotonic()
+
+        def lead(host: str) -> ShiftResult:
+            asked = time.monotonic() - began
+            led = self._lead_back(host, generation, fence)
+            # The way there and back counts, too.
+            rest = max(0.0, time.monotonic() - began - asked - float(led["seconds"]))
+            moved = ShiftResult(**led["moved"])
+            turned = asked + rest + float(led["turned"])
+            return replace(
+                moved,
+                seconds=time.monotonic() - began,
+                cleared=turned + moved.cleared,
+                turned=turned,
+            )
+
+        found = on_each(hosts, lead)
+        failed = [str(error) for error in found.values() if isinstance(error, RolloutError)]
+        if failed:
+            raise EngineError("; ".join(failed))
+        return sum((led for led in found.values() if isinstance(led, ShiftResult)), ShiftResult())
+
+    @abstractmethod
+    def _lead_back(self, host: str, generation: str, fence: int) -> Mapping[str, Any]:
+        """What the session manager of a host says of it: the fields of ``terminals.control.answers.LedBack``.
+
+        Raises:
+            EngineError: it refused, or is not there.
+        """
 
     def retire(
         self,

@@ -179,6 +179,18 @@ class ProcessEngine(ManagerCommands):
         """See :meth:`rollout.engine.Engine.teardown`."""
         self._run("teardown", list(self._environment.hosts))
 
+    def _lead_back(self, host: str, generation: str, fence: int) -> Mapping[str, Any]:
+        from terminals.control.back import lead_back
+        from terminals.control.channel import ControlError
+        from terminals.control.framing import pack
+
+        path = str(self._environment.hosts[host].root / "run" / "manager.sock")
+        try:
+            led: dict[str, Any] = json.loads(pack(lead_back(path, generation, fence)))
+        except ControlError as error:
+            raise EngineError(f"{host}: {error}") from None
+        return led
+
     def _run(
         self,
         playbook: str,

@@ -30,7 +30,7 @@ def ssh_options(config: Path | None) -> tuple[str, ...]:
         "ServerAliveCountMax": str(ALIVE_TIMES),
         "ControlMaster": "auto",
         "ControlPath": f"{control_folder()}/%C",
-        "ControlPersist": "60",
+        "ControlPersist": "600",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     return (*(("-F", str(config)) if config else ()), *words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rollout.checks.load import LoadRun
 from rollout.config import Config, Environment, Gate
@@ -78,6 +78,8 @@ class Judging:
         first = plan.previous_generation is None
         self.all_gates = [gate for gate in environment.gates if not (first and gate.compare == "baseline")]
         """The first build has nothing to be compared with; all that is asked of it alone still is."""
+        self.seen: dict[str, dict[str, Any] | None] = {}
+        """What the session managers have said last."""
         self.found: list[Evidence] = []
         """Evidence of checks."""
         self._sources = Sources(
@@ -149,7 +151,8 @@ class Judging:
             EngineError: the load has ended by itself.
         """
         window = (self._since() or self._record.started, time.time())
-        found = from_generation(self._engine.status(), self._plan.generation, window)
+        self.seen = self._engine.status()
+        found = from_generation(self.seen, self._plan.generation, window)
         if self._load is not None:
             found += self.of_load(self._load, window)
             if not self._load.running and not self._load_finished:

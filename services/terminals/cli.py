@@ -470,6 +470,22 @@ def move(context: click.Context, to: str, share: int, batch: int, interval: floa
     _ask(context, request, answers.Moved, timeout=deadline + 10)
 
 
+@ctl.command("lead-back")
+@click.argument("generation")
+@click.pass_context
+def lead_everybody_back(context: click.Context, generation: str) -> None:
+    """Give a generation all new connections at once, and all live sessions as quickly as they can come."""
+    from terminals.control.back import lead_back
+    from terminals.control.channel import ControlError
+    from terminals.control.framing import pack
+
+    path, fence = context.obj
+    try:
+        click.echo(pack(lead_back(path, generation, fence)).decode())
+    except ControlError as error:
+        _fail(error)
+
+
 @ctl.command()
 @click.argument("generation")
 @click.option("--after", default=0.0, show_default=True, help="Seconds from now.")

@@ -90,8 +90,13 @@ def test_hung_up_in_a_hold_it_is_taken_back(project):
     assert process.returncode == ExitCode.INTERRUPTED, said
     assert "stopped by SIGHUP" in said
     before.is_back("stopped by SIGHUP")
+    # The way back has not waited for Ansible: it took less than half of what a playbook takes here.
+    steps = {step["step"]: step for step in project.json("report", "dev")["rollback"]["steps"]}
+    turned = project.json("history", "dev")[0]["figures"]["verdict_to_turned_s"]
+    assert 0 < turned < steps["rollback-stop"]["seconds"] / 2
 
 
+@pytest.mark.slow("a rollout more, of the same kind as those of the first tier")
 def test_asked_in_a_playbook_it_is_taken_back(project):
     before = Before(project)
     number = project.json("history", "dev")[0]["number"]
@@ -148,6 +153,7 @@ def test_another_terminal_has_it_taken_back(project):
     assert "no unfinished rollout" in project.said
 
 
+@pytest.mark.slow("a rollout more, of the same kind as those of the first tier")
 def test_what_nobody_carries_out_any_more_is_taken_back_by_whoever_cancels_it(project):
     before = Before(project)
     process = begin(project, hold="10m")
@@ -158,6 +164,7 @@ def test_what_nobody_carries_out_any_more_is_taken_back_by_whoever_cancels_it(pr
     before.is_back(f"stopped by {pwd.getpwuid(os.getuid()).pw_name}@")
 
 
+@pytest.mark.slow("a rollout more, of the same kind as those of the first tier")
 def test_a_word_that_comes_while_it_is_taken_back_anyway_is_let_pass_once(project):
     before = Before(project)
     project.configure(gates=[{"metric": "generation.memory_bytes", "op": "<", "threshold": "1MB"}])
@@ -181,6 +188,7 @@ def test_what_nobody_expects_takes_it_back(project):
     before.is_back("OSError: an injected one")
 
 
+@pytest.mark.slow("a rollout more, of the same kind as those of the first tier")
 def test_results_that_cannot_be_written_are_no_verdict(project):
     project.configure()
     number = project.json("history", "dev")[0]["number"]

@@ -120,25 +120,37 @@ class VerifyReturn(Step):
 
 def _return_to(trial: Trial, generation: str) -> str:
     reached, fence = trial.reached(), trial.lease.token
-    _keep(trial, generation, reached)
-    before = _belonging(trial, reached)
-    result = trial.engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached)
+    before = _belonging(trial, reached, trial.judging.seen or trial.engine.status())
+    began = time.time()
+    try:
+        result = trial.engine.lead_back(generation, fence=fence, hosts=reached)
+    except EngineError as error:
+        trial.lease.check()
+        trial.observer.message(f"not at once ({error}): by Ansible, then", "warning")
+        _keep(trial, generation, reached)
+        began = time.time()
+        result = ShiftResult()
+    turned, full = began + result.turned, began + result.cleared
+    # As the playbook would have it; where everybody was led back, it finds nothing to do.
+    confirmed = trial.engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached)
+    if not result.turned:
+        turned = full = time.time() - (confirmed.seconds - confirmed.cleared)
+    result += confirmed
     # Some come back by themselves as soon as the weights are set: a bad build drops its people.
-    returned = max(result.moved, before - result.drained - _belonging(trial, reached))
-    full = time.time() - (result.seconds - result.cleared)
+    left = _belonging(trial, reached, trial.engine.status())
     trial.ledger.add_figures(
         trial.record.id,
-        sessions_returned=returned,
+        sessions_returned=max(result.moved, before - result.drained - left),
         sessions_drained=result.drained,
         sessions_severed=result.severed,
+        verdict_to_turned_s=round(turned - trial.verdict_at, 3),
         verdict_to_rolled_back_s=round(full - trial.verdict_at, 3),
     )
-    return _moves(result)
+    return f"all new connections after {turned - trial.verdict_at:.2f} s; {_moves(result)}"
 
 
-def _belonging(trial: Trial, hosts: Sequence[str]) -> int:
+def _belonging(trial: Trial, hosts: Sequence[str], statuses: Mapping[str, Any]) -> int:
     """How many live sessions belong to the generation on trial."""
-    statuses = trial.engine.status()
     found = [_generation(statuses.get(host), trial.plan.generation) for host in hosts]
     return sum(int(entry["assigned"]) for entry in found if entry)
 

@@ -351,6 +351,16 @@ class Moved(Record):
     """Seconds until no moving session was served by another generation any more."""
 
 
+class LedBack(Record):
+    """Everybody was led to a generation."""
+
+    moved: Moved
+    turned: float
+    """Seconds until it had all new connections."""
+    seconds: float
+    """In all."""
+
+
 class Retire(Record):
     """When it stops, in Unix seconds."""
 

@@ -18,16 +18,13 @@ import msgspec
 
 from terminals.control import packets
 from terminals.control.answers import GenerationInfo, Moved, Status
+from terminals.control.back import lead_back
 from terminals.control.channel import ask, tell
 from terminals.control.framing import BadPacket, Record, reader
 from terminals.monitor.files import write_json
 
 log = logging.getLogger("terminals.monitor")
 
-MOVE_SECONDS = 60.0
-BATCH = 5
-INTERVAL = 0.2
-DEADLINE = 30.0
 OPERATOR = "monitor@"
 LEFT_SECONDS = 86400.0
 """How long the bad one is left to be looked at, where it is not known how long the good one was to stay."""
@@ -168,12 +165,7 @@ def _own(path: Path) -> Mark | None:
 
 
 def _lead(manager: str, way: WayBack, fence: int, now: float) -> Moved:
-    tell(manager, packets.CancelRetire(generation=way.to_generation, fence=fence))
-    tell(manager, packets.Weights(weights={way.to_generation: 100}, fence=fence))
-    pace = packets.Move(
-        to=way.to_generation, share=100, batch=BATCH, interval=INTERVAL, deadline=DEADLINE, fence=fence
-    )
-    moved = ask(manager, pace, Moved, timeout=MOVE_SECONDS)
+    moved = lead_back(manager, way.to_generation, fence).moved
     # Left warm, to be looked at, for as long as the other one was to be.
     after = max(0.0, way.retire_at - now)
     tell(manager, packets.Retire(generation=way.from_generation, after=after, fence=fence))
