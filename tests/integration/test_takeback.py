@@ -105,7 +105,7 @@ def test_what_was_interrupted_after_the_mark_is_finished(promoted, tmp_path, mon
 
     with monkeypatch.context() as patch:
         way = way_back(state(promoted), time.time())
-        patch.setattr("terminals.monitor.takeback.tell", killed)
+        patch.setattr("terminals.monitor.takeback.lead_back", killed)
         with pytest.raises(ControlError):
             take_back(socket, way, mark, reason="down", now=time.time())
     assert promoted.generation("g2")["weight"] == 100
