@@ -14,7 +14,8 @@ from rollout.report.text import figure, many, quantity, share, slug, unit_of
 MAX_EVIDENCE = 400
 FIGURES = {
     "time_to_promote_s": "from the start to the promotion",
-    "verdict_to_rolled_back_s": "from the verdict to all traffic on the build before",
+    "verdict_to_turned_s": "from the verdict to all new connections on the build before",
+    "verdict_to_rolled_back_s": "from the verdict to the last session on the build before",
     "sessions_moved": "live sessions carried over by the shift",
     "sessions_drained": "sessions that ended by themselves during the shift",
     "sessions_severed": "sessions cut off by the shift",
