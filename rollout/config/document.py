@@ -9,6 +9,12 @@ from typing import Any
 from rollout.config.wording import shown
 from rollout.errors import ConfigError
 
+MAX_CHARACTERS = 1 << 20
+MAX_VALUES = 50_000
+"""With the aliases written out: a few lines can name a billion."""
+
+MAX_DEPTH = 500
+
 Place = tuple[str | int, ...]
 """A path into the data: keys of mappings and indexes of lists."""
 
@@ -40,6 +46,22 @@ class Document:
         return ConfigError(f"{shown(self.path)}:{line}:{column}: {dotted + ': ' if dotted else ''}{text}")
 
 
+def _depth(text: str) -> int:
+    """How deep brackets are in brackets, wherever they stand."""
+    deepest = depth = 0
+    for char in text:
+        if char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]}":
+            depth -= 1
+    return deepest
+
+
+class _TooMany(Exception):
+    pass
+
+
 def read_document(path: Path) -> Document:
     """Read a YAML 1.2 file.
 
@@ -59,6 +81,13 @@ def read_document(path: Path) -> Document:
         raise ConfigError(f"{shown(path)}: not UTF-8 text at byte {error.start}; save it as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{shown(path)}: {error.strerror}; make it a readable file") from None
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(
+            f"{shown(path)}: {len(text)} characters, and at most {MAX_CHARACTERS} are read; is it the right"
+            " file?"
+        )
+    if _depth(text) > MAX_DEPTH:
+        raise ConfigError(f"{shown(path)}: not valid YAML: brackets in brackets without an end")
     try:
         tree = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
@@ -68,12 +97,20 @@ def read_document(path: Path) -> Document:
         # Of a key that is there twice it would repeat both values, and they may be secrets.
         problem = problem.partition(" with value ")[0]
         raise ConfigError(f"{shown(path)}{place}: not valid YAML: {problem}{_remedy(problem)}") from None
+    except RecursionError:
+        raise ConfigError(f"{shown(path)}: not valid YAML: brackets in brackets without an end") from None
     except (YAMLError, ValueError) as error:
         problem = str(error).strip().splitlines()[0] if str(error).strip() else "malformed"
         raise ConfigError(f"{shown(path)}: not valid YAML: {problem}") from None
     keys: dict[Place, tuple[int, int]] = {}
     values: dict[Place, tuple[int, int]] = {}
-    data = _plain(tree, (), keys, values, frozenset())
+    try:
+        data = _plain(tree, (), keys, values, frozenset())
+    except _TooMany:
+        raise ConfigError(
+            f"{shown(path)}: aliases that hold aliases come to more than {MAX_VALUES} values; write out what"
+            " is meant"
+        ) from None
     return Document(path, data, keys, values)
 
 
@@ -96,6 +133,8 @@ def _plain(
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
     from ruamel.yaml.scalarfloat import ScalarFloat
 
+    if len(keys) + len(values) > MAX_VALUES:
+        raise _TooMany
     if id(node) in above:
         return None
     if isinstance(node, CommentedMap):
