@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+import tarfile
+from pathlib import Path, PurePosixPath
 
 from rollout.errors import ConfigError
 from rollout.model import BuildRef, ImageRef
@@ -28,6 +29,32 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def packed_sums(archive: Path) -> dict[str, str] | None:
+    """SHA-256 sums of the wheels in a build's archive, as hosts would install them; ``None`` where it is not
+    as a build's is: it cannot be read, has something else in it, or says other sums itself."""
+    sums: dict[str, str] = {}
+    said = ""
+    try:
+        with tarfile.open(archive, "r:") as packed:
+            for entry in packed:
+                name = PurePosixPath(entry.name)
+                file = packed.extractfile(entry) if entry.isreg() else None
+                if file is None:
+                    if entry.isdir() and entry.name == WHEELS:
+                        continue
+                    return None
+                if name.parent == PurePosixPath(WHEELS) and name.name not in sums:
+                    sums[name.name] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+                elif entry.name == SUMS and not said:
+                    said = file.read(1 << 20).decode()
+                elif entry.name != MANIFEST:
+                    return None
+    except (OSError, tarfile.TarError, UnicodeDecodeError):
+        return None
+    lines = sorted(f"{digest}  {WHEELS}/{name}" for name, digest in sums.items())
+    return sums if sorted(said.splitlines()) == lines else None
 
 
 class BuildStore:
@@ -72,14 +99,14 @@ class BuildStore:
         return read_image(Path(build.path))
 
     def verify(self, build: BuildRef) -> None:
-        """Check that the files are those that the id stands for.
+        """Check that the files are those that the id stands for, and so is what travels to hosts.
 
         Raises:
             ConfigError: a file is missing, changed or extra.
         """
-        wheels = Path(build.path) / WHEELS
-        sums = {path.name: file_digest(path) for path in wheels.glob("*.whl")}
-        if content_digest(sums) != build.digest or not (Path(build.path) / ARCHIVE).is_file():
+        folder = Path(build.path)
+        sums = {path.name: file_digest(path) for path in (folder / WHEELS).glob("*.whl")}
+        if content_digest(sums) != build.digest or packed_sums(folder / ARCHIVE) != sums:
             raise ConfigError(
                 f"{build.path}: the files are not those of build {build.id} any more; build it again"
             )
