@@ -75,6 +75,8 @@ class Judging:
         self._record_figures = record_figures
         self._load: LoadRun | None = None
         self._load_finished = False
+        self.ready_at = 0.0
+        """When all load users were in their shells: so many coming at once is no figure of the build's."""
         first = plan.previous_generation is None
         self.all_gates = [gate for gate in environment.gates if not (first and gate.compare == "baseline")]
         """The first build has nothing to be compared with; all that is asked of it alone still is."""
@@ -115,6 +117,7 @@ class Judging:
         )
         self._load.start()
         self._load.wait_ready(LOAD_READY_SECONDS)
+        self.ready_at = time.time()
         return f"{settings.users} users in their shells"
 
     def finish_load(self) -> None:
@@ -160,8 +163,10 @@ class Judging:
         return found + self._sources.evidence(window[0], self._until())
 
     def of_load(self, load: LoadRun, window: tuple[float, float]) -> list[Evidence]:
-        """What the load says since the first shift, in the windows of the gates, and beside the baseline."""
-        start, end = window
+        """What the load says since the first shift and its own ramp-up, in the windows of the gates, and beside
+        the baseline."""
+        start, end = max(window[0], self.ready_at), window[1]
+        window = (start, end)
         new, old = self._plan.generation, self._plan.previous_generation
         found = from_load(load.summary(start), load.summary(start, generation=new), window, new)
         for seconds in {gate.window for gate in self.all_gates if gate.window is not None}:

@@ -102,6 +102,17 @@ def test_a_window_is_judged_by_its_own_samples_and_the_whole_by_all(
     assert (lately.verdict, lately.n) == (Verdict.PASS, 200)
 
 
+def test_the_ramp_up_of_the_load_is_not_judged(tmp_path: Path, config: Config, ledger: Ledger) -> None:
+    """A first deployment gets its users all at once, after the shift: that is no figure of its build."""
+    bench = Bench(tmp_path, ledger, config, first=True)
+    bench.sampled(*commands("new", 900.0, START), *commands("new", 5.0, START + 30))
+    gate = bench.environment.gates[1]
+    assert evaluate(gate, bench.observed(START + 60), START + 60).verdict is Verdict.FAIL
+    bench.trial.judging.ready_at = START + 25
+    result = evaluate(gate, bench.observed(START + 60), START + 60)
+    assert (result.verdict, result.n) == (Verdict.PASS, 200)
+
+
 def test_both_generations_are_compared_over_the_time_in_which_both_serve(
     tmp_path: Path, config: Config, ledger: Ledger
 ) -> None:
