@@ -78,6 +78,7 @@ def begin(
         nothing_unfinished(ledger, environment.name)
         nothing_broken(environment.name, engine)
         plan = plan_of(ledger, environment, build, engine, kind)
+        _say_again(ledger, plan, build, observer)
         record = ledger.create(
             env=environment.name,
             kind=kind,
@@ -91,6 +92,17 @@ def begin(
         if leave is not None:
             _record_leave(ledger, environment, record, leave)
         return run(config, environment, engine, lease, observer, record)
+
+
+def _say_again(ledger: Ledger, plan: Plan, build: BuildRef, observer: Observer) -> None:
+    """Whoever brings what serves already may not mean to."""
+    current = ledger.current(plan.env)
+    if current is not None and plan.previous_generation is not None and current.digest == build.digest:
+        observer.message(
+            f"{plan.env} serves {build.id} already, as {current.generation}: it is brought once more, as"
+            f" {plan.generation}",
+            "warning",
+        )
 
 
 def _record_leave(ledger: Ledger, environment: Environment, record: RolloutRecord, leave: Leave) -> None:

@@ -163,8 +163,8 @@ class Judging:
         return found + self._sources.evidence(window[0], self._until())
 
     def of_load(self, load: LoadRun, window: tuple[float, float]) -> list[Evidence]:
-        """What the load says since the first shift and its own ramp-up, in the windows of the gates, and beside
-        the baseline."""
+        """What the load says since the first shift and its own ramp-up, in the windows of the gates, and
+        beside the baseline."""
         start, end = max(window[0], self.ready_at), window[1]
         window = (start, end)
         new, old = self._plan.generation, self._plan.previous_generation

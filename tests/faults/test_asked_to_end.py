@@ -89,6 +89,7 @@ def test_hung_up_in_a_hold_it_is_taken_back(project):
     said = process.communicate(timeout=300)[1]
     assert process.returncode == ExitCode.INTERRUPTED, said
     assert "stopped by SIGHUP" in said
+    assert "already, as g" in said
     before.is_back("stopped by SIGHUP")
     # The way back has not waited for Ansible: it took less than half of what a playbook takes here.
     steps = {step["step"]: step for step in project.json("report", "dev")["rollback"]["steps"]}
