@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from rollout.cli.common import read_config
@@ -25,6 +27,8 @@ def command(context: click.Context, environment: str, yes: bool) -> None:
     (entry,) = pipeline.status(config, environment)
     live = sum(manager["sessions"]["live"] for manager in entry.hosts.values() if manager)
     if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"nobody can be asked about {live} live sessions here; say --yes")
         click.confirm(f"End {live} live sessions of {environment} and remove it?", abort=True, err=True)
     with Progress() as progress:
         pipeline.teardown(config, environment, observer=progress)

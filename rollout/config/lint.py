@@ -6,10 +6,13 @@ Every problem names the place to change, so that the error can show its line and
 from __future__ import annotations
 
 import math
+import os
+import pwd
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 from terminals.monitor.config import CHECKED
 
@@ -78,6 +81,7 @@ def _order(config: Config) -> Iterator[Problem]:
 def _addresses(config: Config) -> Iterator[Problem]:
     ports: dict[int, str] = {}
     roots: dict[str, str] = {}
+    seen: list[tuple[str, Path, str]] = []
     for environment in config.environments.values():
         place: Place = ("environments", environment.name)
         for where, listen in _listens(environment):
@@ -99,9 +103,34 @@ def _addresses(config: Config) -> Iterator[Problem]:
                     f"{root} is {len(root)} characters long; sockets below it leave room for {ROOT_LIMIT}: "
                     "choose a shorter directory",
                 )
+            machine = f"{host.ssh or host.name}" if environment.engine == "docker" else ""
+            yield from _alone(config, at, machine, host.root, seen)
+            seen.append((machine, host.root, f"environments.{environment.name}.hosts.{host.name}"))
             if root in roots:
                 yield Problem(at, f"{root} is the root of {roots[root]} already; every host needs its own")
             roots.setdefault(root, f"environments.{environment.name}.hosts.{host.name}")
+
+
+def _alone(
+    config: Config, at: Place, machine: str, root: Path, seen: Sequence[tuple[str, Path, str]]
+) -> Iterator[Problem]:
+    """What a teardown would take along is nothing but the environment."""
+    if not machine:
+        root = root.resolve()
+    if root == Path("/") or (not machine and _home().is_relative_to(root)):
+        yield Problem(at, f"{root} is no directory to give away; name one that only this environment has")
+    elif not machine and config.state.resolve().is_relative_to(root):
+        yield Problem(at, f"{root} has the state in it ({config.state}); name a directory beside it")
+    elif not machine and config.path.resolve().is_relative_to(root):
+        yield Problem(at, f"{root} has {config.path.name} in it; name a directory below")
+    for other, there, name in seen:
+        there = there if machine else there.resolve()
+        if other == machine and root != there and (root.is_relative_to(there) or there.is_relative_to(root)):
+            yield Problem(at, f"{root} and {there}, the root of {name}, are one in the other; part them")
+
+
+def _home() -> Path:
+    return Path(pwd.getpwuid(os.getuid()).pw_dir).resolve()
 
 
 def _notify(config: Config) -> Iterator[Problem]:

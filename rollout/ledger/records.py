@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-EventKind = Literal["approval", "override", "notification", "plan-step", "alert", "cancel"]
+EventKind = Literal["approval", "override", "notification", "plan-step", "alert", "cancel", "teardown"]
 
 
 class State(StrEnum):

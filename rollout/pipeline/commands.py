@@ -288,15 +288,19 @@ def check(
 
 
 def teardown(config: Config, env: str, *, observer: Observer) -> None:
-    """Stop and remove everything of an environment on its hosts, sessions included. The ledger stays.
+    """Stop and remove everything of an environment on its hosts, sessions included. The ledger stays, and
+    has who did it.
 
     Raises:
         Locked: a rollout is going on.
         EngineError: a host failed.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
-        engine_of(config, environment, observer).teardown()
+    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
+        engine = engine_of(config, environment, observer)
+        live = sum(int(status["sessions"]["live"]) for status in engine.status().values() if status)
+        engine.teardown()
+        lease.ledger.add_event(env, "teardown", by=operator(), sessions=live)
 
 
 def _status(config: Config, environment: Environment, ledger: Ledger) -> EnvironmentStatus:

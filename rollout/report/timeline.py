@@ -71,6 +71,8 @@ def _told(event: Event) -> str:
             return f"{data.get('step', '')}: {done}{data.get('outcome', '')}"
         case "cancel":
             return f"to be taken back, says {event.by}"
+        case "teardown":
+            return f"{event.env} was removed by {event.by}, with {data.get('sessions', 0)} live sessions"
         case "alert":
             return f"{data.get('severity', '')} {data.get('rule', '')}: {data.get('text', '')}"
 

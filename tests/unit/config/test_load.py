@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -119,6 +121,36 @@ def test_a_mistake_is_one_line_with_its_place(write: Write, old: str, new: str, 
     message = refusal(write(MINIMAL.replace(old, new, 1)))
     assert message.startswith("rollout.yaml:")
     assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        ("/", "no directory to give away"),
+        ("~", "no directory to give away"),
+        ("/home", "no directory to give away"),
+        (".", "has the state in it"),
+        (".rollout", "has the state in it"),
+        ("..", "has the state in it"),
+        (".rollout/../.rollout", "has the state in it"),
+        ("link", "has the state in it"),
+        ("/tmp/r/dev/inside", "are one in the other; part them"),
+        ("/tmp/r", "are one in the other; part them"),
+    ],
+)
+def test_a_root_is_nothing_but_an_environments(
+    write: Write, short_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, said: str
+) -> None:
+    """Its teardown removes all that is in it."""
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    monkeypatch.chdir(short_path)
+    (short_path / "link").symlink_to(short_path / ".rollout")
+    root = {"~": str(home), "/home": str(home.parent)}.get(root, root)
+    second = MINIMAL.split("environments:\n")[1].replace("  dev:", "  other:").replace("/tmp/r/dev", root)
+    second = second.replace("5001", "6001").replace("5002", "6002").replace("5110", "6110")
+    path = short_path / "rollout.yaml"
+    path.write_text(MINIMAL + second)
+    assert said in refusal(path)
 
 
 def test_the_first_mistake_in_the_file_is_told_and_the_others_counted(write: Write) -> None:

@@ -201,3 +201,58 @@ def test_a_playbook_that_hangs_is_given_up(playbook, monkeypatch):
     monkeypatch.setattr(playbooks, "LIMIT_SECONDS", 4)
     with pytest.raises(EngineError, match="has not ended"):
         playbook([{"name": "Sleep", "ansible.builtin.command": {"argv": ["sleep", "600"]}}])
+
+
+@pytest.fixture
+def claim(playbook, tmp_path):
+    """Takes a directory for an environment."""
+    (tmp_path / "playbooks" / "roles").symlink_to(ROLES)
+
+    def take(path, task="claim"):
+        role = {"name": "terminals_root", "tasks_from": task}
+        variables = {"terminals_root_path": str(path)}
+        playbook([{"name": "Take", "ansible.builtin.include_role": role, "vars": variables}])
+
+    return take
+
+
+def test_a_directory_with_something_else_in_it_is_neither_taken_nor_removed(claim, tmp_path):
+    precious = tmp_path / "precious things"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("of years")
+    with pytest.raises(EngineError, match="is not empty, and no environment of rollout"):
+        claim(precious)
+    with pytest.raises(EngineError, match=r"has no \.rollout-root"):
+        claim(precious, "check")
+    assert [path.name for path in precious.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("there", [None, [], ["conf"]], ids=["none", "empty", "of before"])
+def test_a_directory_of_ones_own_is_taken_and_given_back(claim, tmp_path, there):
+    root = tmp_path / "root"
+    for name in there or []:
+        (root / name).mkdir(parents=True)
+    if there == []:
+        root.mkdir()
+    claim(root)
+    assert (root / ".rollout-root").is_file()
+    claim(root)
+    claim(root, "check")
+
+
+def test_an_environment_that_is_not_there_is_gone_already(claim, tmp_path):
+    claim(tmp_path / "nowhere", "check")
+
+
+def test_a_teardown_of_a_foreign_directory_removes_nothing(tmp_path):
+    (tmp_path / "thesis.txt").write_text("of years")
+    host = {**HERE, "terminals_engine": "process", "terminals_process_root": str(tmp_path)}
+    with pytest.raises(EngineError, match=r"has no \.rollout-root"):
+        run_playbook(
+            "teardown",
+            hosts={"here": host},
+            variables={},
+            artifacts=tmp_path / "artifacts",
+            on_event=lambda event: None,
+        )
+    assert (tmp_path / "thesis.txt").read_text() == "of years"
