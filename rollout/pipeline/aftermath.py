@@ -113,7 +113,9 @@ def _incident(record: RolloutRecord, ledger: Ledger) -> str:
             f"# Incident: {record.env} rollout #{record.number} {what}",
             "",
             f"- build on trial: `{record.build}` as generation `{record.generation}`",
-            f"- returned to: `{record.previous_build}` (`{record.previous_generation}`)",
+            f"- returned to: `{record.previous_build}` (`{record.previous_generation}`)"
+            if record.previous_build
+            else "- returned to: nothing, there was no earlier build",
             f"- reason: {record.reason}",
             f"- operator: {record.operator}",
             "",

@@ -58,6 +58,8 @@ class Stop(Step):
         return cls(summary=text, hosts=back.each(text))
 
     def run(self, trial: Trial) -> str:
+        if trial.plan.previous_generation is None:
+            trial.judging.finish_load()  # there is nothing else for its users to go to
         trial.engine.stop(trial.plan.generation, fence=trial.lease.token, hosts=trial.reached())
         return ""
 
