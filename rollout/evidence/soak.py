@@ -20,6 +20,10 @@ LATE = 1.5
 """Records of one monitor further apart than so many intervals, and the slack, have a gap between them."""
 SLACK_SECONDS = 5.0
 """A check that waits for a host that does not answer takes its time, and is no gap."""
+LATENCY_FLOOR = 20.0
+"""Milliseconds: a machine that is busy with something else takes 5 ms in place of 4, and that is no drift."""
+MEMORY_FLOOR = 50e6
+"""Bytes: an interpreter's first hour is none either."""
 BINS = 144
 """Points of a series, at most: one each ten minutes of a day. Each is the median of its time."""
 
@@ -197,7 +201,7 @@ def _checks(hosts: Sequence[Observed]) -> Iterator[Evidence]:
             for age, check in zip(host.ages, host.checks, strict=True)
             if check["reconnect_ms"] is not None
         ]
-        yield _series("monitor.latency_drift", host, points)
+        yield _series("monitor.latency_drift", host, points, LATENCY_FLOOR)
 
 
 def _services(hosts: Sequence[Observed], generation: str) -> Iterator[Evidence]:
@@ -211,7 +215,7 @@ def _services(hosts: Sequence[Observed], generation: str) -> Iterator[Evidence]:
         memory = [(age, float(entry["memory_bytes"])) for age, entry in states if entry["memory_bytes"]]
         most = max((value for _, value in memory), default=0.0)
         yield _piece("monitor.memory_bytes", "gauge", [host], len(memory), value=most)
-        yield _series("monitor.memory_drift", host, memory)
+        yield _series("monitor.memory_drift", host, memory, MEMORY_FLOOR)
         loops = _growth([int(entry["loops"]) for _, entry in states])
         yield _piece("monitor.loops", "count", [host], len(states), value=float(loops))
 
@@ -240,14 +244,16 @@ def _growth(counter: Sequence[int]) -> int:
     return sum(after - before if after >= before else after for before, after in pairwise(counter))
 
 
-def _series(metric: str, host: Observed, points: Sequence[tuple[float, float]]) -> Evidence:
+def _series(metric: str, host: Observed, points: Sequence[tuple[float, float]], floor: float) -> Evidence:
+    """``floor``: growth is a share of the median, or of this where that is less."""
     width = max(host.seconds / BINS, 1e-9)
     bins: dict[int, list[tuple[float, float]]] = {}
     for point in points:
         bins.setdefault(int(point[0] / width), []).append(point)
     times = tuple(median(at for at, _ in part) for part in bins.values())
     values = tuple(median(value for _, value in part) for part in bins.values())
-    return _piece(metric, "series", [host], len(values), samples=values, times=times)
+    piece = _piece(metric, "series", [host], len(values), samples=values, times=times)
+    return replace(piece, labels={**piece.labels, "floor": f"{floor:g}"})
 
 
 def _piece(metric: str, kind: EvidenceKind, hosts: Sequence[Observed], n: int, **fields: Any) -> Evidence:

@@ -138,6 +138,8 @@ def _stale(gate: GateLike, pieces: list[Evidence], now: float) -> str:
         if key not in newest or piece.ended > newest[key].ended:
             newest[key] = piece
     oldest = min(newest.values(), key=lambda piece: piece.ended)
+    if oldest.ended <= 0:
+        return f"{where(oldest)} has recorded nothing yet"
     age = now - oldest.ended
     if age <= gate.max_age:
         return ""

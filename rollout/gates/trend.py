@@ -1,4 +1,5 @@
-"""Series: does it grow? The slope of Theil and Sen with its interval, as a share of the median.
+"""Series: does it grow? The slope of Theil and Sen with its interval, as a share of the median, or of the
+label ``floor`` where that is more.
 
 The estimate is the median of the slopes between all pairs of readings, so that a spike or a restart moves it
 little. Its interval takes the readings for independent, and those of a memory or a slow wave are not: a
@@ -55,7 +56,7 @@ def _judge(gate: GateLike, piece: Evidence, look: Look) -> Finding:
         if all(value == median for _, value in points):
             return _verdict(gate, n, 0.0, 0.0, 0.0, "")
         return Finding(Verdict.INCONCLUSIVE, f"a median of {median:g} has no share to grow by", n)
-    scale = max(span, gate.window or 0.0) / median
+    scale = max(span, gate.window or 0.0) / max(median, _floor(piece))
     passing, failing = errors(gate, look)
     thinned = _independent(_thinned(points, MOST))
     up = upwards(gate)
@@ -70,6 +71,14 @@ def _judge(gate: GateLike, piece: Evidence, look: Look) -> Finding:
         None if high is None else high * scale,
         text,
     )
+
+
+def _floor(piece: Evidence) -> float:
+    """The least that growth is a share of: of next to nothing, next to nothing more is a lot."""
+    try:
+        return max(0.0, float(piece.labels.get("floor", "0")))
+    except ValueError:
+        return 0.0
 
 
 def _verdict(

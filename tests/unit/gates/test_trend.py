@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 
@@ -25,6 +26,15 @@ def test_a_flat_series_passes_and_a_leak_fails() -> None:
     assert result.verdict is Verdict.FAIL
     assert result.low is not None and result.high is not None
     assert result.low < 0.4 / 1.2 < result.high  # growth is told as a share of the median
+
+
+@pytest.mark.parametrize(
+    ("floor", "verdict"), [("100", Verdict.FAIL), ("1000", Verdict.PASS), ("x", Verdict.FAIL)]
+)
+def test_growth_is_a_share_of_the_floor_where_that_is_more(floor: str, verdict: Verdict) -> None:
+    grown = series(noisy(0.4, 300))
+    grown = dataclasses.replace(grown, labels={**grown.labels, "floor": floor})
+    assert evaluate(DRIFT, [grown]).verdict is verdict
 
 
 def test_one_that_falls_passes() -> None:
