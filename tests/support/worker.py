@@ -31,12 +31,14 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.closed = False
+        self.paused = False
+        self.waiting = 0
 
     def write(self, data: Any) -> None:
         self.written.append(bytes(data))
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.waiting
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
     def is_closing(self) -> bool:
@@ -45,8 +47,12 @@ class Wire(asyncio.Transport):
     def can_write_eof(self) -> bool:
         return False
 
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
     def close(self) -> None:
         self.closed = True
 
@@ -111,7 +117,7 @@ class Client:
     async def idle(self) -> int:
         """Wait until nothing waits for its turn; how many turns that took."""
         turns = 0
-        while self.connection._turn is not None:
+        while self.connection._waits:
             await asyncio.sleep(0)
             turns += 1
         return turns

@@ -35,6 +35,7 @@ from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.server import ServerSide
 from terminals.tickets import Ticket
+from terminals.worker.turns import Allowance, Turns
 from terminals.worker.viewer import Viewer
 
 log = logging.getLogger("terminals.worker")
@@ -46,12 +47,16 @@ RENEWED = 0.4
 RETURN_WINDOW = 0.5
 """Seconds over which clients that are asked to come back spread their return."""
 WRITE_HIGH_WATER = 1 << 18
-ANSWERS_HIGH_WATER = 1 << 19
-"""Answers are written whether or not the client takes them, but what more is asked for is not read."""
+ANSWERS_HIGH_WATER = 1 << 14
+"""Bytes of answers are written whether or not the client takes them, but what more is asked for is not read
+before it has taken them all."""
+ANSWERS_SECONDS = 0.25
+"""Between two looks whether it has."""
+READ_BYTES = 1 << 13
+"""Most that is read at once: a thousand connections may be kept waiting with that."""
 MAX_MESSAGE = messages.MAX_MESSAGE
-TURN_BYTES = 1 << 13
-"""So much of what a client has sent is looked at in one turn of the loop: in what is read at once may be
-ten thousand frames, and everybody else waits meanwhile."""
+TURN_BYTES = 1 << 10
+"""So much is looked at in one turn: some 40 frames of the shortest kind."""
 SHORT = 126
 """Bytes of a message below which a frame's head has two, and a mask of four."""
 WATCHING_SINCE = 2
@@ -93,6 +98,9 @@ class Server:
     background: Background = field(default_factory=lambda: Background(log))
     held_back: set[Connection] = field(default_factory=set)
     """Connections that are not read until the session manager has caught up."""
+    turns: Turns = field(default_factory=Turns)
+    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
+    """What was read last, by whichever connection."""
 
     def go_on(self) -> None:
         """The session manager has caught up."""
@@ -101,7 +109,7 @@ class Server:
             connection.go_on()
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Serves one client: its socket, its frames, and a viewer for each of its attachments."""
 
     def __init__(self, worker: Server, conn: packets.Conn) -> None:
@@ -129,7 +137,10 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._unread = bytearray()
         """What has come, and waits for its turn."""
-        self._turn: asyncio.Handle | None = None
+        self._waits = False
+        """Whether there is a turn to come."""
+        self._answers = 0
+        """Bytes of answers that wait for the client."""
         self._boundary = False
         """Whether the parser has read whole frames and nothing else."""
         self._together = False
@@ -137,6 +148,7 @@ class Connection(asyncio.Protocol):
         self._writing = True
         self._heard = 0.0
         self._timers: list[asyncio.TimerHandle] = []
+        self._look: asyncio.TimerHandle | None = None
 
     # --- asyncio.Protocol -----------------------------------------------------------
 
@@ -146,6 +158,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
+        self._allowance = Allowance(self._heard)
         self._accepted = time.monotonic() if self._conn.since is None else self._conn.since
         self._server.connections.add(self)
         if self._side.hello is not None:
@@ -165,37 +178,68 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         self._heard = self._loop.time()
-        if not self._unread and len(data) <= TURN_BYTES:
+        if not self._unread and self._allowance.takes(len(data), self._heard):
             self._take(data)
+            if self._stuck:
+                self._read_on()
             return
         self._unread += data
-        if self._turn is None:
-            self._next_turn()
-
-    def _next_turn(self) -> None:
-        self._turn = None
-        piece = bytes(self._unread[:TURN_BYTES])
-        del self._unread[:TURN_BYTES]
-        self._take(piece)
         self._read_on()
 
-    def _read_on(self) -> None:
-        """Look at what comes next, unless something has to be waited for."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes are put."""
+        return self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have come."""
+        self.data_received(bytes(self._server.buffer[:nbytes]))
+
+    def _turn(self) -> bool:
+        """Look at a little of what waits; whether more of it waits for nothing but its turn."""
+        self._waits = False
+        piece = bytes(self._unread[:TURN_BYTES])
+        del self._unread[:TURN_BYTES]
+        if piece:
+            self._take(piece)
+        return self._read_on(again=True)
+
+    def _read_on(self, *, again: bool = False) -> bool:
+        """Look at what comes next, unless something has to be waited for. ``again``: this is a turn, and what
+        is given back says whether there is to be another one."""
         if self._transport.is_closing() or self._events or self in self._server.held_back:
-            return
+            return False
+        if self._stuck:
+            self._transport.pause_reading()
+            self._look_again()
+            return False
         if not self._unread:
-            if self._writing:
-                self._transport.resume_reading()
-            return
+            self._transport.resume_reading()
+            return False
         self._transport.pause_reading()
-        if self._turn is None and self._transport.get_write_buffer_size() <= ANSWERS_HIGH_WATER:
-            self._turn = self._loop.call_soon(self._next_turn)
+        if self._waits:
+            return False
+        self._waits = True
+        if not again:
+            self._server.turns.add(self._turn)
+        return True
+
+    @property
+    def _stuck(self) -> bool:
+        """Whether it does not take its answers."""
+        if self._answers > ANSWERS_HIGH_WATER and not self._transport.get_write_buffer_size():
+            self._answers = 0
+        return self._answers > ANSWERS_HIGH_WATER
+
+    def _look_again(self) -> None:
+        if self._look is None:
+            self._look = self._loop.call_later(ANSWERS_SECONDS, self._looked)
+
+    def _looked(self) -> None:
+        self._look = None
+        self._read_on()
 
     def _take_rest(self) -> None:
         """Nothing comes behind what has come: look at it all."""
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
         if self._unread:
             rest, self._unread = bytes(self._unread), bytearray()
             self._take(rest)
@@ -246,7 +290,9 @@ class Connection(asyncio.Protocol):
             self._work_off_events()
         finally:
             self._together = False
-        self._flush()
+        self._answers += self._flush()
+        if self._answers and not self._transport.get_write_buffer_size():
+            self._answers = 0
 
     def _work_off_events(self) -> None:
         while self._events:
@@ -273,6 +319,8 @@ class Connection(asyncio.Protocol):
         self._server.held_back.discard(self)
         for timer in self._timers:
             timer.cancel()
+        if self._look is not None:
+            self._look.cancel()
         rcvd = self._ws.close_rcvd
         goodbye = rcvd is not None and rcvd.code in (StandardClose.NORMAL_CLOSURE, StandardClose.GOING_AWAY)
         self._side.lost(goodbye=goodbye)
@@ -622,15 +670,11 @@ class Connection(asyncio.Protocol):
             if not self._together:
                 self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self) -> int:
+        """Write what is to be written; how many bytes that were."""
         chunks = self._ws.data_to_send()
         if (data := b"".join(chunks)) and not self._transport.is_closing():
             self._transport.write(data)  # at once: each write wakes the client
-            if (
-                self._transport.get_write_buffer_size() > ANSWERS_HIGH_WATER
-                and not self._transport.is_closing()
-            ):
-                self._transport.pause_reading()
         if chunks and not chunks[-1] and self._transport.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
                 self._transport.write_eof()
@@ -638,6 +682,7 @@ class Connection(asyncio.Protocol):
             self._timers.append(self._loop.call_later(CLOSE_SECONDS, self._transport.abort))
         if self._ws.state is State.CLOSED:
             self._transport.close()
+        return len(data)
 
     def _close(self, code: int, reason: str) -> None:
         if self._ws.state is State.OPEN:

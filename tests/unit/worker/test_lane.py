@@ -12,6 +12,7 @@ from terminals.control import packets
 from terminals.control.answers import Front
 from terminals.protocol import messages
 from terminals.worker import connection as module
+from terminals.worker import turns
 from terminals.worker.connection import Connection, Server
 from websockets.frames import Frame, Opcode
 
@@ -67,7 +68,9 @@ def test_whatever_comes_and_however_it_is_cut_both_ways_say_the_same(sent, cuts,
             client.connection.connection_lost(None)
         assert quick.said == slow.said
 
-    asyncio.run(play())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns, "BURST", 1 << 30)
+        asyncio.run(play())
 
 
 @settings(max_examples=200, deadline=None)
@@ -76,31 +79,96 @@ def test_turn_by_turn_it_is_the_same(sent, turn, at_once):
     """What waits for its turn is all looked at, in order, also where the connection ends before that."""
 
     async def play() -> None:
-        whole, turns = Client(lane=True), Client(lane=True)
-        whole.feed(b"".join(sent))
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(turns, "BURST", 1 << 30)
+            whole = Client(lane=True)
+            whole.feed(b"".join(sent))
+            cut = Client(lane=True)
+            patch.setattr(turns, "BURST", 0)
             patch.setattr(module, "TURN_BYTES", turn)
             for piece in [b"".join(sent)] if at_once else sent:
-                turns.feed(piece)
+                cut.feed(piece)
             if not at_once:
-                await turns.idle()
-            for client in (whole, turns):
+                await cut.idle()
+            for client in (whole, cut):
                 client.connection.connection_lost(None)
-        assert turns.said[0] == whole.said[0]
+        assert cut.said[0] == whole.said[0]
 
     asyncio.run(play())
 
 
 def test_others_have_their_turn_while_one_floods():
     async def play() -> None:
-        client = Client(lane=True)
+        client, other = Client(lane=True), Client(lane=True)
+        other.connection._server.turns = client.connection._server.turns
         ping = masked(Opcode.PING, b"")
         client.feed(ping * 10_000)
-        answered = len(client.said[1])
-        assert 0 < answered < 2 * (module.TURN_BYTES // len(ping) + 2)
-        turns = await client.idle()
-        assert turns >= 10_000 * len(ping) // module.TURN_BYTES
+        other.feed(ping * 10_000)
+        rounds = 0
+        while client.connection._waits or other.connection._waits:
+            sent = [len(one.said[1]) // 2 for one in (client, other)]
+            # Neither is far ahead of the other, and neither keeps the loop for long.
+            assert abs(sent[0] - sent[1]) <= 2 * module.TURN_BYTES // len(ping)
+            other.feed(KEY) if rounds == 3 else None
+            await asyncio.sleep(0)
+            rounds += 1
+        assert rounds > 10
         assert len(client.said[1]) == 10_000 * 2
+        for one in (client, other):
+            one.connection.connection_lost(None)
+
+    asyncio.run(play())
+
+
+def test_a_key_goes_first_and_a_flood_does_not():
+    allowance = turns.Allowance(100.0)
+    assert all(allowance.takes(30, 100.0 + at / 30) for at in range(300))
+    assert not allowance.takes(turns.BURST + 1, 1000.0)
+    assert allowance.takes(turns.BURST, 1000.0)
+    assert not allowance.takes(turns.RATE, 1000.5)
+    assert allowance.takes(turns.RATE // 2, 1000.5)
+
+
+def test_a_turn_that_breaks_ends_no_other():
+    async def play() -> None:
+        order: list[str] = []
+
+        def broken() -> bool:
+            order.append("broken")
+            raise RuntimeError
+
+        def good() -> bool:
+            order.append("good")
+            return len(order) < 5
+
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: order.append("told"))
+        queue = turns.Turns()
+        queue.add(broken)
+        queue.add(good)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not queue
+        assert order[:3] == ["broken", "told", "good"]
+
+    asyncio.run(play())
+
+
+def test_who_does_not_take_answers_is_not_read_until_it_has():
+    async def play() -> None:
+        client = Client(lane=True)
+        client.wire.waiting = 1
+        ping = masked(Opcode.PING, bytes(125))
+        client.feed(ping * 1000)
+        await client.idle()
+        stuck = len(client.said[1])
+        assert module.ANSWERS_HIGH_WATER < stuck < 2 * module.ANSWERS_HIGH_WATER
+        assert client.wire.paused
+        client.wire.waiting = 0
+        client.connection._looked()
+        await client.idle()
+        assert len(client.said[1]) == 1000 * 127
+        assert not client.wire.paused
         client.connection.connection_lost(None)
 
     asyncio.run(play())
