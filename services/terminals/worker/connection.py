@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -59,6 +59,11 @@ TURN_BYTES = 1 << 10
 """So much is looked at in one turn: some 40 frames of the shortest kind."""
 SHORT = 126
 """Bytes of a message below which a frame's head has two, and a mask of four."""
+ASKED_AT_ONCE = 16
+"""Attaches of all connections that the session manager has to answer at the same time: what is typed waits
+behind them on its way there."""
+ASKED_BY_ONE = 8
+"""Attaches of a connection that are not answered, past which it is not read."""
 WATCHING_SINCE = 2
 """The manager's version of the protocol; an older one would take a watcher for somebody who types."""
 
@@ -102,6 +107,27 @@ class Server:
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
     """What was read last, by whichever connection."""
 
+    asked: int = 0
+    """Attaches that the session manager has not answered."""
+    to_ask: collections.deque[Callable[[], bool]] = field(default_factory=collections.deque)
+    """Those that wait until there are fewer."""
+
+    def ask(self, attach: Callable[[], bool]) -> None:
+        """Have an attach asked for when its time has come: ``attach()`` says whether it was."""
+        self.to_ask.append(attach)
+        self._ask_next()
+
+    def answered(self) -> None:
+        """One of them has come to its end."""
+        self.asked -= 1
+        self._ask_next()
+
+    def _ask_next(self) -> None:
+        while self.to_ask and self.asked < ASKED_AT_ONCE:
+            self.asked += 1
+            if not self.to_ask.popleft()():
+                self.asked -= 1
+
     def go_on(self) -> None:
         """The session manager has caught up."""
         held_back, self.held_back = self.held_back, set()
@@ -139,6 +165,8 @@ class Connection(asyncio.BufferedProtocol):
         """What has come, and waits for its turn."""
         self._waits = False
         """Whether there is a turn to come."""
+        self._asking = 0
+        """Attaches that are not answered."""
         self._answers = 0
         """Bytes of answers that wait for the client."""
         self._boundary = False
@@ -180,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
         self._heard = self._loop.time()
         if not self._unread and self._allowance.takes(len(data), self._heard):
             self._take(data)
-            if self._stuck:
+            if self._stuck or self._asking >= ASKED_BY_ONE:
                 self._read_on()
             return
         self._unread += data
@@ -211,6 +239,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._stuck:
             self._transport.pause_reading()
             self._look_again()
+            return False
+        if self._asking >= ASKED_BY_ONE:
+            self._transport.pause_reading()
             return False
         if not self._unread:
             self._transport.resume_reading()
@@ -474,12 +505,35 @@ class Connection(asyncio.BufferedProtocol):
             snapshots=attach.snapshots,
             routable=attach.routable,
         )
+        self._asking += 1
+        self._server.ask(partial(self._ask, attach, request))
+
+    def _ask(self, attach: server.Attach, request: packets.Attach) -> bool:
+        """Ask the session manager, unless nobody would hear the answer; whether it was asked."""
         try:
+            if self._transport.is_closing():
+                raise ControlError("the client has gone")
             asked = self._server.link.post(request, read_outcome, self._decided)
         except ControlError as error:
+            self._asking -= 1
             self._side.unavailable(attach.channel, str(error))
-        else:
-            self._spawn(self._attach(attach, request, asked), "an attach")
+            self._loop.call_soon(self._carry_out)
+            return False
+        self._spawn(self._answered(attach, request, asked), "an attach")
+        return True
+
+    async def _answered(
+        self,
+        attach: server.Attach,
+        request: packets.Attach,
+        asked: asyncio.Future[tuple[Outcome, list[int]]],
+    ) -> None:
+        try:
+            await self._attach(attach, request, asked)
+        finally:
+            self._asking -= 1
+            self._server.answered()
+            self._read_on()
 
     def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> None:
         self._server.background.start(work, what)
