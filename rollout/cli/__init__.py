@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 
@@ -127,7 +128,8 @@ def main() -> None:
     try:
         app(prog_name="rollout", standalone_mode=False)
     except RolloutError as error:
-        click.echo(f"rollout: {error.message}", err=True)
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            click.echo(f"rollout: {error.message}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

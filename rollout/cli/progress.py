@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import time
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +16,22 @@ from rollout.cli.tables import VERDICTS
 from rollout.model import EngineEvent, GateResult, Verdict
 
 _LEVELS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
+
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _quietly(show: F) -> F:
+    """Whoever watched may have gone, terminal or pipe and all: that is nothing to a rollout."""
+
+    @functools.wraps(show)
+    def shown(self: Progress, *given: Any, **named: Any) -> None:
+        try:
+            show(self, *given, **named)
+        except (OSError, ValueError, SystemExit):  # rich ends the program when a pipe is broken
+            self.lose()
+
+    return cast(F, shown)
 
 
 class Progress:
@@ -24,17 +43,31 @@ class Progress:
         self._total = 0
 
     def __enter__(self) -> Progress:
-        self._status.start()
+        self._start()
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._stop()
+
+    def lose(self) -> None:
+        """Show nothing any more."""
+        self._console.file = self._nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we run
+
+    @_quietly
+    def _start(self) -> None:
+        self._status.start()
+
+    @_quietly
+    def _stop(self) -> None:
         self._status.stop()
 
+    @_quietly
     def step_started(self, index: int, total: int, kind: str, summary: str) -> None:
         """Announce the step."""
         self._total = total
         self._status.update(escape(f"[{index + 1}/{total}] {summary}"))
 
+    @_quietly
     def step_finished(
         self, index: int, kind: str, status: Literal["done", "failed", "skipped"], seconds: float, detail: str
     ) -> None:
@@ -44,6 +77,7 @@ class Progress:
         line = f"{time.strftime('%H:%M:%S')} {mark} {escape(position)} {escape(kind):<16} {seconds:6.1f} s"
         self._console.print(f"{line}  {escape(detail)}" if detail else line)
 
+    @_quietly
     def engine_event(self, event: EngineEvent) -> None:
         """Show which host does what; leave failures behind."""
         task = event.task.rpartition(" : ")[2]
@@ -51,6 +85,7 @@ class Progress:
         if event.status in ("failed", "unreachable"):
             self._console.print(f"  [red]{escape(event.host)}: {escape(task)}: {escape(event.detail)}[/]")
 
+    @_quietly
     def gate_results(self, results: Sequence[GateResult], final: bool) -> None:
         """Show the gates as they stand, and leave those that count behind."""
         if not final:
@@ -64,6 +99,7 @@ class Progress:
             style = VERDICTS[result.verdict]
             self._console.print(f"           [{style}]{result.verdict:<12}[/] {escape(result.reason)}")
 
+    @_quietly
     def message(self, text: str, level: Literal["info", "warning", "error"] = "info") -> None:
         """Print a line."""
         self._console.print(f"{time.strftime('%H:%M:%S')} [{_LEVELS[level]}]{escape(text)}[/]")
