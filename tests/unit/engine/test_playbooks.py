@@ -210,7 +210,7 @@ def claim(playbook, tmp_path):
 
     def take(path, task="claim"):
         role = {"name": "terminals_root", "tasks_from": task}
-        variables = {"terminals_root_path": str(path)}
+        variables = {"terminals_root_path": str(path), "terminals_root_mode": "0750"}
         playbook([{"name": "Take", "ansible.builtin.include_role": role, "vars": variables}])
 
     return take
@@ -220,14 +220,17 @@ def test_a_directory_with_something_else_in_it_is_neither_taken_nor_removed(clai
     precious = tmp_path / "precious things"
     precious.mkdir()
     (precious / "thesis.txt").write_text("of years")
+    (precious / "conf").mkdir()
     with pytest.raises(EngineError, match="is not empty, and no environment of rollout"):
         claim(precious)
     with pytest.raises(EngineError, match=r"has no \.rollout-root"):
         claim(precious, "check")
-    assert [path.name for path in precious.iterdir()] == ["thesis.txt"]
+    assert sorted(path.name for path in precious.iterdir()) == ["conf", "thesis.txt"]
 
 
-@pytest.mark.parametrize("there", [None, [], ["conf"]], ids=["none", "empty", "of before"])
+@pytest.mark.parametrize(
+    "there", [None, [], ["conf/programs"], ["lost+found"]], ids=["none", "empty", "of before", "a disk"]
+)
 def test_a_directory_of_ones_own_is_taken_and_given_back(claim, tmp_path, there):
     root = tmp_path / "root"
     for name in there or []:
