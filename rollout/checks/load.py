@@ -185,7 +185,7 @@ class LoadRun:
 
     def samples(self) -> list[dict[str, Any]]:
         """All samples so far."""
-        with contextlib.suppress(FileNotFoundError), self.samples_path.open("rb") as file:
+        with contextlib.suppress(OSError), self.samples_path.open("rb") as file:
             file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n"):

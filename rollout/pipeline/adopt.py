@@ -77,7 +77,8 @@ def _record(
 ) -> RolloutRecord:
     env = environment.name
     earlier = [record for record in ledger.rollouts(env) if record.state is State.PROMOTED]
-    known = next((record for record in earlier if record.build == build), None)
+    same = [record for record in earlier if record.build == build]
+    known = next((record for record in same if record.generation == generation), next(iter(same), None))
     digest = known.digest if known else _digest(config, env, build)
     left = next(iter(earlier), None)
     plan = Plan(

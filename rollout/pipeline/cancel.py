@@ -7,7 +7,15 @@ from contextlib import suppress
 from typing import Final
 
 from rollout.config import Config
-from rollout.errors import Interrupted, Locked, Refused, RollbackFailed
+from rollout.errors import (
+    GateFailed,
+    GateInconclusive,
+    Interrupted,
+    Locked,
+    Refused,
+    RollbackFailed,
+    Unexpected,
+)
 from rollout.ledger import Lease, Ledger, RolloutRecord, State
 from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
@@ -36,10 +44,14 @@ def cancel(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         while (record := ledger.rollout(record.id)).state in (State.RUNNING, State.ROLLING_BACK):
             try:
                 with Lease(ledger, env) as lease:
+                    # Whoever had it may have come to an end meanwhile.
+                    record = lease.ledger.rollout(record.id)
+                    if record.state not in (State.RUNNING, State.ROLLING_BACK):
+                        break
                     engine = engine_of(config, environment, observer)
                     nothing_broken(env, engine)
-                    record = _turned(lease.ledger, record)
-                    with suppress(Interrupted):
+                    # It was asked for: that it is back is what is wanted, whatever the first cause was.
+                    with suppress(Interrupted, GateFailed, GateInconclusive, Unexpected):
                         run(config, environment, engine, lease, observer, record)
             except Locked as busy:
                 if busy.message != said:
@@ -49,16 +61,6 @@ def cancel(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
     if record.state is State.ROLLBACK_FAILED:
         raise RollbackFailed(f"{env}: it could not be taken back; go on with: rollout resume {env}")
     if record.state is not State.ROLLED_BACK:
-        raise Refused(
-            f"{env}: rollout #{record.number} was {record.state} before it could be stopped; take it back"
-            f" with: rollout rollback {env}"
-        )
+        way = f"; take it back with: rollout rollback {env}" if record.kind in ("deploy", "promote") else ""
+        raise Refused(f"{env}: rollout #{record.number} was {record.state} before it could be stopped{way}")
     return record
-
-
-def _turned(ledger: Ledger, record: RolloutRecord) -> RolloutRecord:
-    """What was going forward goes back."""
-    if record.state is not State.RUNNING:
-        return record
-    ledger.add_figures(record.id, cause=Interrupted.__name__)
-    return ledger.transition(record.id, State.ROLLING_BACK, reason=f"stopped by {operator()}")

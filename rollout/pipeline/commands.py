@@ -210,8 +210,8 @@ def adopt(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         EngineError: a host failed.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
-        return adopted(config, environment, engine_of(config, environment, observer), ledger)
+    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
+        return adopted(config, environment, engine_of(config, environment, observer), lease.ledger)
 
 
 def history(config: Config, env: str | None = None) -> list[RolloutRecord]:
@@ -299,8 +299,8 @@ def teardown(config: Config, env: str, *, observer: Observer) -> None:
     with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
         engine = engine_of(config, environment, observer)
         live = sum(int(status["sessions"]["live"]) for status in engine.status().values() if status)
-        engine.teardown()
         lease.ledger.add_event(env, "teardown", by=operator(), sessions=live)
+        engine.teardown()
 
 
 def _status(config: Config, environment: Environment, ledger: Ledger) -> EnvironmentStatus:
@@ -352,11 +352,13 @@ def _another(ledger: Ledger, env: str, left: RolloutRecord, generation: str) -> 
     Raises:
         Refused: there is none.
     """
+    seen: set[int] = set()
     while (target := _record_of(ledger, env, generation)).digest == left.digest:
-        if target.previous_generation is None:
+        if target.previous_generation is None or target.id in seen:
             raise Refused(
                 f"{env} has served no other build than {left.build}; look at: rollout history {env}"
             )
+        seen.add(target.id)
         generation = target.previous_generation
     return target
 

@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from rollout.errors import RolloutError
-from rollout.ledger import Ledger, RolloutRecord
+from rollout.ledger import Ledger, RolloutRecord, State
 
 POLL: Final = 0.5
 ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,12 +29,15 @@ class Interrupts:
         self._waiting = ""
         self._open = False
         self._forgiving = 0
+        self._hung_up = False
         self.by = ""
         """Who has asked by another way than a signal, and so is behind the next one."""
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._asked) for number in ASKING}
+            # Who has it ignored, as nohup does, wants it to go on.
+            heard = [number for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._asked) for number in heard}
         return self
 
     def __exit__(
@@ -67,6 +70,10 @@ class Interrupts:
             waiting, self._waiting = self._waiting, ""
             raise KeyboardInterrupt(waiting)
 
+    def want(self, who: str) -> None:
+        """Somebody has asked before anything was begun."""
+        self._waiting = f"stopped by {who}"
+
     def going_back(self, *, asked: bool) -> None:
         """From here on everything is being taken back: of one who did not know, the first word is let pass.
         ``asked``: because somebody wanted it."""
@@ -74,6 +81,10 @@ class Interrupts:
         self._forgiving = 0 if asked else 1
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            if self._hung_up:
+                return  # a terminal that goes says so more than once
+            self._hung_up = True
         who, self.by = self.by or f"by {signal.Signals(number).name}", ""
         if self._forgiving:
             self._forgiving -= 1
@@ -107,6 +118,9 @@ def heeding(ledger: Ledger, record: RolloutRecord, interrupts: Interrupts) -> It
 
     before: list[str] = []
     before = said()
+    if before and record.state is State.RUNNING:
+        # It was said of a rollout that goes forward, and not heard by whoever carried it out then.
+        interrupts.want(before[-1])
     thread = threading.Thread(target=look, name=f"cancel-{record.env}", daemon=True)
     thread.start()
     try:

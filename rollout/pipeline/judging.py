@@ -28,7 +28,9 @@ POLL = 1.0
 class NotPassed(Exception):
     """The verdict is not a pass. Carries what the gates said."""
 
-    def __init__(self, results: Sequence[GateResult]) -> None:
+    def __init__(self, results: Sequence[GateResult], at: float | None = None) -> None:
+        self.at = at
+        """When it was given, in Unix seconds."""
         counting = deciding(results)
         self.verdict = worst(result.verdict for result in counting)
         self.reasons = [result.reason for result in counting if result.verdict is not Verdict.PASS]
@@ -120,10 +122,10 @@ class Judging:
         self.ready_at = time.time()
         return f"{settings.users} users in their shells"
 
-    def finish_load(self) -> None:
+    def finish_load(self) -> str:
         """Have every load user verify its shell to the end, and record what they found."""
         if self._load is None or self._load_finished:
-            return
+            return ""
         self._load_finished = True
         summary = self._load.stop()
         self._record_figures(
@@ -135,11 +137,13 @@ class Judging:
             bytes_doubled=summary.doubled,
             commands_twice=summary.twice,
         )
+        return ""
 
-    def stop(self) -> None:
+    def stop(self) -> str:
         """End the load, however the rollout ended."""
         if self._load is not None:
             self._load.stop()
+        return ""
 
     # --- evidence and gates -----------------------------------------------------------------
 

@@ -70,7 +70,7 @@ class Runner:
             kind = CAUSES.get(str(trial.record.figures.get("cause")), GateFailed)
             return self._back(kind(trial.record.reason), resumed=True)
         finally:
-            trial.judging.stop()
+            trial.aftermath(trial.judging.stop)
 
     # --- forward ---------------------------------------------------------------------------
 
@@ -79,13 +79,14 @@ class Runner:
         try:
             for index, step in self._left(trial.plan.forward):
                 self._in_charge(step)
-                self._do(index, step, len(trial.plan.forward))
-            self._interrupts.check()
+                self._forth(index, step)
+            if not trial.past_return:
+                self._interrupts.check()
         except (GlassBroken, LeaseLost):
             raise  # others lead the users by now
         except NotPassed as verdict:
             kind = GateFailed if verdict.verdict is Verdict.FAIL else GateInconclusive
-            return self._back(kind(str(verdict)))
+            return self._back(kind(str(verdict)), at=verdict.at)
         except KeyboardInterrupt as asked:
             return self._back(Interrupted(str(asked) or "stopped by the operator"))
         except RolloutError as error:
@@ -96,6 +97,21 @@ class Runner:
         if trial.plan.kind == "rehearsal":
             return self._back(Rehearsed("a rehearsal"))
         return self._done()
+
+    def _forth(self, index: int, step: Step) -> None:
+        """One step forward; what fails where there is no way back any more is said, and gone on from."""
+        trial = self._trial
+        try:
+            self._do(index, step, len(trial.plan.forward))
+        except (GlassBroken, LeaseLost):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if not trial.past_return:
+                raise
+            text = " ".join(str(error).split()) or type(error).__name__
+            trial.observer.message(
+                f"{step.name}: {text}; there is no way back any more: it goes on", "warning"
+            )
 
     def _done(self) -> RolloutRecord:
         trial = self._trial
@@ -141,13 +157,22 @@ class Runner:
                 detail = step.run(trial)
         except BaseException as error:
             text = " ".join(str(error).split()) or type(error).__name__
-            self._journal(index, step, "failed", reason=text)
-            self._record(index, step, time.monotonic() - started, text, ok=False)
+            self._note_failure(index, step, time.monotonic() - started, text)
             trial.observer.step_finished(index, step.name, "failed", time.monotonic() - started, text)
             raise
         self._record(index, step, time.monotonic() - started, detail, ok=trial.worked)
         self._journal(index, step, "end", detail=detail)
         trial.observer.step_finished(index, step.name, "done", time.monotonic() - started, detail)
+
+    def _note_failure(self, index: int, step: Step, seconds: float, text: str) -> None:
+        """Write down that a step has failed; where that cannot be, why it failed counts all the same."""
+        try:
+            self._journal(index, step, "failed", reason=text)
+            self._record(index, step, seconds, text, ok=False)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self._trial.observer.message(f"not in the ledger: {error}", "warning")
 
     def _journal(self, index: int, step: Step, phase: str, **data: str) -> None:
         trial = self._trial
@@ -171,7 +196,7 @@ class Runner:
 
     # --- back --------------------------------------------------------------------------------
 
-    def _back(self, cause: RolloutError, *, resumed: bool = False) -> RolloutRecord:
+    def _back(self, cause: RolloutError, *, resumed: bool = False, at: float | None = None) -> RolloutRecord:
         """Carry out the plan's steps back, and raise the cause.
 
         Raises:
@@ -180,11 +205,16 @@ class Runner:
         trial, reason = self._trial, cause.message
         trial.lease.check()
         self._interrupts.going_back(asked=isinstance(cause, Interrupted) and not resumed)
-        trial.verdict_at = self._failed_at() if resumed else time.time()
+        trial.verdict_at = self._failed_at() if resumed else (at or time.time())
         rehearsal = isinstance(cause, Rehearsed)
         if trial.record.state is not State.ROLLING_BACK:
-            trial.ledger.add_figures(trial.record.id, cause=type(cause).__name__)
-            trial.record = trial.ledger.transition(trial.record.id, State.ROLLING_BACK, reason=reason)
+            try:
+                trial.ledger.add_figures(trial.record.id, cause=type(cause).__name__)
+                trial.record = trial.ledger.transition(trial.record.id, State.ROLLING_BACK, reason=reason)
+            except LeaseLost:
+                raise
+            except RolloutError as error:
+                raise self._without_the_ledger(error, reason) from error
             text = f"going back: {reason}" if rehearsal else f"rolling back: {reason}"
             trial.observer.message(text, "info" if rehearsal else "error")
         try:
@@ -193,7 +223,6 @@ class Runner:
                 if step.needed(trial):
                     self._in_charge(step)
                     self._do(index, step, len(trial.plan.steps))
-            self._interrupts.check()
         except (GlassBroken, LeaseLost):
             raise
         except KeyboardInterrupt as asked:
@@ -211,6 +240,23 @@ class Runner:
             back_to = "the settings of before"
         raise type(cause)(f"{trial.environment.name} is back on {back_to}: {reason}")
 
+    def _without_the_ledger(self, error: RolloutError, reason: str) -> RollbackFailed:
+        """A full disk, a database that is away: nobody is left on a bad build for that."""
+        trial, env = self._trial, self._trial.environment.name
+        previous = trial.plan.previous_generation
+        led = "nobody had been led to it"
+        if previous is not None and trial.shifted_at is not None:
+            try:
+                hosts = list(trial.environment.hosts)
+                trial.engine.lead_back(previous, fence=trial.lease.token, hosts=hosts)
+                led = f"all traffic was led back to {previous}"
+            except RolloutError as other:
+                led = f"and it could not be led back: {other.message}"
+        return RollbackFailed(
+            f"{env}: the ledger cannot be written ({error.message}); {led}; go on with: rollout resume {env}"
+            f" (it was to undo: {reason})"
+        )
+
     def _failed_at(self) -> float:
         """When it was known that the build is to be left, by the journal of a rollout that is resumed."""
         journal = self._trial.ledger.journal(self._trial.record.id)
@@ -219,7 +265,12 @@ class Runner:
     def _stuck(self, text: str, reason: str) -> RollbackFailed:
         """Say what was left, to whoever is to be told."""
         trial, env = self._trial, self._trial.environment.name
-        trial.record = trial.ledger.transition(trial.record.id, State.ROLLBACK_FAILED, reason=reason)
+        try:
+            trial.record = trial.ledger.transition(trial.record.id, State.ROLLBACK_FAILED, reason=reason)
+        except LeaseLost:
+            raise
+        except RolloutError as error:
+            trial.observer.message(f"not in the ledger: {error.message}", "warning")
         trial.aftermath(lambda: trial.announce(f"THE ROLLBACK STOPPED: {text}", "critical"))
         trial.aftermath(lambda: dashboard(trial.config, trial.environment))
         left = [step.name for _, step in self._left(trial.plan.backward) if step.needed(trial)]

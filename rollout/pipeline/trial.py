@@ -75,6 +75,14 @@ class Trial:
         if self.full_at is None and weight == 100:
             self.full_at = time.time()
 
+    @property
+    def past_return(self) -> bool:
+        """Whether what would be gone back to has been ended, or may have been."""
+        begun = {entry.step for entry in self.ledger.journal(self.record.id)}
+        return self.plan.previous_generation is not None and any(
+            step.final and step.name in begun for step in self.plan.forward
+        )
+
     def reread(self) -> RolloutRecord:
         """The record as it is by now."""
         self.record = self.ledger.rollout(self.record.id)
@@ -109,7 +117,9 @@ class Trial:
             write_junit(self.runs / file, suite, results, about)
             return ""
 
-        self.aftermath(written)  # a folder that cannot be written is no verdict on the build
+        worked, text = attempt(written)
+        if not worked:  # a folder that cannot be written is no verdict on the build
+            self.observer.message(text, "warning")
 
     def announce(self, title: str, severity: Severity) -> str:
         """Tell those whom the environment names."""

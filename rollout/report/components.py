@@ -100,7 +100,7 @@ def warm_seconds(material: Material) -> float:
     """How long the plan keeps the generation before this one."""
     for step in material.record.plan.get("forward", ()):
         if step.get("kind") == "finish":
-            return float(step.get("after", 0.0))
+            return float(step.get("after", step.get("params", {}).get("after", 0.0)))
     return material.environment.rollback_window
 
 

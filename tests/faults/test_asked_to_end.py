@@ -124,6 +124,21 @@ def pids_of(session: int) -> list[int]:
     return found
 
 
+def test_a_pipe_that_nobody_reads_is_nothing_to_a_rollout(project):
+    """As with ``| head``, and with a terminal that is gone."""
+    project.configure()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rollout", "deploy", "dev"],
+        cwd=project.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.wait(300) == ExitCode.DONE
+    assert project.json("history", "dev")[0]["state"] == "promoted"
+
+
 def test_asked_twice_it_stops_where_it_is_and_says_what_is_left(project):
     before = Before(project)
     process = begin(project, hold="10m")

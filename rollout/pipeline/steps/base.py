@@ -40,6 +40,11 @@ class Step:
         """
         raise NotImplementedError
 
+    @property
+    def final(self) -> bool:
+        """Whether there is no way back once it has begun: what would be gone back to ends by it."""
+        return False
+
     def needed(self, trial: Trial) -> bool:
         """On the way back: whether there is anything for it to do."""
         return True

@@ -59,7 +59,7 @@ class Stop(Step):
 
     def run(self, trial: Trial) -> str:
         if trial.plan.previous_generation is None:
-            trial.judging.finish_load()  # there is nothing else for its users to go to
+            trial.aftermath(trial.judging.finish_load)  # there is nothing else for its users to go to
         trial.engine.stop(trial.plan.generation, fence=trial.lease.token, hosts=trial.reached())
         return ""
 
@@ -75,6 +75,10 @@ class Finish(Step):
 
     after: float
     way_back: bool = True
+
+    @property
+    def final(self) -> bool:
+        return self.after <= 0
 
     def run(self, trial: Trial) -> str:
         plan = trial.plan

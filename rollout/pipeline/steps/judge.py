@@ -49,10 +49,11 @@ class Watch(Step):
             gates = [gate for gate in gates if gate.compare != "baseline"]
         last = [step for step in trial.plan.forward if isinstance(step, Watch)][-1]
         results, evidence = trial.judging.watch(gates, self.hold, last=self == last)
+        at = time.time()
         trial.ledger.record_verdicts(trial.record.id, self.name, results, evidence)
         trial.observer.gate_results(results, True)
         if verdict_of(results) is not Verdict.PASS:
-            raise NotPassed(results)
+            raise NotPassed(results, at)
         return f"{len(results)} gates passed after {time.monotonic() - started:.0f} s"
 
 
@@ -99,11 +100,12 @@ class Judge(Step):
             judging.watch(waiting, 0.0)  # nobody has waited for these to have enough data yet
         judging.finish_load()
         evidence = [*judging.found, *judging.observe()]
-        results = evaluate_all(judging.all_gates, evidence, time.time(), lambda _: END)
+        at = time.time()
+        results = evaluate_all(judging.all_gates, evidence, at, lambda _: END)
         trial.ledger.record_verdicts(trial.record.id, self.name, results, evidence)
         trial.observer.gate_results(results, True)
         if not deciding(results) or verdict_of(results) is not Verdict.PASS:
-            raise NotPassed(results)
+            raise NotPassed(results, at)
         passed = sum(result.verdict is Verdict.PASS for result in results)
         warned = len(results) - passed
         return f"{passed} of {len(results)} gates passed" + (f", {warned} only warn" if warned else "")

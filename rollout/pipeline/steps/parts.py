@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rollout.engine.base import running_parts
-from rollout.errors import EngineError
+from rollout.errors import EngineError, LeaseLost
 from rollout.pipeline.parts import Pair, Replaced, as_params, from_params, summary, there, undone
 from rollout.pipeline.steps.base import Back, Step
 
@@ -94,6 +94,8 @@ def with_a_manager(trial: Trial, act: Callable[[], str], kind: type[Replace | Pu
     """Tell session managers something; where they fail, once more those that a ``kind`` of step puts in."""
     try:
         return act()
+    except LeaseLost:
+        raise
     except EngineError:
         trial.lease.check()
         step = next((step for step in trial.plan.steps if isinstance(step, kind)), None)

@@ -21,7 +21,7 @@ class Tell(Step):
     records = ("communicate",)
 
     def run(self, trial: Trial) -> str:
-        trial.judging.finish_load()
+        trial.aftermath(trial.judging.finish_load)
         record = trial.reread()
         back_to = record.previous_build or "nothing: there was no earlier build"
         titles = {
@@ -58,7 +58,7 @@ class FileIncident(Step):
     records = ("incident",)
 
     def run(self, trial: Trial) -> str:
-        trial.judging.finish_load()
+        trial.aftermath(trial.judging.finish_load)
         record = trial.reread()
         name = "rehearsal.md" if record.kind == "rehearsal" else "incident.md"
         return trial.aftermath(lambda: incident(trial.runs / name, record, trial.ledger))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rollout.checks.smoke import smoke
 from rollout.engine import ShiftResult
-from rollout.errors import EngineError
+from rollout.errors import EngineError, LeaseLost
 from rollout.pipeline.steps.base import Back, Step
 from rollout.pipeline.steps.bring import Stop
 from rollout.pipeline.steps.parts import PutBack, Replace, with_a_manager
@@ -124,6 +124,8 @@ def _return_to(trial: Trial, generation: str) -> str:
     began = time.time()
     try:
         result = trial.engine.lead_back(generation, fence=fence, hosts=reached)
+    except LeaseLost:
+        raise
     except EngineError as error:
         trial.lease.check()
         trial.observer.message(f"not at once ({error}): by Ansible, then", "warning")
@@ -135,7 +137,7 @@ def _return_to(trial: Trial, generation: str) -> str:
     confirmed = trial.engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached)
     if not result.turned:
         turned = full = time.time() - (confirmed.seconds - confirmed.cleared)
-    result += confirmed
+    result = replace(result + confirmed, remaining=confirmed.remaining)
     # Some come back by themselves as soon as the weights are set: a bad build drops its people.
     left = _belonging(trial, reached, trial.engine.status())
     trial.ledger.add_figures(
