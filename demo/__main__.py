@@ -264,7 +264,8 @@ def verdict(outcome: Outcome, residents: int) -> list[tuple[str, object, bool]]:
             f" of {len(outcome.spared)}", not outcome.seen)] if outcome.spared else []),
         ("time to promote the good build", f"{good['time_to_promote_s']:.1f} s", True),
         ("failed gate to all new connections on the old build", f"{bad['verdict_to_turned_s']:.2f} s", True),
-        ("failed gate to the last session on the old build", f"{bad['verdict_to_rolled_back_s']:.2f} s", True),
+        ("failed gate to the last session on the old build",
+         f"{bad['verdict_to_rolled_back_s']:.2f} s", True),
         ("the whole demo", f"{outcome.seconds:.0f} s", True),
     ]  # fmt: skip
 
