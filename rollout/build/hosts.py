@@ -12,6 +12,8 @@ from typing import Protocol
 
 NOT_FOUND = 127
 """Exit status of a shell that finds no such program."""
+TIMED_OUT = 124
+"""As of ``timeout``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,13 @@ class Host(Protocol):
 class LocalHost:
     """This machine. ``before`` are words to put before each command, as of ``sudo`` or ``env``."""
 
-    def __init__(self, name: str = "localhost", *, before: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str = "localhost", *, before: Sequence[str] = (), limit: float | None = None
+    ) -> None:
+        """``limit``: seconds after which a command is given up, with status ``TIMED_OUT``."""
         self.name = name
         self._before = tuple(before)
+        self._limit = limit
 
     def run(self, command: Sequence[str], stdin: Iterable[bytes] = ()) -> Answer:
         """See :class:`Host`."""
@@ -58,7 +64,9 @@ class LocalHost:
                         process.stdin.write(block)
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
-                process.wait()
+                process.wait(self._limit)
+            except subprocess.TimeoutExpired:
+                return Answer(TIMED_OUT, "", f"{self.name} has not answered within {self._limit:g} s")
             finally:
                 if process.poll() is None:
                     process.kill()
@@ -83,10 +91,11 @@ class SshHost(LocalHost):
     an error.
     """
 
-    def __init__(self, name: str, *, options: Sequence[str] = ()) -> None:
-        """``options`` are more of ssh's, e.g. ``("-p", "2222")``."""
+    def __init__(self, name: str, *, options: Sequence[str] = (), limit: float | None = None) -> None:
+        """``options`` are more of ssh's, e.g. ``("-p", "2222")``. ``limit``: as of :class:`LocalHost`."""
         super().__init__(
             name,
+            limit=limit,
             before=(
                 "ssh",
                 "-o",

@@ -34,6 +34,8 @@ from rollout.errors import ConfigError, EngineError, RolloutError
 from rollout.model import BuildRef, EngineEvent, ImageRef, MonitorLog
 
 PROGRESS_SECONDS = 0.5
+ASK_SECONDS = 60.0
+"""Longer than a session manager takes to lead everybody back."""
 UNREACHABLE = 255
 """Exit status of ssh itself."""
 RUN = "/run/terminals"
@@ -98,6 +100,11 @@ class DockerEngine(ManagerCommands):
     def host(self, name: str) -> SshHost:
         """A host by its name in the configuration."""
         return SshHost(self._environment.hosts[name].ssh or name, options=self._ssh)
+
+    def _asked(self, name: str) -> SshHost:
+        """The same, for a question: an engine that hangs must not hold a rollout, and its lease, for ever."""
+        host = self._environment.hosts[name].ssh or name
+        return SshHost(host, options=self._ssh, limit=ASK_SECONDS)
 
     def stats(self, generation: str, *, back: float) -> dict[str, HostStats | None]:
         """What the engine of each host tells of a generation's containers; ``None`` where none answers.
@@ -233,7 +240,7 @@ class DockerEngine(ManagerCommands):
                 pass
             except Exception:  # noqa: S110 - whatever is wrong with the door, the other way tells more
                 pass
-        answer = self.host(name).run(["docker", "exec", self._manager(), "terminals", "ctl", "status"])
+        answer = self._asked(name).run(["docker", "exec", self._manager(), "terminals", "ctl", "status"])
         try:
             found: dict[str, Any] = json.loads(answer.output)
         except ValueError:
@@ -245,11 +252,11 @@ class DockerEngine(ManagerCommands):
         """What was left by whoever broke the glass, or by the monitor."""
         # Whether the monitor may do so now says nothing of when it did.
         words = ask_for_mark(self._environment.hosts[name].root, self._project)
-        return read_mark(self.host(name).run(list(words)).output)
+        return read_mark(self._asked(name).run(list(words)).output)
 
     def _monitor(self, name: str, age: float) -> MonitorLog | None:
         command = ("terminals", "monitor-records", "--directory", MONITOR, "--age", f"{age:.3f}")
-        answer = self.host(name).run(["docker", "exec", monitor_container(self._project), *command])
+        answer = self._asked(name).run(["docker", "exec", monitor_container(self._project), *command])
         try:
             return as_log(json.loads(answer.output))
         except (ValueError, KeyError, TypeError):
@@ -283,7 +290,7 @@ class DockerEngine(ManagerCommands):
         return f"{self._project}-manager-1"
 
     def _ask(self, name: str, *command: str) -> Answer:
-        answer = self.host(name).run(command)
+        answer = self._asked(name).run(command)
         if answer.status == 0:
             return answer
         words = " ".join((answer.errors or answer.output).split())[-300:] or "it said nothing"
