@@ -241,6 +241,11 @@ def test_a_directory_of_ones_own_is_taken_and_given_back(claim, tmp_path, there)
     assert (root / ".rollout-root").is_file()
     claim(root)
     claim(root, "check")
+    (root / "full of" / "things").mkdir(parents=True)
+    (root / ".hidden").touch()
+    claim(root, "remove")
+    assert not root.exists()
+    claim(root, "remove")
 
 
 def test_an_environment_that_is_not_there_is_gone_already(claim, tmp_path):
