@@ -73,12 +73,13 @@ def begin(
     engine = engine_of(config, environment, observer)
     if plan_only:
         return plan_of(ledger, environment, build, engine, kind)
-    with Lease(ledger, environment.name) as lease:
+    with Lease(ledger, environment.name) as lease, attending(observer) as interrupts:
         ledger = lease.ledger
         nothing_unfinished(ledger, environment.name)
         nothing_broken(environment.name, engine)
         plan = plan_of(ledger, environment, build, engine, kind)
         _say_again(ledger, plan, build, observer)
+        interrupts.check()  # until here nothing was done
         record = ledger.create(
             env=environment.name,
             kind=kind,
@@ -91,7 +92,7 @@ def begin(
         )
         if leave is not None:
             _record_leave(ledger, environment, record, leave)
-        return run(config, environment, engine, lease, observer, record)
+        return run(config, environment, engine, lease, observer, record, interrupts)
 
 
 def _say_again(ledger: Ledger, plan: Plan, build: BuildRef, observer: Observer) -> None:
@@ -134,6 +135,11 @@ def plan_of(ledger: Ledger, environment: Environment, build: BuildRef, engine: E
     return make_plan(environment, build, f"g{number}", facts, current, wanted, kind=kind)
 
 
+def attending(observer: Observer) -> Interrupts:
+    """To be entered before a rollout is recorded: from then on whoever asks to end it has it taken back."""
+    return Interrupts(lambda text: observer.message(text, "warning"))
+
+
 def run(
     config: Config,
     environment: Environment,
@@ -141,6 +147,7 @@ def run(
     lease: Lease,
     observer: Observer,
     record: RolloutRecord,
+    interrupts: Interrupts,
 ) -> RolloutRecord:
     """Carry out a rollout that was recorded, and take it back when asked to end.
 
@@ -155,10 +162,7 @@ def run(
             " that began it"
         ) from None
     _same_hosts(environment, trial.plan, record)
-    with (
-        Interrupts(lambda text: observer.message(text, "warning")) as interrupts,
-        heeding(lease.ledger, record, interrupts),
-    ):
+    with heeding(lease.ledger, record, interrupts):
         return Runner(trial, interrupts).run()
 
 

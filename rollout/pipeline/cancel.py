@@ -19,7 +19,7 @@ from rollout.errors import (
 from rollout.ledger import Lease, Ledger, RolloutRecord, State
 from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
-from rollout.pipeline.begin import engine_of, operator, run
+from rollout.pipeline.begin import attending, engine_of, operator, run
 
 POLL: Final = 0.5
 
@@ -43,7 +43,7 @@ def cancel(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         said = ""
         while (record := ledger.rollout(record.id)).state in (State.RUNNING, State.ROLLING_BACK):
             try:
-                with Lease(ledger, env) as lease:
+                with Lease(ledger, env) as lease, attending(observer) as interrupts:
                     # Whoever had it may have come to an end meanwhile.
                     record = lease.ledger.rollout(record.id)
                     if record.state not in (State.RUNNING, State.ROLLING_BACK):
@@ -52,7 +52,7 @@ def cancel(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
                     nothing_broken(env, engine)
                     # It was asked for: that it is back is what is wanted, whatever the first cause was.
                     with suppress(Interrupted, GateFailed, GateInconclusive, Unexpected):
-                        run(config, environment, engine, lease, observer, record)
+                        run(config, environment, engine, lease, observer, record, interrupts)
             except Locked as busy:
                 if busy.message != said:
                     said = busy.message

@@ -21,7 +21,7 @@ from rollout.ledger import Lease, Ledger, RolloutRecord, State
 from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted, nothing_broken
-from rollout.pipeline.begin import begin, engine_of, nothing_unfinished, operator, run
+from rollout.pipeline.begin import attending, begin, engine_of, nothing_unfinished, operator, run
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.infra import verify
 from rollout.pipeline.parts import refuse_new_holders, replacements, summary
@@ -87,7 +87,11 @@ def rollback(
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
+    with (
+        Ledger(config.ledger_url) as opened,
+        Lease(opened, env) as lease,
+        attending(observer) as interrupts,
+    ):
         ledger = lease.ledger
         nothing_unfinished(ledger, env)
         engine = engine_of(config, environment, observer)
@@ -117,6 +121,7 @@ def rollback(
             warm=warm,
             wanted=wanted,
         )
+        interrupts.check()
         record = ledger.create(
             env=env,
             kind="rollback",
@@ -130,7 +135,7 @@ def rollback(
         )
         if reason:
             ledger.add_figures(record.id, why=reason)
-        return run(config, environment, engine, lease, observer, record)
+        return run(config, environment, engine, lease, observer, record, interrupts)
 
 
 def apply(
@@ -145,7 +150,11 @@ def apply(
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
+    with (
+        Ledger(config.ledger_url) as opened,
+        Lease(opened, env) as lease,
+        attending(observer) as interrupts,
+    ):
         ledger = lease.ledger
         nothing_unfinished(ledger, env)
         engine = engine_of(config, environment, observer)
@@ -161,6 +170,7 @@ def apply(
             return None
         if plan_only:
             return plan
+        interrupts.check()
         record = ledger.create(
             env=env,
             kind="apply",
@@ -171,7 +181,7 @@ def apply(
             plan=plan.as_dict(),
             operator=operator(),
         )
-        return run(config, environment, engine, lease, observer, record)
+        return run(config, environment, engine, lease, observer, record, interrupts)
 
 
 def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
@@ -182,7 +192,11 @@ def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
+    with (
+        Ledger(config.ledger_url) as opened,
+        Lease(opened, env) as lease,
+        attending(observer) as interrupts,
+    ):
         ledger = lease.ledger
         record = ledger.unfinished(env)
         if record is None:
@@ -191,7 +205,7 @@ def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         nothing_broken(env, engine)
         if record.state is State.ROLLBACK_FAILED:
             record = ledger.transition(record.id, State.ROLLING_BACK)
-        return run(config, environment, engine, lease, observer, record)
+        return run(config, environment, engine, lease, observer, record, interrupts)
 
 
 def status(config: Config, env: str | None = None) -> list[EnvironmentStatus]:

@@ -8,7 +8,7 @@ from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
-from rollout.pipeline.begin import engine_of, nothing_unfinished, operator, run
+from rollout.pipeline.begin import attending, engine_of, nothing_unfinished, operator, run
 from rollout.pipeline.plan import Plan, make_rehearsal_plan
 
 
@@ -29,11 +29,12 @@ def rehearse(
         engine = engine_of(config, environment, observer)
         if plan_only:
             return _rehearsal(ledger, environment, engine)[1]
-        with Lease(ledger, env) as lease:
+        with Lease(ledger, env) as lease, attending(observer) as interrupts:
             ledger = lease.ledger
             nothing_unfinished(ledger, env)
             nothing_broken(env, engine)
             current, plan = _rehearsal(ledger, environment, engine)
+            interrupts.check()
             record = ledger.create(
                 env=env,
                 kind="rehearsal",
@@ -44,7 +45,7 @@ def rehearse(
                 plan=plan.as_dict(),
                 operator=operator(),
             )
-            return run(config, environment, engine, lease, observer, record)
+            return run(config, environment, engine, lease, observer, record, interrupts)
 
 
 def _rehearsal(ledger: Ledger, environment: Environment, engine: Engine) -> tuple[RolloutRecord, Plan]:
