@@ -104,7 +104,7 @@ class Server:
     held_back: set[Connection] = field(default_factory=set)
     """Connections that are not read until the session manager has caught up."""
     turns: Turns = field(default_factory=Turns)
-    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
+    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)), repr=False)
     """What was read last, by whichever connection."""
 
     asked: int = 0
