@@ -103,6 +103,12 @@ def rollback(
             raise Refused(f"{env} serves another build by now ({current.build})")
         facts = engine.facts()
         target = _another(ledger, env, current, current.previous_generation)
+        if target is None:
+            text = f"{env} has served no other build than {current.build}"
+            if of is not None:  # nobody is there to decide, and the build itself was found to be bad
+                raise Refused(f"{text}; look at: rollout history {env}")
+            target = _record_of(ledger, env, current.previous_generation)
+            observer.message(f"{text}: back to {target.generation}, which is the same", "warning")
         warm = all(
             any(
                 entry["name"] == target.generation and entry["workers"]
@@ -359,19 +365,13 @@ def _record_of(ledger: Ledger, env: str, generation: str) -> RolloutRecord:
     raise Refused(f"{env}: the ledger does not know generation {generation} any more")
 
 
-def _another(ledger: Ledger, env: str, left: RolloutRecord, generation: str) -> RolloutRecord:
+def _another(ledger: Ledger, env: str, left: RolloutRecord, generation: str) -> RolloutRecord | None:
     """The newest that served before and is of another build: the same one may have been brought twice, and
-    whoever goes back wants to be rid of it.
-
-    Raises:
-        Refused: there is none.
-    """
+    whoever goes back wants to be rid of it. ``None``: there is none."""
     seen: set[int] = set()
     while (target := _record_of(ledger, env, generation)).digest == left.digest:
         if target.previous_generation is None or target.id in seen:
-            raise Refused(
-                f"{env} has served no other build than {left.build}; look at: rollout history {env}"
-            )
+            return None
         seen.add(target.id)
         generation = target.previous_generation
     return target

@@ -68,7 +68,13 @@ def begin(project: TwoStages, *, hold: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heard,
     )
+
+
+def heard() -> None:
+    """Whoever runs the tests may have this signal ignored, as nohup does, and so would the rollout."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def held(project: TwoStages, process: subprocess.Popen[str]) -> None:
