@@ -130,6 +130,7 @@ def pids_of(session: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow("a rollout more, of the same kind as those of the first tier")
 def test_a_pipe_that_nobody_reads_is_nothing_to_a_rollout(project):
     """As with ``| head``, and with a terminal that is gone."""
     project.configure()
@@ -197,6 +198,7 @@ def test_a_word_that_comes_while_it_is_taken_back_anyway_is_let_pass_once(projec
     before.is_back("generation.memory_bytes")
 
 
+@pytest.mark.slow("a rollout more, of the same kind as those of the first tier")
 def test_what_nobody_expects_takes_it_back(project):
     before = Before(project)
     project.configure()
