@@ -301,14 +301,6 @@ class ManagerLink:
         if self._channel:
             self._channel.send_raw(data)
 
-    async def request(self, packet: packets.Request, read: Callable[[bytes], T]) -> tuple[T, list[int]]:
-        """Send a request and wait for its reply; see :meth:`post`.
-
-        Raises:
-            ControlError: the manager said no, or is gone, or cannot be asked this.
-        """
-        return await self.post(packet, read)
-
     def post(
         self,
         packet: packets.Request,

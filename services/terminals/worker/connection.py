@@ -208,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
         self._heard = self._loop.time()
         if not self._unread and self._allowance.takes(len(data), self._heard):
             self._take(data)
-            if self._stuck or self._asking >= ASKED_BY_ONE:
+            if self._stuck() or self._asking >= ASKED_BY_ONE:
                 self._read_on()
             return
         self._unread += data
@@ -222,42 +222,35 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes have come."""
         self.data_received(bytes(self._server.buffer[:nbytes]))
 
-    def _turn(self) -> bool:
-        """Look at a little of what waits; whether more of it waits for nothing but its turn."""
+    def _turn(self) -> None:
+        """Look at a little of what waits."""
         self._waits = False
         piece = bytes(self._unread[:TURN_BYTES])
         del self._unread[:TURN_BYTES]
         if piece:
             self._take(piece)
-        return self._read_on(again=True)
+        self._read_on()
 
-    def _read_on(self, *, again: bool = False) -> bool:
-        """Look at what comes next, unless something has to be waited for. ``again``: this is a turn, and what
-        is given back says whether there is to be another one."""
+    def _read_on(self) -> None:
+        """Look at what comes next, unless something has to be waited for."""
         if self._transport.is_closing() or self._events or self in self._server.held_back:
-            return False
-        if self._stuck:
+            return
+        if self._stuck():
             self._transport.pause_reading()
             self._look_again()
-            return False
-        if self._asking >= ASKED_BY_ONE:
+        elif self._asking >= ASKED_BY_ONE:
             self._transport.pause_reading()
-            return False
-        if not self._unread:
+        elif not self._unread:
             self._transport.resume_reading()
-            return False
-        self._transport.pause_reading()
-        if self._waits:
-            return False
-        self._waits = True
-        if not again:
-            self._server.turns.add(self._turn)
-        return True
+        else:
+            self._transport.pause_reading()
+            if not self._waits:
+                self._waits = True
+                self._server.turns.add(self._turn)
 
-    @property
     def _stuck(self) -> bool:
-        """Whether it does not take its answers."""
-        if self._answers > ANSWERS_HIGH_WATER and not self._transport.get_write_buffer_size():
+        """Whether it does not take its answers; once it has taken them all, they are counted anew."""
+        if self._answers and not self._transport.get_write_buffer_size():
             self._answers = 0
         return self._answers > ANSWERS_HIGH_WATER
 
@@ -322,8 +315,6 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._together = False
         self._answers += self._flush()
-        if self._answers and not self._transport.get_write_buffer_size():
-            self._answers = 0
 
     def _work_off_events(self) -> None:
         while self._events:
@@ -519,17 +510,13 @@ class Connection(asyncio.BufferedProtocol):
             self._side.unavailable(attach.channel, str(error))
             self._loop.call_soon(self._carry_out)
             return False
-        self._spawn(self._answered(attach, request, asked), "an attach")
+        self._spawn(self._counted(self._attach(attach, request, asked)), "an attach")
         return True
 
-    async def _answered(
-        self,
-        attach: server.Attach,
-        request: packets.Attach,
-        asked: asyncio.Future[tuple[Outcome, list[int]]],
-    ) -> None:
+    async def _counted(self, attach: Coroutine[Any, Any, None]) -> None:
+        """Carry an attach out that was asked for; the next has its turn then."""
         try:
-            await self._attach(attach, request, asked)
+            await attach
         finally:
             self._asking -= 1
             self._server.answered()
@@ -643,9 +630,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if self._side.hello.version < server.SCREENS_SINCE:
                 raise ControlError("its client knows no screens")
-            painted, fds = await self._server.link.request(
-                packets.Repaint(handle=viewer.handle), read_painted
-            )
+            painted, fds = await self._server.link.post(packets.Repaint(handle=viewer.handle), read_painted)
             if not fds:
                 raise ControlError("no more files can be open")
         except ControlError as error:

@@ -19,17 +19,17 @@ a client acknowledges. In a flood are ten thousand frames in what is read at onc
 class Turns:
     """Gives each of those who wait one turn after the other, for a slice of each round of the loop.
 
-    A turn looks at a little, and says whether its owner waits for another one.
+    A turn looks at a little; whoever wants another one is added again.
     """
 
     def __init__(self) -> None:
-        self._waiting: collections.deque[Callable[[], bool]] = collections.deque()
+        self._waiting: collections.deque[Callable[[], None]] = collections.deque()
         self._scheduled = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, turn: Callable[[], bool]) -> None:
+    def add(self, turn: Callable[[], None]) -> None:
         """``turn()`` is called when its time has come."""
         self._waiting.append(turn)
         self._schedule()
@@ -42,18 +42,14 @@ class Turns:
     def _round(self) -> None:
         self._scheduled = False
         end = time.perf_counter() + SLICE
-        # At least one, however slow the machine is.
-        while self._waiting:
-            turn = self._waiting.popleft()
-            try:
-                again = turn()
-            finally:
-                self._schedule()
-            if again:
-                self._waiting.append(turn)
-            if time.perf_counter() >= end:
-                break
-        self._schedule()
+        try:
+            # At least one, however slow the machine is.
+            while self._waiting:
+                self._waiting.popleft()()
+                if time.perf_counter() >= end:
+                    break
+        finally:
+            self._schedule()
 
 
 class Allowance:

@@ -133,13 +133,14 @@ def test_a_turn_that_breaks_ends_no_other():
     async def play() -> None:
         order: list[str] = []
 
-        def broken() -> bool:
+        def broken() -> None:
             order.append("broken")
             raise RuntimeError
 
-        def good() -> bool:
+        def good() -> None:
             order.append("good")
-            return len(order) < 5
+            if len(order) < 5:
+                queue.add(good)
 
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: order.append("told"))
