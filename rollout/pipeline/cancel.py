@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Final
 
 from rollout.config import Config
-from rollout.errors import (
-    GateFailed,
-    GateInconclusive,
-    Interrupted,
-    Locked,
-    Refused,
-    RollbackFailed,
-    Unexpected,
-)
+from rollout.errors import Locked, Refused, RollbackFailed
 from rollout.ledger import Lease, Ledger, RolloutRecord, State
 from rollout.observer import Observer
 from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.begin import attending, engine_of, operator, run
-
-POLL: Final = 0.5
+from rollout.pipeline.interrupts import POLL
+from rollout.pipeline.runner import CAUSES
 
 
 def cancel(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
@@ -51,7 +42,7 @@ def cancel(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
                     engine = engine_of(config, environment, observer)
                     nothing_broken(env, engine)
                     # It was asked for: that it is back is what is wanted, whatever the first cause was.
-                    with suppress(Interrupted, GateFailed, GateInconclusive, Unexpected):
+                    with suppress(*CAUSES.values()):
                         run(config, environment, engine, lease, observer, record, interrupts)
             except Locked as busy:
                 if busy.message != said:

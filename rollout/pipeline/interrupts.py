@@ -106,7 +106,9 @@ def heeding(ledger: Ledger, record: RolloutRecord, interrupts: Interrupts) -> It
     def said() -> list[str]:
         with suppress(RolloutError):  # whoever carries it out meets that, too, and says so
             return [event.by for event in ledger.events(record.env, kind="cancel", rollout=record.id)]
-        return before
+        return []
+
+    before = said()
 
     def look() -> None:
         while not over.wait(POLL):
@@ -116,8 +118,6 @@ def heeding(ledger: Ledger, record: RolloutRecord, interrupts: Interrupts) -> It
                 signal.pthread_kill(main, signal.SIGTERM)
                 return  # a second word of this kind is no wish to have it stopped half way back
 
-    before: list[str] = []
-    before = said()
     if before and record.state is State.RUNNING:
         # It was said of a rollout that goes forward, and not heard by whoever carried it out then.
         interrupts.want(before[-1])
