@@ -29,7 +29,8 @@ def _quietly(show: F) -> F:
         try:
             show(self, *given, **named)
         except (OSError, ValueError, SystemExit):  # rich ends the program when a pipe is broken
-            self.lose()
+            # Nothing is shown any more.
+            self._console.file = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we run
 
     return cast(F, shown)
 
@@ -48,10 +49,6 @@ class Progress:
 
     def __exit__(self, *exc: object) -> None:
         self._stop()
-
-    def lose(self) -> None:
-        """Show nothing any more."""
-        self._console.file = self._nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we run
 
     @_quietly
     def _start(self) -> None:

@@ -125,18 +125,12 @@ class ManagerCommands(ABC):
         began = time.monotonic()
 
         def lead(host: str) -> ShiftResult:
-            asked = time.monotonic() - began
             led = self._lead_back(host, generation, fence)
-            # The way there and back counts, too.
-            rest = max(0.0, time.monotonic() - began - asked - float(led["seconds"]))
+            spent = time.monotonic() - began
             moved = ShiftResult(**led["moved"])
-            turned = asked + rest + float(led["turned"])
-            return replace(
-                moved,
-                seconds=time.monotonic() - began,
-                cleared=turned + moved.cleared,
-                turned=turned,
-            )
+            # The way there and back counts, too.
+            turned = max(0.0, spent - led["seconds"]) + led["turned"]
+            return replace(moved, seconds=spent, cleared=turned + moved.cleared, turned=turned)
 
         found = on_each(hosts, lead)
         failed = [str(error) for error in found.values() if isinstance(error, RolloutError)]

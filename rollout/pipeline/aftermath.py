@@ -78,10 +78,10 @@ def incident(path: Path, record: RolloutRecord, ledger: Ledger) -> str:
     return shown(path)
 
 
-def attempt(act: Callable[[], str]) -> tuple[bool, str]:
+def attempt(act: Callable[[], str | None]) -> tuple[bool, str]:
     """Do something that must not stop a rollback; gives whether it worked, and one line."""
     try:
-        return True, act()
+        return True, act() or ""
     except NotTold as error:
         return False, str(error)
     except Exception as error:  # a full disk, a plot that cannot be drawn: said, recorded, gone on from

@@ -155,7 +155,7 @@ def run(
         Refused: its plan is not one that this version of the program, or this configuration, can carry out.
     """
     try:
-        trial = Trial(config, environment, engine, lease.ledger, lease, observer, record)
+        trial = Trial(config, environment, engine, lease, observer, record)
     except ValueError as error:
         raise Refused(
             f"the plan of rollout #{record.number} cannot be carried out: {error}; resume it with the version"

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rollout.checks.load import LoadRun
-from rollout.config import Config, Environment, Gate
-from rollout.engine import Engine
+from rollout.config import Gate
 from rollout.errors import EngineError
 from rollout.evidence import from_comparison, from_generation, from_load
 from rollout.gates import Watch, deciding, evaluate_all
-from rollout.ledger import Lease, RolloutRecord
 from rollout.model import Evidence, GateResult, Verdict, worst
-from rollout.observer import Observer
 from rollout.pipeline.sources import Sources
 
 if TYPE_CHECKING:
-    from rollout.pipeline.plan import Plan
+    from rollout.pipeline.trial import Trial
 
 LOAD_READY_SECONDS = 90.0
 POLL = 1.0
@@ -44,37 +40,11 @@ def verdict_of(results: Sequence[GateResult]) -> Verdict:
 
 
 class Judging:
-    """The load on one rollout's generation, the evidence so far, and its gates.
+    """The load on one rollout's generation, the evidence so far, and its gates."""
 
-    ``since()`` and ``until()`` say when the first shift began, and the one that left the generation before
-    without users; ``record_figures`` takes what the load has found at its end.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        environment: Environment,
-        engine: Engine,
-        lease: Lease,
-        observer: Observer,
-        record: RolloutRecord,
-        plan: Plan,
-        *,
-        runs: Path,
-        since: Callable[[], float | None],
-        until: Callable[[], float | None],
-        record_figures: Callable[..., object],
-    ) -> None:
-        self._environment = environment
-        self._engine = engine
-        self._lease = lease
-        self._observer = observer
-        self._record = record
-        self._plan = plan
-        self._runs = runs
-        self._since = since
-        self._until = until
-        self._record_figures = record_figures
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        environment, plan = trial.environment, trial.plan
         self._load: LoadRun | None = None
         self._load_finished = False
         self.ready_at = 0.0
@@ -87,9 +57,9 @@ class Judging:
         self.found: list[Evidence] = []
         """Evidence of checks."""
         self._sources = Sources(
-            config,
+            trial.config,
             environment,
-            engine,
+            trial.engine,
             generation=plan.generation,
             previous=plan.previous_generation,
         )
@@ -107,28 +77,29 @@ class Judging:
         Raises:
             EngineError: they are not.
         """
-        settings = self._environment.load
+        settings = self._trial.environment.load
         if settings is None or self._load is not None:
             return ""
         self._load = LoadRun(
-            self._engine.targets(),
+            self._trial.engine.targets(),
             users=settings.users,
             spawn_rate=settings.spawn_rate,
             cut_every=settings.cut_every,
-            directory=self._runs / f"load-{time.time_ns()}",
+            directory=self._trial.runs / f"load-{time.time_ns()}",
         )
         self._load.start()
         self._load.wait_ready(LOAD_READY_SECONDS)
         self.ready_at = time.time()
         return f"{settings.users} users in their shells"
 
-    def finish_load(self) -> str:
+    def finish_load(self) -> None:
         """Have every load user verify its shell to the end, and record what they found."""
         if self._load is None or self._load_finished:
-            return ""
+            return
         self._load_finished = True
         summary = self._load.stop()
-        self._record_figures(
+        self._trial.ledger.add_figures(
+            self._trial.record.id,
             load_users=summary.users,
             load_reconnections=summary.reconnections,
             load_loops=summary.loops,
@@ -137,13 +108,11 @@ class Judging:
             bytes_doubled=summary.doubled,
             commands_twice=summary.twice,
         )
-        return ""
 
-    def stop(self) -> str:
+    def stop(self) -> None:
         """End the load, however the rollout ended."""
         if self._load is not None:
             self._load.stop()
-        return ""
 
     # --- evidence and gates -----------------------------------------------------------------
 
@@ -157,28 +126,29 @@ class Judging:
         Raises:
             EngineError: the load has ended by itself.
         """
-        window = (self._since() or self._record.started, time.time())
-        self.seen = self._engine.status()
-        found = from_generation(self.seen, self._plan.generation, window)
+        trial = self._trial
+        window = (trial.shifted_at or trial.record.started, time.time())
+        self.seen = trial.engine.status()
+        found = from_generation(self.seen, trial.plan.generation, window)
         if self._load is not None:
             found += self.of_load(self._load, window)
             if not self._load.running and not self._load_finished:
                 raise EngineError("the load run has ended by itself; its evidence is not complete")
-        return found + self._sources.evidence(window[0], self._until())
+        return found + self._sources.evidence(window[0], trial.full_at)
 
     def of_load(self, load: LoadRun, window: tuple[float, float]) -> list[Evidence]:
         """What the load says since the first shift and its own ramp-up, in the windows of the gates, and
         beside the baseline."""
         start, end = max(window[0], self.ready_at), window[1]
         window = (start, end)
-        new, old = self._plan.generation, self._plan.previous_generation
+        plan, full = self._trial.plan, self._trial.full_at
+        new, old = plan.generation, plan.previous_generation
         found = from_load(load.summary(start), load.summary(start, generation=new), window, new)
         for seconds in {gate.window for gate in self.all_gates if gate.window is not None}:
             since = max(start, end - seconds)
             alone = load.summary(since, generation=new)
             found += from_load(load.summary(since), alone, (since, end), new, only=seconds)
         if old is not None and any(gate.compare == "baseline" for gate in self.all_gates):
-            full = self._until()
             until = end if full is None else max(start, full)
             both = [load.summary(start, until, generation) for generation in (new, old)]
             found += from_comparison(both[0], both[1], (start, until), new, old)
@@ -192,12 +162,13 @@ class Judging:
         A fail ends it at once; without a pass it goes on for ``max_hold``, for more evidence. When the
         ``last`` step may pass: :class:`rollout.gates.Watch`.
         """
-        if self._environment.load is not None and self._load is None:
+        trial = self._trial
+        if trial.environment.load is not None and self._load is None:
             self.start_load()  # after a resume
         started = time.monotonic()
         # The wait before the last judgement is one more than the plan's steps.
-        steps = 1 + sum(step.kind == "watch" for step in self._plan.forward)
-        watch = Watch(hold, self._environment.max_hold, steps=steps, last=last, poll=POLL)
+        steps = 1 + sum(step.kind == "watch" for step in trial.plan.forward)
+        watch = Watch(hold, trial.environment.max_hold, steps=steps, last=last, poll=POLL)
         while True:
             elapsed = time.monotonic() - started
             watch.tick(elapsed)
@@ -207,6 +178,6 @@ class Judging:
             passed = elapsed >= hold and verdict is Verdict.PASS
             if passed or verdict in (Verdict.FAIL, Verdict.ERROR) or elapsed >= watch.limit:
                 return results, evidence
-            self._observer.gate_results(results, False)
-            self._lease.check()
+            trial.observer.gate_results(results, False)
+            trial.lease.check()
             time.sleep(POLL)

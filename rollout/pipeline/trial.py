@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rollout.checks.runner import CheckResult
 from rollout.config import Config, Environment
 from rollout.engine import Engine
 from rollout.evidence.junit import write_junit
-from rollout.ledger import Lease, Ledger, RolloutRecord
+from rollout.ledger import Lease, RolloutRecord
 from rollout.notify import Severity
 from rollout.observer import Observer
 from rollout.pipeline.aftermath import announce, attempt
@@ -26,7 +27,6 @@ class Trial:
         config: Config,
         environment: Environment,
         engine: Engine,
-        ledger: Ledger,
         lease: Lease,
         observer: Observer,
         record: RolloutRecord,
@@ -34,8 +34,8 @@ class Trial:
         self.config = config
         self.environment = environment
         self.engine = engine
-        self.ledger = ledger
         self.lease = lease
+        self.ledger = lease.ledger
         self.observer = observer
         self.record = record
         self.plan = Plan.from_dict(record.plan)
@@ -47,19 +47,7 @@ class Trial:
         self.worked = True
         """Whether what a step does besides, and must not fail for, was done: telling people, say."""
         self._remember()
-        self.judging = Judging(
-            config,
-            environment,
-            engine,
-            lease,
-            observer,
-            record,
-            self.plan,
-            runs=self.runs,
-            since=lambda: self.shifted_at,
-            until=lambda: self.full_at,
-            record_figures=lambda **figures: ledger.add_figures(record.id, **figures),
-        )
+        self.judging = Judging(self)
 
     def _remember(self) -> None:
         """When users were led to it first, by the journal of a rollout that is resumed."""
@@ -78,7 +66,7 @@ class Trial:
     @property
     def past_return(self) -> bool:
         """Whether what would be gone back to has been ended, or may have been."""
-        begun = {entry.step for entry in self.ledger.journal(self.record.id)}
+        begun = self._begun()
         return self.plan.previous_generation is not None and any(
             step.final and step.name in begun for step in self.plan.forward
         )
@@ -96,8 +84,17 @@ class Trial:
         """The hosts whose session manager was replaced, or may have been."""
         return self._hosts_of((Replace,))
 
+    @property
+    def touched(self) -> bool:
+        """Whether anything of it has come to a host."""
+        return bool(self.reached() or self.managed())
+
+    def _begun(self) -> set[str]:
+        """Names of the steps that have begun, or may have."""
+        return {entry.step for entry in self.ledger.journal(self.record.id)}
+
     def _hosts_of(self, kinds: tuple[type[Step], ...]) -> list[str]:
-        begun = {entry.step for entry in self.ledger.journal(self.record.id)}
+        begun = self._begun()
         hosts: dict[str, None] = {}
         for step in self.plan.forward:
             if isinstance(step, kinds) and step.name in begun:
@@ -112,23 +109,21 @@ class Trial:
             "rollout": str(self.record.number),
             "build": self.record.build,
         }
-
-        def written() -> str:
-            write_junit(self.runs / file, suite, results, about)
-            return ""
-
-        worked, text = attempt(written)
-        if not worked:  # a folder that cannot be written is no verdict on the build
-            self.observer.message(text, "warning")
+        # A folder that cannot be written is no verdict on the build.
+        self._besides(partial(write_junit, self.runs / file, suite, results, about))
 
     def announce(self, title: str, severity: Severity) -> str:
         """Tell those whom the environment names."""
         return announce(self.config, self.environment, self.ledger, self.record, title, severity)
 
-    def aftermath(self, act: Callable[[], str]) -> str:
+    def aftermath(self, act: Callable[[], str | None]) -> str:
         """Never raises; see :mod:`rollout.pipeline.aftermath`."""
+        worked, text = self._besides(act)
+        self.worked = self.worked and worked
+        return text
+
+    def _besides(self, act: Callable[[], str | None]) -> tuple[bool, str]:
         worked, text = attempt(act)
         if not worked:
-            self.worked = False
             self.observer.message(text, "warning")
-        return text
+        return worked, text

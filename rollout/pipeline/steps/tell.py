@@ -33,7 +33,7 @@ class Tell(Step):
         return trial.aftermath(lambda: trial.announce(title, severity))
 
     def needed(self, trial: Trial) -> bool:
-        return bool(trial.reached() or trial.managed())
+        return trial.touched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Show(Step):
         return trial.aftermath(lambda: dashboard(trial.config, trial.environment))
 
     def needed(self, trial: Trial) -> bool:
-        return bool(trial.reached() or trial.managed())
+        return trial.touched
 
 
 @dataclass(frozen=True, kw_only=True)

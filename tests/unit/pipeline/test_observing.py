@@ -55,7 +55,7 @@ class Bench:
         record = _record(ledger, before, plan.as_dict())
         self.environment = environment
         self.trial = Trial(
-            config, environment, ProcessEngine(config, environment), ledger, Lease(ledger, "dev"),
+            config, environment, ProcessEngine(config, environment), Lease(ledger, "dev"),
             NullObserver(), record,
         )  # fmt: skip
         self.load = LoadRun([], users=1, spawn_rate=1, cut_every=0, directory=folder)

@@ -77,9 +77,7 @@ def test_there_is_no_way_back_to_what_has_been_ended(config, ledger, kind, chang
     plan = plans(config, ledger, **changes)[kind]
     record = begun(ledger, generation=plan.generation, plan=plan.as_dict(), kind=plan.kind)
     dev = config.environment("dev")
-    trial = Trial(
-        config, dev, ProcessEngine(config, dev), ledger, Lease(ledger, "dev"), NullObserver(), record
-    )
+    trial = Trial(config, dev, ProcessEngine(config, dev), Lease(ledger, "dev"), NullObserver(), record)
     assert not trial.past_return
     index = next(index for index, step in enumerate(plan.steps) if step.kind == "finish")
     ledger.write(record.id, index, "finish", "begin", fence=1)
