@@ -10,13 +10,11 @@ echo, first alone, then beside them. All on loopback; ends by itself.
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import json
 import selectors
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import time
@@ -25,27 +23,13 @@ from collections.abc import Iterator
 from terminals.control.memory import proportional_set_size
 from terminals.protocol import messages
 
+from tests.support.frames import frame, opening
 from tests.support.stack import TOKEN, Stack
 
 ECHOES = 400
 MEMORY_MB = 50
 TIMES = 10.0
 CONTINUED, TEXT, PING = 0, 1, 9
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
-    """One masked frame; the mask changes nothing."""
-    size = len(payload)
-    length = bytes([0x80 | size]) if size < 126 else struct.pack("!BH", 0xFE, size)
-    return bytes([(0x80 if fin else 0) | opcode]) + length + bytes(4) + payload
-
-
-def request(port: int) -> bytes:
-    """An opening handshake."""
-    key = base64.b64encode(bytes(16)).decode()
-    lines = ["GET / HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade"]
-    lines += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", ""]
-    return "\r\n".join(lines).encode()
 
 
 HELLO = frame(TEXT, messages.encode_text("hello", versions=[3], client="hostile", token=TOKEN))
@@ -74,7 +58,7 @@ class Attacker:
         self._sock.setblocking(False)
         self._sock.connect_ex(("127.0.0.1", self._port))
         half = self._first is None
-        self._data = request(self._port)[: 40 if half else None] + (self._first or b"")
+        self._data = opening(f"Host: 127.0.0.1:{self._port}")[: 40 if half else None] + (self._first or b"")
         self._poll.register(self._sock, selectors.EVENT_WRITE, self)
 
     def send(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import re
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from terminals.protocol import messages
 
+from tests.support.frames import frame, opening
 from tests.support.raw import Raw
 from tests.support.stack import TOKEN, Stack, until
 
@@ -21,32 +21,11 @@ MEGABYTE = 1 << 20
 TEXT, CONTINUED, CLOSE, PING = 1, 0, 8, 9
 
 
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
-    """One masked frame; the mask changes nothing."""
-    size = len(payload)
-    if size < 126:
-        length = bytes([0x80 | size])
-    elif size < 1 << 16:
-        length = struct.pack("!BH", 0xFE, size)
-    else:
-        length = struct.pack("!BQ", 0xFF, size)
-    return bytes([(0x80 if fin else 0) | opcode]) + length + bytes(4) + payload
-
-
 def opened(stack: Stack, *headers: str) -> socket.socket:
     """A connection on which the opening handshake was asked for."""
     port = stack.status()["listeners"]["system"]
     sock = socket.create_connection(("127.0.0.1", port), timeout=20)
-    key = base64.b64encode(bytes(16)).decode()
-    lines = [
-        "GET / HTTP/1.1",
-        *(headers or (f"Host: 127.0.0.1:{port}",)),
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {key}",
-        "Sec-WebSocket-Version: 13",
-    ]
-    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    sock.sendall(opening(*(headers or (f"Host: 127.0.0.1:{port}",))))
     return sock
 
 

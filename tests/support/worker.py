@@ -14,14 +14,10 @@ from terminals.worker import connection as module
 from terminals.worker.connection import Connection, Server
 from websockets.frames import Frame, Opcode
 
+from tests.support.frames import opening
 from tests.support.grants import GRANT
 
-REQUEST = b"\r\n".join(
-    [
-        *(b"GET / HTTP/1.1", b"Host: h", b"Upgrade: websocket", b"Connection: Upgrade"),
-        *(b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", b"Sec-WebSocket-Version: 13", b"", b""),
-    ]
-)
+REQUEST = opening("Host: h")
 
 
 class Wire(asyncio.Transport):
