@@ -105,12 +105,12 @@ def make_plan(
         ahead += _turn(environment, build, generation, chosen, old, pairs, suffix, loaded=turn > 0)
     if environment.checks:
         text = f"run {' and '.join(environment.checks)}"
-        ahead.append(Checks(summary=text, hosts=_each(names, text), suites=list(environment.checks)))
+        ahead.append(Checks.everywhere(text, names, suites=list(environment.checks)))
     text = f"judge all {len(environment.gates)} gates"
-    ahead.append(Judge(summary=text, hosts=_each(names, text)))
+    ahead.append(Judge.everywhere(text, names))
     window = environment.rollback_window
     text = f"keep {old} warm for {window:g} s, then stop it" if old else "record the first build"
-    ahead.append(Finish(summary=text, hosts=_each(names, text), after=window))
+    ahead.append(Finish.everywhere(text, names, after=window))
     return Plan(
         environment.name,
         kind,
@@ -167,15 +167,15 @@ def _turn(
     load = environment.load
     if load and old and not loaded:
         text = f"{load.users} load users take up work on {old}"
-        steps.append(Load(summary=text, hosts=_each(names, text)))
+        steps.append(Load.everywhere(text, names))
     for step in environment.canary if old else environment.canary[-1:]:
         steps.append(_shift(generation, step.weight, each, old is not None, suffix))
         if load and not old:
             text = f"{load.users} load users take up work on {generation}"
-            steps.append(Load(summary=text, hosts=_each(names, text)))
+            steps.append(Load.everywhere(text, names))
         text = f"watch for {step.hold:g} s and judge the gates"
         name = f"watch-{step.weight}{suffix}"
-        steps.append(Watch(name=name, summary=text, hosts=_each(names, text), hold=step.hold))
+        steps.append(Watch.everywhere(text, names, name=name, hold=step.hold))
     return steps
 
 
@@ -221,19 +221,16 @@ def make_rollback_plan(
         if lacking:
             ahead.append(Install(summary=text, hosts=lacking))
         text = f"start {generation} of {build}"
-        ahead.append(Start(summary=text, hosts=_each(names, text)))
+        ahead.append(Start.everywhere(text, names))
     text = f"all traffic and live sessions to {generation}"
-    ahead.append(GoBack(name="shift-100", summary=text, hosts=_each(names, text), weight=100))
+    ahead.append(GoBack.everywhere(text, names, name="shift-100", weight=100))
     if pairs := replacements(facts, wanted):
         ahead.append(Replace.of(pairs))
     if environment.checks:
         otherwise = "the build that was returned to does not pass"
-        checks = Checks(
-            summary="run smoke", hosts=_each(names, "run smoke"), suites=["smoke"], otherwise=otherwise
-        )
-        ahead.append(checks)
+        ahead.append(Checks.everywhere("run smoke", names, suites=["smoke"], otherwise=otherwise))
     text = f"stop {current.generation}"
-    ahead.append(Finish(summary=text, hosts=_each(names, text), after=0.0, way_back=False))
+    ahead.append(Finish.everywhere(text, names, after=0.0, way_back=False))
     ahead += _told(names)
     return Plan(
         environment.name,
@@ -262,10 +259,8 @@ def make_apply_plan(
     ahead: list[Step] = [Replace.of(pairs)]
     if environment.checks:
         text, otherwise = f"run {' and '.join(environment.checks)}", "with these settings it does not pass"
-        checks = Checks(
-            summary=text, hosts=_each(names, text), suites=list(environment.checks), otherwise=otherwise
-        )
-        ahead.append(checks)
+        suites = list(environment.checks)
+        ahead.append(Checks.everywhere(text, names, suites=suites, otherwise=otherwise))
     return Plan(
         environment.name,
         "apply",
@@ -284,12 +279,12 @@ def make_rehearsal_plan(
     """Prove the way back: the present build moves to a generation of its own, and back from there."""
     names = [host.host for host in facts]
     text = f"start {generation} of {current.build}, the build that serves already"
-    ahead: list[Step] = [Start(summary=text, hosts=_each(names, text))]
+    ahead: list[Step] = [Start.everywhere(text, names)]
     if environment.load:
         text = f"{environment.load.users} load users take up work on {current.generation}"
-        ahead.append(Load(summary=text, hosts=_each(names, text)))
+        ahead.append(Load.everywhere(text, names))
     text = f"all traffic and live sessions to {generation}"
-    ahead.append(Shift(name="shift-100", summary=text, hosts=_each(names, text), weight=100))
+    ahead.append(Shift.everywhere(text, names, name="shift-100", weight=100))
     return Plan(
         environment.name,
         "rehearsal",
@@ -310,20 +305,16 @@ def _backward(ahead: Sequence[Step], back: Back) -> tuple[Step, ...]:
         steps[undo.kind] = steps[undo.kind].joined(undo) if undo.kind in steps else undo
     if Return.kind in steps:
         text = f"verify that {back.previous} serves, through the front door"
-        steps[VerifyReturn.kind] = VerifyReturn(summary=text, hosts=back.each(text))
+        steps[VerifyReturn.kind] = VerifyReturn.everywhere(text, back.hosts)
     return (*(steps[kind] for kind in KINDS if kind in steps), *_told(back.hosts))
 
 
 def _told(hosts: Sequence[str]) -> list[Step]:
     return [
-        kind(summary=text, hosts=_each(hosts, text))
+        kind.everywhere(text, hosts)
         for kind, text in (
             (Tell, "tell those whom the environment names"),
             (Show, "bring the dashboard up to date"),
             (FileIncident, "file the incident with its timeline and evidence"),
         )
     ]
-
-
-def _each(hosts: Sequence[str], text: str) -> dict[str, str]:
-    return dict.fromkeys(hosts, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -30,6 +31,11 @@ class Step:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", self.kind)
+
+    @classmethod
+    def everywhere(cls, summary: str, hosts: Iterable[str], **fields: Any) -> Self:
+        """The step that does the same on every host."""
+        return cls(summary=summary, hosts=dict.fromkeys(hosts, summary), **fields)
 
     def run(self, trial: Trial) -> str:
         """Do it; gives one line of what came of it, "" where there is nothing to say.
@@ -75,7 +81,3 @@ class Back:
     generation: str
     previous: str | None
     hosts: tuple[str, ...]
-
-    def each(self, text: str) -> dict[str, str]:
-        """The same for every host."""
-        return dict.fromkeys(self.hosts, text)

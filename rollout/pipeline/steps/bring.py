@@ -55,7 +55,7 @@ class Stop(Step):
         text = f"stop {back.generation}"
         if back.previous is None:
             text += "; there is no earlier build to go back to"
-        return cls(summary=text, hosts=back.each(text))
+        return cls.everywhere(text, back.hosts)
 
     def run(self, trial: Trial) -> str:
         if trial.plan.previous_generation is None:

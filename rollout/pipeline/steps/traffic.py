@@ -57,7 +57,7 @@ class Shift(Step):
         if back.previous is None:
             return (Stop.of(back),)
         text = f"all traffic and live sessions back to {back.previous}"
-        return Return(summary=text, hosts=back.each(text)), Stop.of(back)
+        return Return.everywhere(text, back.hosts), Stop.of(back)
 
 
 @dataclass(frozen=True, kw_only=True)
