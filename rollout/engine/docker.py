@@ -11,6 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+from terminals.control import answers, packets
+
 from rollout.build.hosts import Answer, SshHost
 from rollout.build.store import read_image
 from rollout.checks.runner import Target
@@ -24,8 +27,8 @@ from rollout.direct.mark import (
     read_mark,
     take_mark_away,
 )
-from rollout.engine.base import HostFacts, Parts
-from rollout.engine.manager import ManagerCommands, manager_config
+from rollout.engine.base import HostFacts, PartRef, Parts
+from rollout.engine.manager import ManagerCommands, R, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import packaged, run_playbook
 from rollout.engine.ssh import ssh_options
@@ -54,7 +57,7 @@ class DockerEngine(ManagerCommands):
         *,
         on_event: Callable[[EngineEvent], None] = lambda event: None,
     ) -> None:
-        super().__init__(environment)
+        super().__init__(environment, on_event)
         self._config = config
         self._defaults = config.defaults
         self._registry = config.image.registry
@@ -63,7 +66,6 @@ class DockerEngine(ManagerCommands):
         self._artifacts = config.state / "ansible" / environment.name
         self._ssh = ssh_options(environment.ssh_config)
         self._tokens: dict[str, str] = {}
-        self.on_event = on_event
 
     @property
     def project(self) -> str:
@@ -158,7 +160,6 @@ class DockerEngine(ManagerCommands):
             "stop",
             hosts,
             terminals_docker_generation=generation,
-            terminals_manager_generation=generation,
             terminals_manager_fence=fence,
         )
 
@@ -298,14 +299,21 @@ class DockerEngine(ManagerCommands):
             raise EngineError(f"{name}: not reachable over SSH: {words}; look at: rollout doctor")
         raise EngineError(f"{name}: {shlex.join(command[:3])}: {words}")
 
-    def _lead_back(self, host: str, generation: str, fence: int) -> Mapping[str, Any]:
-        ctl = ("docker", "exec", self._manager(), "terminals", "ctl", "--fence", str(fence))
-        answer = self._ask(host, *ctl, "lead-back", generation)
+    def _lead_back(self, host: str, generation: str, fence: int) -> answers.LedBack:
+        return self._ctl(host, fence, answers.LedBack, "lead-back", generation)
+
+    def _order(self, host: str, order: packets.Fenced, kind: type[R], seconds: float) -> R:
+        # A host that is asked anything has ``ASK_SECONDS``, which is longer.
+        return self._ctl(host, order.fence, kind, *_words(order))
+
+    def _ctl(self, host: str, fence: int | None, kind: type[R], *words: str) -> R:
+        """Have the session manager's own program give it an order: its words are those of all builds."""
+        token = () if fence is None else ("--fence", str(fence))
+        answer = self._ask(host, "docker", "exec", self._manager(), "terminals", "ctl", *token, *words)
         try:
-            led: dict[str, Any] = json.loads(answer.output)
-        except ValueError:
-            raise EngineError(f"{host}: lead-back: not an answer: {answer.output[:100]!r}") from None
-        return led
+            return msgspec.json.decode(answer.output, type=kind)
+        except msgspec.MsgspecError:
+            raise EngineError(f"{host}: {words[0]}: not an answer: {answer.output[:100]!r}") from None
 
     # --- all of them ------------------------------------------------------------------------
 
@@ -371,14 +379,10 @@ class DockerEngine(ManagerCommands):
             secrets=f"{MONITOR}/secrets",
         )
 
-    def _parts(self, host: str, parts: Parts) -> dict[str, Any]:
-        images = {
-            f"terminals_docker_{part}_image": f"{self._image_name}:{wanted.build}"
-            for part, wanted in parts.items()
-            if wanted is not None
-        }
-        secrets = {"terminals_docker_monitor_secrets": self._secrets()} if parts.get("monitor") else {}
-        return {**self._variables("terminals_docker", host, parts), **images, **secrets}
+    def _part(self, part: str, host: str, wanted: PartRef) -> dict[str, Any]:
+        secrets = {"secrets": self._secrets()} if part == "monitor" else {}
+        image = f"{self._image_name}:{wanted.build}"
+        return {**super()._part(part, host, wanted), "image": image, **secrets}
 
     def _run(
         self,
@@ -388,7 +392,7 @@ class DockerEngine(ManagerCommands):
         check: bool = False,
         parts: Mapping[str, Parts] | None = None,
         **variables: Any,
-    ) -> dict[str, dict[str, Any]]:
+    ) -> None:
         environment = self._environment
         inventory: dict[str, dict[str, Any]] = {}
         for name in hosts:
@@ -401,14 +405,13 @@ class DockerEngine(ManagerCommands):
                 "terminals_docker_root": str(host.root),
                 "terminals_docker_project": self._project,
                 "terminals_docker_listen": listen.model_dump(include={"host", "system", "claude", "web"}),
-                "terminals_manager_ctl": ["docker", "exec", self._manager(), "terminals", "ctl"],
             }
             if playbook == "provision":
                 inventory[name]["terminals_host_directory"] = str(host.root.parent)
                 inventory[name]["terminals_host_ports"] = [listen.system, listen.claude, listen.web]
             if parts:
-                inventory[name] |= self._parts(name, parts[name])
-        return run_playbook(
+                inventory[name] |= self._variables("terminals_docker", name, parts[name])
+        run_playbook(
             playbook,
             hosts=inventory,
             variables=variables,
@@ -417,3 +420,20 @@ class DockerEngine(ManagerCommands):
             check=check,
             vault=environment.vault,
         )
+
+
+def _words(order: packets.Fenced) -> list[str]:
+    """An order, as ``terminals ctl`` spells it."""
+    match order:
+        case packets.Weights(weights=weights):
+            return ["weights", *(f"{name}={weight}" for name, weight in weights.items())]
+        case packets.Move():
+            pace = {"batch": order.batch, "interval": order.interval, "deadline": order.deadline}
+            options = {"to": order.to, "share": order.share, **pace}
+            return ["move", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        case packets.Retire():
+            back = ["--way-back-from", order.way_back_from] if order.way_back_from else []
+            return ["retire", order.generation, "--after", str(order.after), *back]
+        case packets.CancelRetire():
+            return ["cancel-retire", order.generation]
+    raise AssertionError(order)

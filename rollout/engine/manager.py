@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
+from msgspec.structs import asdict
+from terminals.control import answers, packets
 from terminals.parts import parts_of_wheels, settings_digest, without_secrets
 
 from rollout.build.store import WHEELS
@@ -16,7 +19,12 @@ from rollout.config import Defaults, Environment, Listen
 from rollout.direct.reach import on_each
 from rollout.engine.base import PartRef, Parts, ShiftResult
 from rollout.errors import EngineError, RolloutError
-from rollout.model import BuildRef
+from rollout.model import BuildRef, EngineEvent
+
+ORDER_SECONDS = 10.0
+"""So long a session manager may take to obey, moves apart."""
+T = TypeVar("T")
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 def manager_config(
@@ -40,8 +48,9 @@ def manager_config(
 class ManagerCommands(ABC):
     """The part of :class:`rollout.engine.Engine` that is the same for all: what session managers are told."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, on_event: Callable[[EngineEvent], None]) -> None:
         self._environment = environment
+        self.on_event = on_event
 
     @abstractmethod
     def _run(
@@ -51,8 +60,8 @@ class ManagerCommands(ABC):
         *,
         parts: Mapping[str, Parts] | None = None,
         **variables: Any,
-    ) -> dict[str, dict[str, Any]]:
-        """Run a playbook on hosts, with the parts that they are to have; gives their results."""
+    ) -> None:
+        """Run a playbook on hosts, with the parts that they are to have."""
 
     def wanted(self, build: BuildRef) -> dict[str, Parts]:
         """See :meth:`rollout.engine.Engine.wanted`."""
@@ -81,15 +90,19 @@ class ManagerCommands(ABC):
 
     def _variables(self, prefix: str, host: str, parts: Parts) -> dict[str, Any]:
         """What a role, whose variables begin with ``prefix``, is told of the parts of a host."""
-        found: dict[str, Any] = {f"{prefix}_parts": list(parts)}
+        found: dict[str, Any] = {f"{prefix}_replaced": list(parts)}
         for part, wanted in parts.items():
-            found[f"{prefix}_{part}_build"] = wanted.build if wanted else ""
-            if wanted is not None and wanted.settings:
-                declared = self._settings(part, host)
-                # Others than those that are declared are on the host from before.
-                mine = declared if settings_digest(declared) == wanted.settings else {}
-                found |= {f"{prefix}_{part}_settings": wanted.settings, f"{prefix}_{part}_config": mine}
+            found[f"{prefix}_{part}"] = self._part(part, host, wanted) if wanted is not None else {}
         return found
+
+    def _part(self, part: str, host: str, wanted: PartRef) -> dict[str, Any]:
+        """One of them, as a role is told of it."""
+        if not wanted.settings:
+            return {"build": wanted.build}
+        declared = self._settings(part, host)
+        # Others than those that are declared are on the host from before.
+        config = declared if settings_digest(declared) == wanted.settings else {}
+        return {"build": wanted.build, "settings": wanted.settings, "config": config}
 
     def _settings(self, part: str, host: str) -> dict[str, Any]:
         return self._manager_settings(host) if part == "manager" else self._monitor_settings(host)
@@ -106,19 +119,27 @@ class ManagerCommands(ABC):
         self, weights: dict[str, int], *, to: str, share: int, fence: int, hosts: Sequence[str]
     ) -> ShiftResult:
         """See :meth:`rollout.engine.Engine.shift`."""
-        move = self._environment.move
-        results = self._run(
-            "shift",
-            hosts,
-            terminals_manager_fence=fence,
-            terminals_manager_weights=weights,
-            terminals_manager_to=to,
-            terminals_manager_share=share,
-            terminals_manager_move_batch=move.batch,
-            terminals_manager_move_interval=move.interval,
-            terminals_manager_move_deadline=move.deadline,
+        pace = self._environment.move
+        weigh = packets.Weights(weights=weights, fence=fence)
+        move = packets.Move(
+            to=to,
+            share=share,
+            batch=pace.batch,
+            interval=pace.interval,
+            deadline=pace.deadline,
+            fence=fence,
         )
-        return sum_of_moves(results)
+
+        def lead(host: str) -> ShiftResult:
+            weighed = self._order(host, weigh, answers.Weights, ORDER_SECONDS)
+            moved = self._order(host, move, answers.Moved, pace.deadline + ORDER_SECONDS)
+            shares = ", ".join(f"{name} {weight} %" for name, weight in weights.items())
+            changed = weighed.changed or moved.moved > 0
+            detail = f"{moved.moved} sessions moved to {to}"
+            self._tell(host, f"Lead new connections: {shares}", detail, changed=changed)
+            return ShiftResult(**asdict(moved))
+
+        return sum(self._at_once(hosts, lead), ShiftResult())
 
     def lead_back(self, generation: str, *, fence: int, hosts: Sequence[str]) -> ShiftResult:
         """See :meth:`rollout.engine.Engine.lead_back`."""
@@ -127,20 +148,16 @@ class ManagerCommands(ABC):
         def lead(host: str) -> ShiftResult:
             led = self._lead_back(host, generation, fence)
             spent = time.monotonic() - began
-            moved = ShiftResult(**led["moved"])
+            moved = ShiftResult(**asdict(led.moved))
             # The way there and back counts, too.
-            turned = max(0.0, spent - led["seconds"]) + led["turned"]
+            turned = max(0.0, spent - led.seconds) + led.turned
             return replace(moved, seconds=spent, cleared=turned + moved.cleared, turned=turned)
 
-        found = on_each(hosts, lead)
-        failed = [str(error) for error in found.values() if isinstance(error, RolloutError)]
-        if failed:
-            raise EngineError("; ".join(failed))
-        return sum((led for led in found.values() if isinstance(led, ShiftResult)), ShiftResult())
+        return sum(self._at_once(hosts, lead), ShiftResult())
 
     @abstractmethod
-    def _lead_back(self, host: str, generation: str, fence: int) -> Mapping[str, Any]:
-        """What the session manager of a host says of it: the fields of ``terminals.control.answers.LedBack``.
+    def _lead_back(self, host: str, generation: str, fence: int) -> answers.LedBack:
+        """What the session manager of a host says of it.
 
         Raises:
             EngineError: it refused, or is not there.
@@ -156,35 +173,43 @@ class ManagerCommands(ABC):
         hosts: Sequence[str],
     ) -> None:
         """See :meth:`rollout.engine.Engine.retire`."""
-        self._run(
-            "retire",
-            hosts,
-            terminals_manager_generation=generation,
-            terminals_manager_after=after,
-            terminals_manager_way_back_from=way_back_from or "",
-            terminals_manager_fence=fence,
-        )
+        order = packets.Retire(generation=generation, after=after, way_back_from=way_back_from, fence=fence)
+
+        def retire(host: str) -> None:
+            self._order(host, order, answers.Retire, ORDER_SECONDS)
+            self._tell(host, f"Have {generation} stop by itself", f"{after:g} s from now")
+
+        self._at_once(hosts, retire)
 
     def keep(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.keep`."""
-        self._run(
-            "retire",
-            hosts,
-            terminals_manager_generation=generation,
-            terminals_manager_cancel=True,
-            terminals_manager_fence=fence,
-        )
+        order = packets.CancelRetire(generation=generation, fence=fence)
 
+        def keep(host: str) -> None:
+            self._order(host, order, answers.Done, ORDER_SECONDS)
+            self._tell(host, f"Keep {generation}", "")
 
-def sum_of_moves(results: Mapping[str, Mapping[str, Any]]) -> ShiftResult:
-    """What became of the sessions, over all hosts of a ``shift``.
+        self._at_once(hosts, keep)
 
-    Raises:
-        EngineError: a host said nothing of it.
-    """
-    total = ShiftResult()
-    for host, values in results.items():
-        if "move" not in values:
-            raise EngineError(f"{host}: the move gave no result")
-        total += ShiftResult(**values["move"])
-    return total
+    @abstractmethod
+    def _order(self, host: str, order: packets.Fenced, kind: type[R], seconds: float) -> R:
+        """Give the session manager of a host an order, by the connection that there is; gives its answer.
+
+        Raises:
+            EngineError: it refused, is not there, or has not answered within ``seconds``.
+        """
+
+    def _tell(self, host: str, what: str, detail: str, *, changed: bool = True) -> None:
+        self.on_event(EngineEvent(host, what, "changed" if changed else "ok", detail, time.time()))
+
+    def _at_once(self, hosts: Sequence[str], act: Callable[[str], T]) -> list[T]:
+        """Do the same on hosts at the same time. What fails on one ends no other.
+
+        Raises:
+            EngineError: it failed, on whichever hosts it says.
+        """
+        found = on_each(hosts, act)
+        failed = [str(result) for result in found.values() if isinstance(result, RolloutError)]
+        if failed:
+            raise EngineError("; ".join(failed))
+        return [result for result in found.values() if not isinstance(result, RolloutError)]

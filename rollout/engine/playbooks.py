@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -25,8 +24,7 @@ LIMIT_SECONDS: Final = 1800
 """A host that hangs must not hold a rollout, and its lease, for ever."""
 POLL_SECONDS: Final = 0.5
 """So often it is looked whether a playbook is to end."""
-RESULT = "Result: "
-"""Tasks whose name starts so print one JSON object, which :func:`run_playbook` returns."""
+COLLECTION = "terminals.rollout"
 _STATUS: dict[str, Literal["ok", "failed", "skipped", "unreachable"]] = {
     "runner_on_ok": "ok",
     "runner_on_failed": "failed",
@@ -50,7 +48,7 @@ def packaged(name: str) -> Path:
 
 
 def folder() -> Path:
-    """Where the playbooks are."""
+    """Where the collection is that has the playbooks, below ``ansible_collections``."""
     return packaged("playbooks")
 
 
@@ -63,11 +61,11 @@ def run_playbook(
     on_event: Callable[[EngineEvent], None],
     check: bool = False,
     vault: Vault | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Run ``name``.yml on ``hosts`` (inventory name to its variables).
+) -> None:
+    """Run a playbook of the collection on ``hosts`` (inventory name to its variables).
 
-    ``vault`` has more variables, encrypted. ``artifacts`` keeps the output of every run. Returns the
-    results of the tasks named ``Result: ...``, as ``{host: {name: object}}``.
+    ``vault`` has more variables, encrypted. ``artifacts`` keeps the output of every run. ``on_event`` is told
+    of each task, and of each thing that a module of the collection did.
 
     Raises:
         EngineError: a task failed, a host was not reachable, or it took too long; says which task, where and
@@ -76,7 +74,6 @@ def run_playbook(
     """
     if not hosts:
         raise EngineError(f"{name}: there is no host to do it on")
-    results: dict[str, dict[str, Any]] = {host: {} for host in hosts}
     failures: list[str] = []
     reached: set[str] = set()
 
@@ -90,16 +87,14 @@ def run_playbook(
         ignored = bool(data.get("ignore_errors"))
         detail = "" if status in ("ok", "skipped") else _reason(result)
         shown = "changed" if status == "ok" and result.get("changed") else status
-        on_event(EngineEvent(host, task, shown, detail, time.time()))
-        if status == "ok" and task.rpartition(" : ")[2].startswith(RESULT):
-            key = task.rpartition(" : ")[2].removeprefix(RESULT)
-            results[host][key] = json.loads(result["stdout"])
+        done = list(dict.fromkeys(result.get("did", [])))
+        for what in done if shown == "changed" and done else [task]:
+            on_event(EngineEvent(host, what, shown, detail, time.time()))
         if status in ("failed", "unreachable") and not ignored:
             failures.append(f"{host}: {task.rpartition(' : ')[2]}: {detail}")
         return True
 
     artifacts.mkdir(parents=True, exist_ok=True)
-    playbooks = folder()
     words = ["--check"] if check else []
     if vault is not None:
         words += ["--vault-password-file", str(vault.password_file), "-e", f"@{vault.file}"]
@@ -108,8 +103,8 @@ def run_playbook(
         config.touch()
         outcome = _ansible(
             private_data_dir=private,
-            project_dir=str(playbooks),
-            playbook=f"{name}.yml",
+            project_dir=private,
+            playbook=f"{COLLECTION}.{name}",
             inventory={"all": {"hosts": {host: _literal(values) for host, values in hosts.items()}}},
             extravars=_literal(variables),
             envvars={
@@ -120,7 +115,8 @@ def run_playbook(
                 "ANSIBLE_HOST_KEY_CHECKING": "true",
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_folder()),
                 "ANSIBLE_PIPELINING": "true",
-                "ANSIBLE_ROLES_PATH": str(playbooks / "roles"),
+                "ANSIBLE_COLLECTIONS_PATH": str(folder()),
+                "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false",
                 "ANSIBLE_LOCAL_TEMP": str(Path(private, "local")),
                 "ANSIBLE_NOCOLOR": "true",
                 "ANSIBLE_RETRY_FILES_ENABLED": "false",
@@ -145,7 +141,6 @@ def run_playbook(
     missing = [host for host in hosts if host not in reached]
     if missing:
         raise EngineError(f"{name}: nothing was done on {', '.join(missing)}")
-    return results
 
 
 def _ansible(**options: Any) -> Any:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from terminals.control import answers, packets
 from terminals.manager.certificate import CertificateError, TlsFiles
 
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
 from rollout.direct.mark import NAME, Mark, read_mark
 from rollout.engine.base import HostFacts, Parts, running_parts
-from rollout.engine.manager import ManagerCommands, manager_config
+from rollout.engine.manager import ManagerCommands, R, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import run_playbook
 from rollout.errors import EngineError
@@ -34,11 +35,10 @@ class ProcessEngine(ManagerCommands):
         *,
         on_event: Callable[[EngineEvent], None] = lambda event: None,
     ) -> None:
-        super().__init__(environment)
+        super().__init__(environment, on_event)
         self._config = config
         self._defaults = config.defaults
         self._artifacts = config.state / "ansible" / environment.name
-        self.on_event = on_event
 
     def facts(self) -> list[HostFacts]:
         """See :meth:`rollout.engine.Engine.facts`."""
@@ -88,7 +88,6 @@ class ProcessEngine(ManagerCommands):
             "stop",
             hosts,
             terminals_process_generation=generation,
-            terminals_manager_generation=generation,
             terminals_manager_fence=fence,
         )
 
@@ -109,16 +108,13 @@ class ProcessEngine(ManagerCommands):
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. Asks the sockets directly: it is polled each second."""
-        from terminals.control import packets
-        from terminals.control.answers import Status
         from terminals.control.channel import ControlError, ask
         from terminals.control.framing import pack
 
         found: dict[str, dict[str, Any] | None] = {}
-        for name, host in self._environment.hosts.items():
+        for name in self._environment.hosts:
             try:
-                path = str(host.root / "run" / "manager.sock")
-                status = ask(path, packets.Status(), Status, timeout=STATUS_SECONDS)
+                status = ask(self._socket(name), packets.Status(), answers.Status, timeout=STATUS_SECONDS)
                 found[name] = json.loads(pack(status))  # as of a host that is asked over SSH
             except ControlError:
                 found[name] = None
@@ -179,17 +175,25 @@ class ProcessEngine(ManagerCommands):
         """See :meth:`rollout.engine.Engine.teardown`."""
         self._run("teardown", list(self._environment.hosts))
 
-    def _lead_back(self, host: str, generation: str, fence: int) -> Mapping[str, Any]:
+    def _lead_back(self, host: str, generation: str, fence: int) -> answers.LedBack:
         from terminals.control.back import lead_back
         from terminals.control.channel import ControlError
-        from terminals.control.framing import pack
 
-        path = str(self._environment.hosts[host].root / "run" / "manager.sock")
         try:
-            led: dict[str, Any] = json.loads(pack(lead_back(path, generation, fence)))
+            return lead_back(self._socket(host), generation, fence)
         except ControlError as error:
             raise EngineError(f"{host}: {error}") from None
-        return led
+
+    def _order(self, host: str, order: packets.Fenced, kind: type[R], seconds: float) -> R:
+        from terminals.control.channel import ControlError, ask
+
+        try:
+            return ask(self._socket(host), order, kind, timeout=seconds)
+        except ControlError as error:
+            raise EngineError(f"{host}: {error}") from None
+
+    def _socket(self, host: str) -> str:
+        return str(self._environment.hosts[host].root / "run" / "manager.sock")
 
     def _run(
         self,
@@ -198,23 +202,19 @@ class ProcessEngine(ManagerCommands):
         *,
         parts: Mapping[str, Parts] | None = None,
         **variables: Any,
-    ) -> dict[str, dict[str, Any]]:
+    ) -> None:
         inventory = {
             name: {
                 "ansible_connection": "local",
                 "ansible_python_interpreter": sys.executable,
                 "terminals_engine": "process",
                 "terminals_process_root": str(host.root),
-                "terminals_manager_ctl": [
-                    str(host.root / "base" / "venv" / "bin" / "terminals"),
-                    *("ctl", "--socket", str(host.root / "run" / "manager.sock")),
-                ],
                 **(self._variables("terminals_process", name, parts[name]) if parts else {}),
             }
             for name, host in self._environment.hosts.items()
             if name in hosts
         }
-        return run_playbook(
+        run_playbook(
             playbook, hosts=inventory, variables=variables, artifacts=self._artifacts, on_event=self.on_event
         )
 

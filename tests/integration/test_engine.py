@@ -146,7 +146,7 @@ def test_what_arrives_damaged_is_not_started(engine, made, config, folder):
     (copy / "SHA256SUMS").write_text("0" * 64 + "  wheels/none.whl\n")
     with tarfile.open(copy / "build.tar", "w") as archive:
         archive.add(copy / "SHA256SUMS", "SHA256SUMS")
-    with pytest.raises(EngineError, match="what arrived is what was built"):
+    with pytest.raises(EngineError, match="what arrived is not what was built"):
         engine.install(replace(made, id="0-damaged", path=str(copy)), hosts=["local"])
 
 

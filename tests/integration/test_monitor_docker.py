@@ -85,9 +85,7 @@ def bring(built, tmp_path_factory):
         engine = Here(
             config,
             environment,
-            on_event=lambda event: (
-                engine.changes.append(event.task.rpartition(" : ")[2]) if event.status == "changed" else None
-            ),
+            on_event=lambda event: engine.changes.append(event.task) if event.status == "changed" else None,
         )
         if not engines:
             engine._run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from rollout.build.store import read_image
 from rollout.build.transport import send_image
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
+from rollout.engine.playbooks import COLLECTION, folder
 from rollout.errors import ExitCode
 from tests.support.lab_host import ROOT, LabHost
 from tests.support.stack import until
@@ -152,8 +154,11 @@ def test_plain_ansible_goes_from_a_host_to_a_build_and_back(ready):
         command = [str(Path(sys.executable).with_name("ansible-playbook"))]
         for inventory in (host.lab.inventory, ROOT / "playbooks" / "inventories" / "dev.yml"):
             command += ["--inventory", str(inventory)]
-        command += [*words, "--extra-vars", json.dumps(values), str(ROOT / "playbooks" / f"{book}.yml")]
-        done = subprocess.run(command, cwd=host.folder, capture_output=True, text=True, timeout=280)
+        command += [*words, "--extra-vars", json.dumps(values), f"{COLLECTION}.{book}"]
+        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder())}
+        done = subprocess.run(
+            command, cwd=host.folder, env=environment, capture_output=True, text=True, timeout=280
+        )
         assert (done.returncode == 0) is ok, done.stdout + done.stderr
         return done.stdout
 

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from terminals.cli import main
 
 ROOT = Path(__file__).parents[2]
-UNIT = ROOT / "playbooks" / "roles" / "terminals_process" / "files" / "terminals-holder@.service"
+ROLES = ROOT / "playbooks" / "ansible_collections" / "terminals" / "rollout" / "roles"
+UNIT = ROLES / "terminals_process" / "files" / "terminals-holder@.service"
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, The rollout authors
+# MIT License (see LICENSE or https://opensource.org/license/mit)
+"""What a session manager is told, by ``terminals ctl``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.terminals.rollout.plugins.module_utils.host import Answer, Failed, Host
+
+STALE_FENCE = 3
+"""Exit status of one who is not in charge any more."""
+
+
+class Control:
+    """The session manager of a host. ``ctl``: the words of ``terminals ctl`` there."""
+
+    def __init__(self, host: Host, ctl: Sequence[str]) -> None:
+        self._host = host
+        self._ctl = list(ctl)
+
+    def ask(self, *words: object, fence: int | None = None) -> Answer:
+        """Ask it, and give its answer whatever it is."""
+        token = [] if fence is None else ["--fence", str(fence)]
+        return self._host.ask([*self._ctl, *token, *map(str, words)])
+
+    def expect(self, what: str, *words: object, fence: int | None = None) -> dict[str, Any]:
+        """Ask or tell it what it must not refuse.
+
+        Raises:
+            Failed: it did, or it is not there.
+        """
+        answer = self.ask(*words, fence=fence)
+        if answer.code != 0:
+            raise Failed(f"{what}: {answer.reason}")
+        found: dict[str, Any] = json.loads(answer.out)
+        return found
+
+    def in_charge(self, fence: int | None) -> None:
+        """See that nobody else leads the users by now; one that does not answer is no hindrance.
+
+        Raises:
+            Failed: somebody else does.
+        """
+        if fence is not None and not self._host.check:
+            answer = self.ask("fence", fence=fence)
+            if answer.code == STALE_FENCE:
+                raise Failed(answer.reason)
+
+    def until_ready(self, generation: str, workers: int, seconds: int) -> None:
+        """Wait until all processes of a generation are there.
+
+        Raises:
+            Failed: they have not come in time.
+        """
+        words = ("wait", generation, "--workers", workers, "--timeout", seconds)
+        self.expect(f"generation {generation} is not ready", *words)
+
+    def stop(self, generation: str, fence: int | None) -> None:
+        """Stop the processes of a generation; one that never came up is as good as stopped.
+
+        Raises:
+            Failed: it refused.
+        """
+        if self._host.check:
+            return
+        answer = self.ask("stop", generation, fence=fence)
+        if answer.code == 0:
+            self._host.did.append(f"Stop the generation {generation}")
+        elif "unknown generation" not in answer.err:
+            raise Failed(f"{generation} cannot be stopped: {answer.reason}")

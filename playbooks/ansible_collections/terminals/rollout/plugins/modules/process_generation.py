@@ -1,0 +1,126 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The rollout authors
+# MIT License (see LICENSE or https://opensource.org/license/mit)
+"""Module ``process_generation``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: process_generation
+short_description: Start, stop or verify a generation of the terminal services, as processes
+version_added: 0.1.0
+description:
+  - Starts the supervisor, the holder, the session manager and the monitor, too, where there is none.
+  - Those that run stay.
+author: The rollout authors (!UNKNOWN)
+requirements:
+  - python >= 3.9
+extends_documentation_fragment:
+  - terminals.rollout.process
+  - terminals.rollout.process_parts
+options:
+  state:
+    description:
+      - With C(present) it runs afterwards, without traffic, and is ready.
+      - With C(absent) it is stopped, and nothing of it is left but its build.
+      - With C(verified) nothing is changed, and it is an error if it is not ready.
+    type: str
+    choices: [present, absent, verified]
+    default: present
+  generation:
+    description: Name of the generation.
+    type: str
+    required: true
+  workers:
+    description: Its worker processes.
+    type: int
+    default: 1
+  fence:
+    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is stopped.
+    type: int
+  build:
+    description: Its build, which is on the host.
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: The host is asked, and nothing on it is changed.
+  diff_mode:
+    support: full
+    description: The files that are written are shown.
+"""
+
+EXAMPLES = r"""
+- name: Start a generation
+  terminals.rollout.process_generation:
+    root: /srv/terminals/dev
+    generation: g7
+    build: 0.1.0-ab12cd34ef56
+    workers: 2
+    manager:
+      build: 0.1.0-ab12cd34ef56
+      settings: 0123456789ab
+      config: "{{ manager }}"
+
+- name: Stop it
+  terminals.rollout.process_generation:
+    root: /srv/terminals/dev
+    generation: g7
+    state: absent
+    fence: 12
+"""
+
+RETURN = r"""
+did:
+  description: What was changed on the host, or would be, in that order.
+  returned: always
+  type: list
+  elements: str
+  sample: [Start the generation]
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.terminals.rollout.plugins.module_utils.host import Host, carry_out
+from ansible_collections.terminals.rollout.plugins.module_utils.options import (
+    FENCE,
+    PROCESS,
+    PROCESS_PARTS,
+    process_environment,
+)
+
+
+def act(host: Host, options: dict[str, Any]) -> None:
+    """Do what the task says."""
+    environment = process_environment(host, options)
+    generation, workers = options["generation"], options["workers"]
+    if options["state"] == "present":
+        environment.start(generation, options["build"], workers, options["manager"], options["monitor"])
+    elif options["state"] == "absent":
+        environment.stop(generation, options["fence"])
+    else:
+        environment.control.until_ready(generation, workers, options["seconds"])
+
+
+def main() -> None:
+    """Carry the task out."""
+    spec = {
+        **PROCESS,
+        **PROCESS_PARTS,
+        **FENCE,
+        "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
+        "generation": {"type": "str", "required": True},
+        "workers": {"type": "int", "default": 1},
+        "build": {"type": "str"},
+    }
+    carry_out(
+        AnsibleModule(
+            spec, required_if=[("state", "present", ("build", "manager"))], supports_check_mode=True
+        ),
+        act,
+    )
+
+
+if __name__ == "__main__":
+    main()
