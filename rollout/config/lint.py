@@ -25,6 +25,7 @@ from rollout.config.wording import suggestion
 
 ROOT_LIMIT = 80
 """Characters of a host's root: unix sockets live below it, and the kernel allows 107 for their whole path."""
+NOT_IN_A_ROOT = ("%", ";", "\n", '"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,9 @@ def _addresses(config: Config) -> Iterator[Problem]:
                     f"{root} is {len(root)} characters long; sockets below it leave room for {ROOT_LIMIT}: "
                     "choose a shorter directory",
                 )
+            elif bad := next((sign for sign in NOT_IN_A_ROOT if sign in root), None):
+                text = f"{root} has {bad!r} in it, which means something else in a supervisor's configuration"
+                yield Problem(at, f"{text}: choose another directory")
             machine = f"{host.ssh or host.name}" if environment.engine == "docker" else ""
             yield from _alone(config, at, machine, host.root, seen)
             seen.append((machine, host.root, f"environments.{environment.name}.hosts.{host.name}"))

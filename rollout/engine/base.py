@@ -84,6 +84,19 @@ class ShiftResult:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LedBack:
+    """What became of an attempt to lead everybody back.
+
+    ``failed`` says why of each host on which it did not work; ``broken`` has those on which the glass was
+    broken: they were led back by somebody else, and left as they are.
+    """
+
+    result: ShiftResult
+    failed: dict[str, str]
+    broken: dict[str, Mark]
+
+
 class Engine(Protocol):
     """Changes the hosts of one environment. Every method is idempotent.
 
@@ -106,11 +119,11 @@ class Engine(Protocol):
     ) -> ShiftResult:
         """Set the weights and move live sessions until ``share`` percent belong to ``to``."""
 
-    def lead_back(self, generation: str, *, fence: int, hosts: Sequence[str]) -> ShiftResult:
+    def lead_back(self, generation: str, *, fence: int, hosts: Sequence[str]) -> LedBack:
         """Give a generation that runs all traffic at once, and all live sessions as quickly as they can come:
         on all hosts at the same time, by the connections that there are, and without Ansible.
 
-        What one host says ends no other. A generation that was to be retired is kept.
+        What one host says, or does not say, delays no other. A generation that was to be retired is kept.
         """
 
     def retire(

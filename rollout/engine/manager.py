@@ -16,8 +16,9 @@ from terminals.parts import parts_of_wheels, settings_digest, without_secrets
 
 from rollout.build.store import WHEELS
 from rollout.config import Defaults, Environment, Listen
+from rollout.direct.mark import Mark
 from rollout.direct.reach import on_each
-from rollout.engine.base import PartRef, Parts, ShiftResult
+from rollout.engine.base import LedBack, PartRef, Parts, ShiftResult
 from rollout.errors import EngineError, RolloutError
 from rollout.model import BuildRef, EngineEvent
 
@@ -141,11 +142,13 @@ class ManagerCommands(ABC):
 
         return sum(self._at_once(hosts, lead), ShiftResult())
 
-    def lead_back(self, generation: str, *, fence: int, hosts: Sequence[str]) -> ShiftResult:
+    def lead_back(self, generation: str, *, fence: int, hosts: Sequence[str]) -> LedBack:
         """See :meth:`rollout.engine.Engine.lead_back`."""
         began = time.monotonic()
 
-        def lead(host: str) -> ShiftResult:
+        def lead(host: str) -> ShiftResult | Mark:
+            if (mark := self._mark(host)) is not None:
+                return mark
             led = self._lead_back(host, generation, fence)
             spent = time.monotonic() - began
             moved = ShiftResult(**asdict(led.moved))
@@ -153,7 +156,20 @@ class ManagerCommands(ABC):
             turned = max(0.0, spent - led.seconds) + led.turned
             return replace(moved, seconds=spent, cleared=turned + moved.cleared, turned=turned)
 
-        return sum(self._at_once(hosts, lead), ShiftResult())
+        found = on_each(hosts, lead)
+        return LedBack(
+            sum((led for led in found.values() if isinstance(led, ShiftResult)), ShiftResult()),
+            {host: str(error) for host, error in found.items() if isinstance(error, RolloutError)},
+            {host: mark for host, mark in found.items() if isinstance(mark, Mark)},
+        )
+
+    @abstractmethod
+    def _mark(self, host: str) -> Mark | None:
+        """What was left on a host by whoever broke the glass, or by its monitor.
+
+        Raises:
+            EngineError: the host cannot be asked.
+        """
 
     @abstractmethod
     def _lead_back(self, host: str, generation: str, fence: int) -> answers.LedBack:

@@ -95,6 +95,7 @@ def run_playbook(
         return True
 
     artifacts.mkdir(parents=True, exist_ok=True)
+    log = artifacts / f"{time.strftime('%Y%m%dT%H%M%S')}-{name}-{time.time_ns() % 1_000_000:06d}.log"
     words = ["--check"] if check else []
     if vault is not None:
         words += ["--vault-password-file", str(vault.password_file), "-e", f"@{vault.file}"]
@@ -102,6 +103,7 @@ def run_playbook(
         config = Path(private, "ansible.cfg")
         config.touch()
         outcome = _ansible(
+            log,
             private_data_dir=private,
             project_dir=private,
             playbook=f"{COLLECTION}.{name}",
@@ -115,6 +117,7 @@ def run_playbook(
                 "ANSIBLE_HOST_KEY_CHECKING": "true",
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_folder()),
                 "ANSIBLE_PIPELINING": "true",
+                "ANSIBLE_FORKS": str(len(hosts)),  # or the sixth host waits for the first five
                 "ANSIBLE_COLLECTIONS_PATH": str(folder()),
                 "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false",
                 "ANSIBLE_LOCAL_TEMP": str(Path(private, "local")),
@@ -127,24 +130,22 @@ def run_playbook(
             event_handler=handle,
             settings={"pexpect_timeout": POLL_SECONDS},
         )
-        output = outcome.stdout.read() if outcome.stdout else ""
-    stamp = time.strftime("%Y%m%dT%H%M%S")
-    (artifacts / f"{stamp}-{name}-{time.time_ns() % 1_000_000:06d}.log").write_text(output)
     if failures:
         raise EngineError(f"{name}: {'; '.join(failures)}")
     if outcome.status == "canceled":
         raise EngineError(f"{name}: it has not ended after {LIMIT_SECONDS / 60:g} minutes, and was given up")
     if outcome.status != "successful":
-        raise EngineError(
-            f"{name}: ansible ended {outcome.status}: {output.strip()[-400:] or 'it printed nothing'}"
-        )
+        printed = log.read_text().strip()
+        raise EngineError(f"{name}: ansible ended {outcome.status}: {printed[-400:] or 'it printed nothing'}")
     missing = [host for host in hosts if host not in reached]
     if missing:
         raise EngineError(f"{name}: nothing was done on {', '.join(missing)}")
 
 
-def _ansible(**options: Any) -> Any:
+def _ansible(log: Path, **options: Any) -> Any:
     """Run Ansible with nothing of the operator's own settings for it, which would change what playbooks do.
+
+    ``log`` has what it printed, however it ended.
 
     Raises:
         KeyboardInterrupt: as :func:`run_playbook`.
@@ -162,6 +163,7 @@ def _ansible(**options: Any) -> Any:
 
     with _clean_environment(), _signals_noted(asked):
         outcome = ansible_runner.run(cancel_callback=over, **options)
+        log.write_text(outcome.stdout.read() if outcome.stdout else "")
     if asked:
         raise asked[0]
     return outcome

@@ -159,12 +159,8 @@ class ProcessEngine(ManagerCommands):
 
     def marks(self) -> dict[str, Mark]:
         """See :meth:`rollout.engine.Engine.marks`."""
-        found = {}
-        for name, host in self._environment.hosts.items():
-            path = host.root / NAME
-            if path.exists() and (mark := read_mark(path.read_text())) is not None:
-                found[name] = mark
-        return found
+        found = {name: self._mark(name) for name in self._environment.hosts}
+        return {name: mark for name, mark in found.items() if mark is not None}
 
     def unmark(self) -> None:
         """See :meth:`rollout.engine.Engine.unmark`."""
@@ -174,6 +170,10 @@ class ProcessEngine(ManagerCommands):
     def teardown(self) -> None:
         """See :meth:`rollout.engine.Engine.teardown`."""
         self._run("teardown", list(self._environment.hosts))
+
+    def _mark(self, host: str) -> Mark | None:
+        path = self._environment.hosts[host].root / NAME
+        return read_mark(path.read_text()) if path.exists() else None
 
     def _lead_back(self, host: str, generation: str, fence: int) -> answers.LedBack:
         from terminals.control.back import lead_back

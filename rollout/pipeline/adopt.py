@@ -8,21 +8,9 @@ import socket
 from rollout.build import BuildStore
 from rollout.config import Config, Environment
 from rollout.engine import Engine
-from rollout.errors import ConfigError, GlassBroken, Refused
+from rollout.errors import ConfigError, Refused
 from rollout.ledger import Ledger, RolloutRecord, State
 from rollout.pipeline.plan import Plan
-
-
-def nothing_broken(env: str, engine: Engine) -> None:
-    """Refuse to go on where the hosts were led back without the ledger.
-
-    Raises:
-        GlassBroken: says where and by whom, and the way out.
-    """
-    marks = engine.marks()
-    if marks:
-        host, mark = next(iter(marks.items()))
-        raise GlassBroken(f"{env}: {host}: {mark}; first have the ledger know it: rollout adopt {env}")
 
 
 def adopted(config: Config, environment: Environment, engine: Engine, ledger: Ledger) -> RolloutRecord:

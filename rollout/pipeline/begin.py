@@ -16,8 +16,8 @@ from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.model import BuildRef
 from rollout.observer import Observer
-from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.criteria import Readiness
+from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.interrupts import Interrupts, heeding
 from rollout.pipeline.parts import refuse_new_holders
 from rollout.pipeline.plan import Plan, make_plan

@@ -9,8 +9,8 @@ from rollout.config import Config
 from rollout.errors import Locked, Refused, RollbackFailed
 from rollout.ledger import Lease, Ledger, RolloutRecord, State
 from rollout.observer import Observer
-from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.begin import attending, engine_of, operator, run
+from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.interrupts import POLL
 from rollout.pipeline.runner import CAUSES
 

@@ -20,9 +20,10 @@ from rollout.evidence.junit import write_junit
 from rollout.ledger import Lease, Ledger, RolloutRecord, State
 from rollout.model import EngineEvent
 from rollout.observer import Observer
-from rollout.pipeline.adopt import adopted, nothing_broken
+from rollout.pipeline.adopt import adopted
 from rollout.pipeline.begin import attending, begin, engine_of, nothing_unfinished, operator, run
 from rollout.pipeline.criteria import since, soaked
+from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
 from rollout.pipeline.parts import refuse_new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan

@@ -7,8 +7,8 @@ from rollout.engine import Engine
 from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.observer import Observer
-from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.begin import attending, engine_of, nothing_unfinished, operator, run
+from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.plan import Plan, make_rehearsal_plan
 
 

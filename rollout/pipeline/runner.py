@@ -22,8 +22,8 @@ from rollout.errors import (
 )
 from rollout.ledger import RolloutRecord, State
 from rollout.model import Verdict
-from rollout.pipeline.adopt import nothing_broken
 from rollout.pipeline.aftermath import dashboard
+from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.interrupts import Interrupts
 from rollout.pipeline.judging import NotPassed
 from rollout.pipeline.steps import Step
@@ -246,12 +246,12 @@ class Runner:
         previous = trial.plan.previous_generation
         led = "nobody had been led to it"
         if previous is not None and trial.shifted_at is not None:
-            try:
-                hosts = list(trial.environment.hosts)
-                trial.engine.lead_back(previous, fence=trial.lease.token, hosts=hosts)
-                led = f"all traffic was led back to {previous}"
-            except RolloutError as other:
-                led = f"and it could not be led back: {other.message}"
+            hosts = list(trial.environment.hosts)
+            back = trial.engine.lead_back(previous, fence=trial.lease.token, hosts=hosts)
+            led = f"all traffic was led back to {previous}"
+            if back.failed or back.broken:
+                left = {**back.failed, **{host: str(mark) for host, mark in back.broken.items()}}
+                led += f", but not on {', '.join(f'{host} ({why})' for host, why in left.items())}"
         return RollbackFailed(
             f"{env}: the ledger cannot be written ({error.message}); {led}; go on with: rollout resume {env}"
             f" (it was to undo: {reason})"

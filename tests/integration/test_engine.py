@@ -33,7 +33,7 @@ SERVICES = ROOT / "services"
 
 @pytest.fixture(scope="module")
 def folder():
-    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
+    with tempfile.TemporaryDirectory(prefix="a rollout of ours-ä-") as folder:
         yield Path(folder)
 
 

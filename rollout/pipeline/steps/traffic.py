@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rollout.checks.smoke import smoke
 from rollout.engine import ShiftResult
-from rollout.errors import EngineError, LeaseLost
+from rollout.errors import EngineError
+from rollout.pipeline.glass import refuse_broken
 from rollout.pipeline.steps.base import Back, Step
 from rollout.pipeline.steps.bring import Stop
 from rollout.pipeline.steps.parts import PutBack, Replace, with_a_manager
@@ -77,7 +78,6 @@ class Return(Step):
     """All traffic and all live sessions come back to the generation before."""
 
     kind = "rollback-shift"
-    leads = True
     records = REVERTS
 
     def run(self, trial: Trial) -> str:
@@ -122,22 +122,18 @@ def _return_to(trial: Trial, generation: str) -> str:
     reached, fence = trial.reached(), trial.lease.token
     before = _belonging(trial, reached, trial.judging.seen or trial.engine.status())
     began = time.time()
-    try:
-        result = trial.engine.lead_back(generation, fence=fence, hosts=reached)
-    except LeaseLost:
-        raise
-    except EngineError as error:
+    led = trial.engine.lead_back(generation, fence=fence, hosts=reached)
+    refuse_broken(trial.environment.name, led.broken)
+    turned, full = began + led.result.turned, began + led.result.cleared
+    if led.failed:
         trial.lease.check()
-        trial.observer.message(f"not at once ({error}): by Ansible, then", "warning")
-        _keep(trial, generation, reached)
-        began = time.time()
-        result = ShiftResult()
-    turned, full = began + result.turned, began + result.cleared
-    # As the playbook would have it; where everybody was led back, it finds nothing to do.
+        trial.observer.message(f"not at once: {'; '.join(led.failed.values())}: once more", "warning")
+        _keep(trial, generation, list(led.failed))
+    # Who was not reached has another time; where everybody was led back, there is nothing to do.
     confirmed = trial.engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached)
-    if not result.turned:
+    if led.failed:
         turned = full = time.time() - (confirmed.seconds - confirmed.cleared)
-    result = replace(result + confirmed, remaining=confirmed.remaining)
+    result = replace(led.result + confirmed, remaining=confirmed.remaining)
     # Some come back by themselves as soon as the weights are set: a bad build drops its people.
     left = _belonging(trial, reached, trial.engine.status())
     trial.ledger.add_figures(

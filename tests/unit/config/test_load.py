@@ -136,6 +136,8 @@ def test_a_mistake_is_one_line_with_its_place(write: Write, old: str, new: str, 
         ("link", "has the state in it"),
         ("/tmp/r/dev/inside", "are one in the other; part them"),
         ("/tmp/r", "are one in the other; part them"),
+        ("/tmp/100%", "has '%' in it, which means something else"),
+        ("/tmp/a;b", "has ';' in it, which means something else"),
     ],
 )
 def test_a_root_is_nothing_but_an_environments(

@@ -34,7 +34,7 @@ def test_every_engine_keeps_the_contract(engine):
 
 def test_missing_variable_is_one_line_before_anything_is_done(tmp_path):
     hosts = {"local": {"ansible_connection": "local", "terminals_engine": "process"}}
-    with pytest.raises(EngineError, match="terminals_process_.*is undefined") as error:
+    with pytest.raises(EngineError, match=r"terminals_process_.*is undefined") as error:
         run_playbook("install", hosts=hosts, variables={}, artifacts=tmp_path, on_event=lambda event: None)
     assert "\n" not in error.value.message
 
@@ -158,6 +158,8 @@ def test_a_signal_ends_a_playbook_and_is_not_lost(playbook, tmp_path, number):
             playbook([sleep])
         assert signal.getsignal(number) is stop
         until(lambda: not Path("/proc", pid.read_text().strip()).exists(), "the end of the task")
+        log = next((tmp_path / "artifacts").glob("*.log"))
+        assert "TASK [Sleep]" in log.read_text()
     finally:
         signal.signal(number, before)
         sender.join()

@@ -12,6 +12,7 @@ from ansible_collections.terminals.rollout.plugins.module_utils.host import Answ
 
 STALE_FENCE = 3
 """Exit status of one who is not in charge any more."""
+NOBODY = ("unknown generation", "no session manager at", "No such container", "is not running")
 
 
 class Control:
@@ -59,7 +60,8 @@ class Control:
         self.expect(f"generation {generation} is not ready", *words)
 
     def stop(self, generation: str, fence: int | None) -> None:
-        """Stop the processes of a generation; one that never came up is as good as stopped.
+        """Stop the processes of a generation; one that never came up is as good as stopped, and so is one of a
+        session manager that is not there: what is left of it serves nobody, and ends with its programs.
 
         Raises:
             Failed: it refused.
@@ -69,5 +71,5 @@ class Control:
         answer = self.ask("stop", generation, fence=fence)
         if answer.code == 0:
             self._host.did.append(f"Stop the generation {generation}")
-        elif "unknown generation" not in answer.err:
+        elif not any(words in answer.err for words in NOBODY):
             raise Failed(f"{generation} cannot be stopped: {answer.reason}")
