@@ -111,7 +111,7 @@ class Engine(Protocol):
     def install(self, build: BuildRef, *, hosts: Sequence[str]) -> None:
         """Put a build on hosts, checked against its digest."""
 
-    def start(self, build: BuildRef, generation: str, *, hosts: Sequence[str]) -> None:
+    def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """Start a generation of an installed build, without traffic, and wait until it is ready."""
 
     def shift(

@@ -139,7 +139,7 @@ class DockerEngine(ManagerCommands):
             terminals_docker_image_id=image.id,
         )
 
-    def start(self, build: BuildRef, generation: str, *, hosts: Sequence[str]) -> None:
+    def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.start`."""
         self._run(
             "start",
@@ -148,6 +148,7 @@ class DockerEngine(ManagerCommands):
             terminals_docker_build=build.id,
             terminals_docker_generation=generation,
             terminals_docker_workers=self._environment.workers,
+            terminals_manager_fence=fence,
             terminals_docker_manager_memory=self._environment.limits.manager_memory or 0,
             terminals_docker_process_memory=self._environment.limits.process_memory,
             terminals_docker_process_cpus=self._environment.limits.process_cpus or 0,

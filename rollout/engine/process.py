@@ -64,7 +64,7 @@ class ProcessEngine(ManagerCommands):
             **_tools(),
         )
 
-    def start(self, build: BuildRef, generation: str, *, hosts: Sequence[str]) -> None:
+    def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.start`."""
         for host in hosts:
             if tls := self._environment.listens(host).tls:
@@ -78,6 +78,7 @@ class ProcessEngine(ManagerCommands):
             terminals_process_build=build.id,
             terminals_process_generation=generation,
             terminals_process_workers=self._environment.workers,
+            terminals_manager_fence=fence,
             parts={host: parts for host, parts in self.wanted(build).items() if host in hosts},
             **_tools(),
         )

@@ -3,7 +3,7 @@
 
 ``begin`` is just after the entry was written, before the step acts; ``end`` is just before the
 entry would be written, after the step has acted. What happens: SIGKILL, or the signals that are named, or
-``OSError``, which nobody expects.
+``OSError``, which nobody expects. Whoever is to stand still has a short lease.
 """
 
 import os
@@ -11,11 +11,14 @@ import signal
 import sys
 
 from rollout.cli import main
-from rollout.ledger import Ledger
+from rollout.ledger import Lease, Ledger
 
 at, _, what = sys.argv.pop(1).partition("=")
 write = Ledger.write
 names = (what or "SIGKILL").split("+")
+
+if "SIGSTOP" in names:
+    Lease.__init__.__kwdefaults__["ttl"] = 6.0
 
 
 def happen():

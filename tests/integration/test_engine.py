@@ -67,8 +67,9 @@ def engine(config, made, changes, fences):
         on_event=lambda event: changes.append(event.task) if event.status == "changed" else None,
     )
     engine.install(made, hosts=["local"])
-    engine.start(made, "g1", hosts=["local"])
-    engine.shift({"g1": 100}, to="g1", share=100, fence=next(fences), hosts=["local"])
+    fence = next(fences)
+    engine.start(made, "g1", fence=fence, hosts=["local"])
+    engine.shift({"g1": 100}, to="g1", share=100, fence=fence, hosts=["local"])
     yield engine
     engine.teardown()
 
@@ -103,8 +104,9 @@ def test_tampered_build_is_refused(made, folder):
 def test_second_run_changes_nothing(engine, made, changes, fences):
     changes.clear()
     engine.install(made, hosts=["local"])
-    engine.start(made, "g1", hosts=["local"])
-    result = engine.shift({"g1": 100}, to="g1", share=100, fence=next(fences), hosts=["local"])
+    fence = next(fences)
+    engine.start(made, "g1", fence=fence, hosts=["local"])
+    result = engine.shift({"g1": 100}, to="g1", share=100, fence=fence, hosts=["local"])
     assert changes == []
     assert result.moved == 0
 
@@ -150,12 +152,14 @@ def test_what_arrives_damaged_is_not_started(engine, made, config, folder):
         engine.install(replace(made, id="0-damaged", path=str(copy)), hosts=["local"])
 
 
-def test_stale_operator_is_refused(engine, fences):
+def test_stale_operator_is_refused(engine, made, fences):
     engine.shift({"g1": 100}, to="g1", share=100, fence=next(fences), hosts=["local"])
     with pytest.raises(EngineError, match="stale fence 8"):
         engine.shift({"g1": 100}, to="g1", share=100, fence=8, hosts=["local"])
     with pytest.raises(EngineError, match="stale fence 8"):
         engine.manage({"local": {"monitor": None}}, fence=8)
+    with pytest.raises(EngineError, match="stale fence 8"):
+        engine.start(made, "g9", fence=8, hosts=["local"])
 
 
 def test_with_a_certificate_everything_is_reached_over_tls(config, made, folder):
@@ -171,7 +175,7 @@ def test_with_a_certificate_everything_is_reached_over_tls(config, made, folder)
     engine = ProcessEngine(config, environment)
     try:
         engine.install(made, hosts=["local"])
-        engine.start(made, "g1", hosts=["local"])
+        engine.start(made, "g1", fence=1, hosts=["local"])
         engine.shift({"g1": 100}, to="g1", share=100, fence=1, hosts=["local"])
         target = engine.targets()[0]
         assert target.terminals["system"] == f"wss://localhost:{ports['system']}/"
@@ -183,7 +187,7 @@ def test_with_a_certificate_everything_is_reached_over_tls(config, made, folder)
         assert summary.verified > 100
         authority.issue(only="key")
         with pytest.raises(EngineError, match=r"listen.tls of dev: .*not the private key of"):
-            engine.start(made, "g2", hosts=["local"])
+            engine.start(made, "g2", fence=1, hosts=["local"])
     finally:
         engine.teardown()
 
@@ -191,7 +195,7 @@ def test_with_a_certificate_everything_is_reached_over_tls(config, made, folder)
 def test_teardown_leaves_nothing(config, made, folder):
     engine = ProcessEngine(config, config.environment("staging"))
     engine.install(made, hosts=["local"])
-    engine.start(made, "g1", hosts=["local"])
+    engine.start(made, "g1", fence=1, hosts=["local"])
     assert any("terminals manager" in line for line in processes(folder / "staging"))
     engine.teardown()
     assert processes(folder / "staging") == []

@@ -100,7 +100,7 @@ def bring(built, tmp_path_factory):
         if len(engines) > 1 and (instead := replacements(engine.facts(), engine.wanted(build))):
             engine.manage(from_params(as_params(instead, 1), ["local"]), fence=1)
             changes = engine.changes
-        engine.start(build, "g1", hosts=["local"])
+        engine.start(build, "g1", fence=1, hosts=["local"])
         engine.changes = changes + engine.changes
         return engine
 

@@ -62,7 +62,7 @@ def deploy(config, made, folder):
             engine.install(made, hosts=["local"])
         if len(engines) > 1 and (instead := replacements(engine.facts(), engine.wanted(made))):
             engine.manage(from_params(as_params(instead, 1), ["local"]), fence=1)
-        engine.start(made, "g1", hosts=["local"])
+        engine.start(made, "g1", fence=1, hosts=["local"])
         if len(engines) == 1:
             engine.shift({"g1": 100}, to="g1", share=100, fence=1, hosts=["local"])
         return engine, changes

@@ -36,7 +36,8 @@ class Start(Step):
 
     def run(self, trial: Trial) -> str:
         build = BuildStore(trial.config.builds_dir).find(trial.plan.build)
-        trial.engine.start(build, trial.plan.generation, hosts=list(self.hosts))
+        fence = trial.lease.token
+        trial.engine.start(build, trial.plan.generation, fence=fence, hosts=list(self.hosts))
         return ""
 
     def undone_by(self, back: Back) -> tuple[Step, ...]:

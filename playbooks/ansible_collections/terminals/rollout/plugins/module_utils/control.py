@@ -60,8 +60,10 @@ class Control:
         self.expect(f"generation {generation} is not ready", *words)
 
     def stop(self, generation: str, fence: int | None) -> None:
-        """Stop the processes of a generation; one that never came up is as good as stopped, and so is one of a
-        session manager that is not there: what is left of it serves nobody, and ends with its programs.
+        """Stop the processes of a generation.
+
+        One that never came up is as good as stopped. Where there is no session manager, it serves nobody,
+        and it ends with its programs.
 
         Raises:
             Failed: it refused.

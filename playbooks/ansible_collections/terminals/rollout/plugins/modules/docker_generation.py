@@ -37,7 +37,7 @@ options:
     type: int
     default: 1
   fence:
-    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is stopped.
+    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is done.
     type: int
   image_id:
     description: With C(verified), what the engine has to call the image of its containers.
@@ -97,6 +97,7 @@ from ansible_collections.terminals.rollout.plugins.module_utils.options import (
 def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
     environment = docker_environment(host, options)
+    environment.control.in_charge(options["fence"])
     generation, workers = options["generation"], options["workers"]
     if options["state"] == "present":
         environment.start(generation, workers, options["manager"], options["monitor"], options["token"])

@@ -36,7 +36,7 @@ options:
     type: int
     default: 1
   fence:
-    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is stopped.
+    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is done.
     type: int
   build:
     description: Its build, which is on the host.
@@ -94,6 +94,7 @@ from ansible_collections.terminals.rollout.plugins.module_utils.options import (
 def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
     environment = process_environment(host, options)
+    environment.control.in_charge(options["fence"])
     generation, workers = options["generation"], options["workers"]
     if options["state"] == "present":
         environment.start(generation, options["build"], workers, options["manager"], options["monitor"])
