@@ -9,7 +9,7 @@ import pytest
 
 from rollout.errors import ExitCode
 from rollout.ledger import Ledger
-from tests.support.project import PROFILES, Project
+from tests.support.project import PROFILES, Project, source_of
 from tests.support.stack import until
 
 pytestmark = [pytest.mark.rollout, pytest.mark.slow("soaks that are watched while they last")]
@@ -20,6 +20,7 @@ class Watched(Project):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.versions = 1
         self.configure()
 
     def configure(self, *, watch: bool = False, soak: str = "4s") -> None:
@@ -51,6 +52,13 @@ class Watched(Project):
             "listen": self.listen("staging"),
         }
         self.write({"dev": dev, "staging": staging})
+
+    def another_build(self) -> None:
+        """Deploy a build that has not served yet: it is what is gone back from."""
+        self.versions += 1
+        source = source_of(f"0.{self.versions}.0", self.folder)
+        assert self.run("build", "--source", str(source)) == 0, self.said
+        assert self.run("deploy", "dev") == 0, self.said
 
     def break_workers(self, generation: str) -> None:
         """The build's workers end, and nobody starts them again."""
@@ -95,7 +103,7 @@ def test_promoted_on_what_the_monitor_saw(project):
 def test_a_build_that_fails_its_soak_is_taken_back(project):
     before = project.weights("dev")
     project.configure(soak="1h")
-    assert project.run("deploy", "dev") == 0, project.said
+    project.another_build()
     bad = project.json("history", "dev")[0]
     project.break_workers(bad["generation"])
     assert project.run("watch", "dev") == ExitCode.GATE_FAILED, project.said
@@ -114,7 +122,7 @@ def test_a_build_that_fails_its_soak_is_taken_back(project):
 def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(project):
     project.configure(watch=True, soak="1h")
     before = project.weights("dev")
-    assert project.run("deploy", "dev") == 0, project.said
+    project.another_build()
     record = project.json("history", "dev")[0]
     somebody = project.resident("dev")
     project.break_workers(record["generation"])

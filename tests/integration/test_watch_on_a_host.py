@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from rollout.errors import ExitCode
+from tests.support import docker
 from tests.support.docker import PROJECT
 from tests.support.lab_host import LabHost
+from tests.support.project import source_of
 from tests.support.stack import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow("a host with an engine of its own, and three releases")]
@@ -18,8 +20,9 @@ DEV = f"{PROJECT}-dev"
 GATES = [{"metric": f"{suite}.pass_ratio", "op": ">=", "threshold": 1} for suite in ("infra", "smoke")]
 
 
-def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(built, the_lab, tmp_path):
-    deployed = LabHost(tmp_path, the_lab.fresh(dev=1), built[0], checks=["infra", "smoke"], gates=GATES)
+def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(the_lab, tmp_path):
+    first, _ = docker.make_image(tmp_path)
+    deployed = LabHost(tmp_path, the_lab.fresh(dev=1), first, checks=["infra", "smoke"], gates=GATES)
     assert deployed.run("provision", "dev") == 0, deployed.said
     assert deployed.run("deploy", "dev") == 0, deployed.said
     assert deployed.run("verify", "dev") == 0, deployed.said
@@ -30,6 +33,9 @@ def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(built, the_lab,
         "criteria": [{"metric": "monitor.critical_alerts", "op": "==", "threshold": 0}],
     }
     deployed.configure(**watched, watch=True)
+    # Another build: nobody goes back by himself to the one that is to be left.
+    _, image = docker.make_image(tmp_path, source_of("0.2.0", tmp_path / "source"))
+    docker.remove_after_the_run(image)
     assert deployed.run("deploy", "dev") == 0, deployed.said
     assert "infra 25/25" in deployed.said, "the monitor is as it should be, too"
 
