@@ -251,7 +251,7 @@ def test_a_build_with_the_same_manager_leaves_it_alone(project, shell):
     ("version", "old", "new", "reason"),
     [
         # It does not even start.
-        ("0.4.0", "MAX_TITLE = 80\n", "MAX_TITLE = 80\nraise RuntimeError('broken')\n", "could start"),
+        ("0.4.0", "MAX_TITLE = 80\n", "MAX_TITLE = 80\nraise RuntimeError('broken')\n", "could not start"),
         # It starts, and ends again and again.
         pytest.param(
             "0.4.1",

@@ -40,6 +40,8 @@ class Here(DockerEngine):
     def host(self, name: str) -> Any:
         return LocalHost(name)
 
+    _asked = host
+
     def _run(self, playbook: str, hosts: Any, *, check: bool = False, **variables: Any) -> Any:
         self.changes = []
         compose = Path(sys.executable).with_name("docker-compose")

@@ -31,7 +31,7 @@ class Answer:
     @property
     def reason(self) -> str:
         """What it gives as its reason, in one line."""
-        return " ".join((self.err or self.out).split())[-400:] or f"exit status {self.code}"
+        return " ".join((self.err or self.out).split())[-300:] or f"exit status {self.code}"
 
 
 class Host:
