@@ -77,7 +77,7 @@ class Bench:
         for entry in report["timeline"]:
             if entry["phase"] == "begin":
                 begun[entry["step"]] = entry["at"]
-            else:
+            elif entry["phase"] == "end":
                 took[entry["step"]] = entry["at"] - begun[entry["step"]]
         return {**took, "total": report["rollout"]["ended"] - report["rollout"]["started"]}
 

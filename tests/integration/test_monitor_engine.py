@@ -143,7 +143,7 @@ def a_changed_configuration_restarts_only_the_monitor(deploy, folder):
     before = json.loads(path.read_text())["run"]
     began = time.time()
     engine, changes = deploy(Monitor(every=1, timeout=5))
-    assert changes == ["Write its settings", "Describe its program", START]
+    assert changes == ["Write its settings", "Describe the monitor", START]
     until(lambda: json.loads(path.read_text())["run"] != before, "a new monitor")
     assert managers(folder) == manager
     assert {line for line in processes(folder / "dev") if "terminals monitor" not in line} == others
