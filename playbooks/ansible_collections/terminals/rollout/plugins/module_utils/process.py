@@ -248,19 +248,11 @@ class Environment:
 
     # --- how programs are described -----------------------------------------------------------
 
-    def _have_supervisor(self) -> None:
-        path = self._root / "conf" / "supervisord.conf"
+    def supervised(self) -> str:
+        """The supervisor's configuration, the holder's program in it."""
         run = self._root / "run"
-        holder = self._program(
-            "holder",
-            [str(self._root / "base/venv/bin/terminals"), "holder", "--socket", str(run / "holder.sock")],
-            # Holds shells and sockets. Nothing ever restarts it: another build goes on in its place, as the
-            # same process.
-            autorestart="true",
-            priority="1",
-            stopwaitsecs="15",
-            stdout_logfile=self._log("holder"),
-        )
+        terminals = str(self._root / "base" / "venv" / "bin" / "terminals")
+        factory = "supervisor.rpcinterface:make_main_rpcinterface"
         sections = [
             _section(
                 "supervisord",
@@ -272,18 +264,26 @@ class Environment:
                 minfds="4096",
             ),
             _section("unix_http_server", file=_literal(run / "supervisor.sock"), chmod="0700"),
-            _section(
-                "rpcinterface:supervisor",
-                **{
-                    "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface",
-                },
-            ),
+            _section("rpcinterface:supervisor", **{"supervisor.rpcinterface_factory": factory}),
             _section("supervisorctl", serverurl=f"unix://{_literal(run / 'supervisor.sock')}"),
-            holder,
+            self._program(
+                "holder",
+                [terminals, "holder", "--socket", str(run / "holder.sock")],
+                # Holds shells and sockets. Nothing ever restarts it: another build goes on in its place, as
+                # the same process.
+                autorestart="true",
+                priority="1",
+                stopwaitsecs="15",
+                stdout_logfile=self._log("holder"),
+            ),
             # From here: a path of ours may have blanks, at which this list is split.
             _section("include", files="programs/*.conf"),
         ]
-        self._host.write("Configure the supervisor", path, "\n".join(sections), SECRET)
+        return "\n".join(sections)
+
+    def _have_supervisor(self) -> None:
+        path = self._root / "conf" / "supervisord.conf"
+        self._host.write("Configure the supervisor", path, self.supervised(), SECRET)
         if self._host.check or self._supervisor.pid is not None:
             return
         kept = [f"{name}={os.environ[name]}" for name in KEPT if os.environ.get(name)]
