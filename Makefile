@@ -27,7 +27,7 @@ check: setup ## Lint, types, import contracts, subjects of commits
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/ansible-lint --offline --profile production playbooks
+	ANSIBLE_COLLECTIONS_PATH=playbooks $(BIN)/ansible-lint --offline --profile production playbooks
 	$(PYTHON) scripts/check-commits.py
 
 programs: setup
