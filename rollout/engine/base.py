@@ -109,10 +109,10 @@ class Engine(Protocol):
         """Look at every host, changing nothing."""
 
     def install(self, build: BuildRef, *, hosts: Sequence[str]) -> None:
-        """Put a build on hosts, checked against its digest."""
+        """Bring a build to hosts, checked against its digest."""
 
     def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
-        """Start a generation of an installed build, without traffic, and wait until it is ready."""
+        """Start a generation of a build that was brought, without traffic, and wait until it is ready."""
 
     def shift(
         self, weights: dict[str, int], *, to: str, share: int, fence: int, hosts: Sequence[str]
@@ -149,7 +149,7 @@ class Engine(Protocol):
     def manage(self, parts: Mapping[str, Parts], *, fence: int) -> None:
         """Put parts in the place of those that run, by host. Sessions go on.
 
-        Their builds are installed there, and their settings are those declared now, or were there before.
+        Their builds were brought there, and their settings are those declared now, or were there before.
         """
 
     def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:

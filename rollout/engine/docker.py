@@ -131,20 +131,16 @@ class DockerEngine(ManagerCommands):
             self._on_each(hosts, lambda name: pull_image(self.host(name), image, pushed))
         else:
             self._on_each(hosts, lambda name: self._send(name, folder, image))
-        self._run(
-            "install",
-            hosts,
-            terminals_docker_compose_source=str(packaged("compose")),
-            terminals_docker_image=image.tag,
-            terminals_docker_image_id=image.id,
-        )
+        self._on_each(hosts, lambda name: self._arrived(name, image))
 
     def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.start`."""
+        image = self._image(build)
         self._run(
-            "start",
+            "deploy",
             hosts,
-            terminals_docker_image=self._image(build).tag,
+            terminals_docker_image=image.tag,
+            terminals_docker_image_id=image.id,
             terminals_docker_build=build.id,
             terminals_docker_generation=generation,
             terminals_docker_workers=self._environment.workers,
@@ -218,6 +214,12 @@ class DockerEngine(ManagerCommands):
         self.on_event(
             EngineEvent(name, "Send the image", "changed" if sent.bytes else "ok", detail, time.time())
         )
+
+    def _arrived(self, name: str, image: ImageRef) -> None:
+        """Check that the image on a host is the one that was built."""
+        found = self._ask(name, "docker", "image", "inspect", "--format", "{{.Id}}", image.tag).output.strip()
+        if found != image.id:
+            raise EngineError(f"{name}: what arrived is not what was built: {found} instead of {image.id}")
 
     def _builds(self, name: str) -> tuple[str, ...]:
         answer = self._ask(name, "docker", "image", "ls", "--format", "{{.Tag}}", self._image_name)
@@ -407,6 +409,8 @@ class DockerEngine(ManagerCommands):
                 "terminals_docker_project": self._project,
                 "terminals_docker_listen": listen.model_dump(include={"host", "system", "claude", "web"}),
             }
+            if playbook in ("deploy", "manage"):
+                inventory[name]["terminals_docker_compose_source"] = str(packaged("compose"))
             if playbook == "provision":
                 inventory[name]["terminals_host_directory"] = str(host.root.parent)
                 inventory[name]["terminals_host_ports"] = [listen.system, listen.claude, listen.web]

@@ -23,6 +23,8 @@ from rollout.errors import EngineError
 from rollout.model import BuildRef, EngineEvent, MonitorLog
 
 STATUS_SECONDS = 5.0
+COMPLETE = Path("venv", ".complete")
+"""What a build on a host has when all of it is there."""
 
 
 class ProcessEngine(ManagerCommands):
@@ -47,7 +49,7 @@ class ProcessEngine(ManagerCommands):
             HostFacts(
                 host=name,
                 builds=tuple(
-                    sorted(path.parent.parent.name for path in host.root.glob("builds/*/venv/.complete"))
+                    sorted(path.parent.parent.name for path in host.root.glob(f"builds/*/{COMPLETE}"))
                 ),
                 status=status[name],
             )
@@ -55,14 +57,7 @@ class ProcessEngine(ManagerCommands):
         ]
 
     def install(self, build: BuildRef, *, hosts: Sequence[str]) -> None:
-        """See :meth:`rollout.engine.Engine.install`."""
-        self._run(
-            "install",
-            hosts,
-            terminals_process_build=build.id,
-            terminals_process_build_source=build.path,
-            **_tools(),
-        )
+        """See :meth:`rollout.engine.Engine.install`. Nothing travels: what needs a build unpacks it."""
 
     def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.start`."""
@@ -73,14 +68,14 @@ class ProcessEngine(ManagerCommands):
                 except CertificateError as error:
                     raise EngineError(f"listen.tls of {self._environment.name}: {error}") from None
         self._run(
-            "start",
+            "deploy",
             hosts,
             terminals_process_build=build.id,
+            terminals_process_build_source=build.path,
             terminals_process_generation=generation,
             terminals_process_workers=self._environment.workers,
             terminals_manager_fence=fence,
             parts={host: parts for host, parts in self.wanted(build).items() if host in hosts},
-            **_tools(),
         )
 
     def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
@@ -211,6 +206,8 @@ class ProcessEngine(ManagerCommands):
                 "terminals_engine": "process",
                 "terminals_process_root": str(host.root),
                 **(self._variables("terminals_process", name, parts[name]) if parts else {}),
+                "terminals_process_sources": self._sources(host.root, parts[name]) if parts else {},
+                **_tools(),
             }
             for name, host in self._environment.hosts.items()
             if name in hosts
@@ -218,6 +215,12 @@ class ProcessEngine(ManagerCommands):
         run_playbook(
             playbook, hosts=inventory, variables=variables, artifacts=self._artifacts, on_event=self.on_event
         )
+
+    def _sources(self, root: Path, parts: Parts) -> dict[str, str]:
+        """Builds of parts that a host does not have yet, and where they are."""
+        builds = {part.build for part in parts.values() if part is not None}
+        missing = [build for build in builds if not (root / "builds" / build / COMPLETE).exists()]
+        return {build: str(self._config.builds_dir / build) for build in sorted(missing)}
 
     def _monitor_settings(self, host: str) -> dict[str, Any]:
         root, listen = self._environment.hosts[host].root, self._environment.listens(host)
@@ -255,7 +258,7 @@ class ProcessEngine(ManagerCommands):
 def _remove(root: Path, build: Path) -> None:
     """Take a build that nothing runs from a host's directory, with the programs that would start it."""
     # From here on it counts as not installed, however far we get.
-    (build / "venv" / ".complete").unlink(missing_ok=True)
+    (build / COMPLETE).unlink(missing_ok=True)
     for programs in (root / "conf" / "programs").glob("*.conf"):
         if f"{build}/" in programs.read_text():
             programs.unlink()

@@ -149,7 +149,7 @@ def test_what_arrives_damaged_is_not_started(engine, made, config, folder):
     with tarfile.open(copy / "build.tar", "w") as archive:
         archive.add(copy / "SHA256SUMS", "SHA256SUMS")
     with pytest.raises(EngineError, match="what arrived is not what was built"):
-        engine.install(replace(made, id="0-damaged", path=str(copy)), hosts=["local"])
+        engine.start(replace(made, id="0-damaged", path=str(copy)), "g3", fence=9, hosts=["local"])
 
 
 def test_stale_operator_is_refused(engine, made, fences):

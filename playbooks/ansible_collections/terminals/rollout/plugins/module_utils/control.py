@@ -10,8 +10,6 @@ from typing import Any
 
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Answer, Failed, Host
 
-STALE_FENCE = 3
-"""Exit status of one who is not in charge any more."""
 NOBODY = ("unknown generation", "no session manager at", "No such container", "is not running")
 
 
@@ -39,16 +37,20 @@ class Control:
         found: dict[str, Any] = json.loads(answer.out)
         return found
 
-    def in_charge(self, fence: int | None) -> None:
-        """See that nobody else leads the users by now; one that does not answer is no hindrance.
+    def in_charge(self, fence: int | None) -> dict[str, Any] | None:
+        """See that nobody else leads the users by now. Gives its status; ``None`` where it does not answer,
+        which is no hindrance.
 
         Raises:
             Failed: somebody else does.
         """
-        if fence is not None and not self._host.check:
-            answer = self.ask("fence", fence=fence)
-            if answer.code == STALE_FENCE:
-                raise Failed(answer.reason)
+        answer = self.ask("status")
+        if answer.code != 0:
+            return None
+        status: dict[str, Any] = json.loads(answer.out)
+        if fence is not None and (seen := status.get("fence", 0)) > fence:
+            raise Failed(f"stale fence {fence}: a command with {seen} has been here")
+        return status
 
     def until_ready(self, generation: str, workers: int, seconds: int) -> None:
         """Wait until all processes of a generation are there.

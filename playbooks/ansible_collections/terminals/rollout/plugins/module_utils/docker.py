@@ -61,8 +61,8 @@ class Environment:
 
     # --- builds ------------------------------------------------------------------------------
 
-    def install(self, image: str, image_id: str, files: Mapping[str, str]) -> None:
-        """Bring what runs a build, whose image has arrived already.
+    def install(self, image: str | None, image_id: str | None, files: Mapping[str, str]) -> None:
+        """Bring what runs a build, whose image has arrived already; without one, only that.
 
         Raises:
             Failed: the directory is not ours, or what arrived is not what was built.
@@ -72,7 +72,7 @@ class Environment:
             self._host.directory(self._root / name, PUBLIC)
         for name, text in sorted(files.items()):
             self._host.write("Bring the Compose files", self._root / "compose" / name, text, READABLE)
-        if not self._host.check:
+        if image is not None and not self._host.check:
             words = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
             if (found := self._host.expect(f"no image {image} has arrived", words)) != image_id:
                 raise Failed(f"the image that arrived is not what was built: {found} instead of {image_id}")
@@ -86,20 +86,22 @@ class Environment:
         manager: Part,
         monitor: Part | None,
         token: str | None,
+        fence: int | None,
     ) -> None:
         """Start a generation, without traffic; holder, session manager and monitor where there is none.
 
         Raises:
-            Failed: it is not ready in time.
+            Failed: somebody else is in charge, or it is not ready in time.
         """
+        status = self.control.in_charge(fence)
         new = not self._there("holder", "status=running")
         if new:
             self._start_holder(token)
         if not self._there("manager"):
             # One that runs is replaced as a step of its own.
             self.replace_manager(manager)
-        if not new:
-            self._reap()
+        if not new and status is not None:
+            self._reap(status)
         project = f"{self._project}-{generation}"
         filters = ["--filter", "status=running", "--filter", f"label=com.docker.compose.project={project}"]
         there = self._host.expect("containers cannot be listed", ["docker", "ps", "--quiet", *filters])
@@ -140,9 +142,8 @@ class Environment:
         self.control.stop(generation, fence)
         self._remove_containers(f"label=com.docker.compose.project={self._project}-{generation}")
 
-    def _reap(self) -> None:
+    def _reap(self, status: Mapping[str, Any]) -> None:
         """Take away what is left of retired generations."""
-        status = self.control.expect("the session manager does not answer", "status")
         for entry in status["generations"]:
             if entry["state"] == "retired":
                 self._remove_containers(f"label=com.docker.compose.project={self._project}-{entry['name']}")

@@ -104,12 +104,21 @@ class Environment:
 
     # --- generations -------------------------------------------------------------------------
 
-    def start(self, generation: str, build: str, workers: int, manager: Part, monitor: Part | None) -> None:
+    def start(
+        self,
+        generation: str,
+        build: str,
+        workers: int,
+        manager: Part,
+        monitor: Part | None,
+        fence: int | None,
+    ) -> None:
         """Start a generation, without traffic; session manager and monitor where there is none.
 
         Raises:
-            Failed: it is not ready in time.
+            Failed: somebody else is in charge, or it is not ready in time.
         """
+        self.control.in_charge(fence)
         if (self._programs / "manager.conf").exists():
             # One that runs is replaced as a step of its own.
             self._have_supervisor()

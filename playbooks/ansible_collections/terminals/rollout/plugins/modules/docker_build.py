@@ -19,13 +19,11 @@ extends_documentation_fragment:
   - terminals.rollout.docker
 options:
   image:
-    description: Name and tag of the build's image, which has arrived already.
+    description: Name and tag of the build's image, which has arrived already; looked at where it is given.
     type: str
-    required: true
   image_id:
     description: What the engine has to call it.
     type: str
-    required: true
   files:
     description: The Compose files, by name.
     type: dict
@@ -79,11 +77,12 @@ def main() -> None:
     """Carry the task out."""
     spec = {
         **DOCKER,
-        "image": {"type": "str", "required": True},
-        "image_id": {"type": "str", "required": True},
+        "image": {"type": "str"},
+        "image_id": {"type": "str"},
         "files": {"type": "dict", "required": True},
     }
-    carry_out(AnsibleModule(spec, supports_check_mode=True), act)
+    together = [("image", "image_id")]
+    carry_out(AnsibleModule(spec, required_together=together, supports_check_mode=True), act)
 
 
 if __name__ == "__main__":

@@ -97,10 +97,10 @@ from ansible_collections.terminals.rollout.plugins.module_utils.options import (
 def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
     environment = docker_environment(host, options)
-    environment.control.in_charge(options["fence"])
     generation, workers = options["generation"], options["workers"]
     if options["state"] == "present":
-        environment.start(generation, workers, options["manager"], options["monitor"], options["token"])
+        parts = options["manager"], options["monitor"]
+        environment.start(generation, workers, *parts, options["token"], options["fence"])
     elif options["state"] == "absent":
         environment.stop(generation, options["fence"])
     else:

@@ -94,10 +94,10 @@ from ansible_collections.terminals.rollout.plugins.module_utils.options import (
 def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
     environment = process_environment(host, options)
-    environment.control.in_charge(options["fence"])
     generation, workers = options["generation"], options["workers"]
     if options["state"] == "present":
-        environment.start(generation, options["build"], workers, options["manager"], options["monitor"])
+        parts = options["manager"], options["monitor"]
+        environment.start(generation, options["build"], workers, *parts, options["fence"])
     elif options["state"] == "absent":
         environment.stop(generation, options["fence"])
     else:
