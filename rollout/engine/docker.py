@@ -103,10 +103,10 @@ class DockerEngine(ManagerCommands):
         """A host by its name in the configuration."""
         return SshHost(self._environment.hosts[name].ssh or name, options=self._ssh)
 
-    def _asked(self, name: str) -> SshHost:
+    def _asked(self, name: str, limit: float = ASK_SECONDS) -> SshHost:
         """The same, for a question: an engine that hangs must not hold a rollout, and its lease, for ever."""
         host = self._environment.hosts[name].ssh or name
-        return SshHost(host, options=self._ssh, limit=ASK_SECONDS)
+        return SshHost(host, options=self._ssh, limit=limit)
 
     def stats(self, generation: str, *, back: float) -> dict[str, HostStats | None]:
         """What the engine of each host tells of a generation's containers; ``None`` where none answers.
@@ -293,8 +293,8 @@ class DockerEngine(ManagerCommands):
     def _manager(self) -> str:
         return f"{self._project}-manager-1"
 
-    def _ask(self, name: str, *command: str) -> Answer:
-        answer = self._asked(name).run(command)
+    def _ask(self, name: str, *command: str, limit: float = ASK_SECONDS) -> Answer:
+        answer = self._asked(name, limit).run(command)
         if answer.status == 0:
             return answer
         words = " ".join((answer.errors or answer.output).split())[-300:] or "it said nothing"
@@ -303,16 +303,19 @@ class DockerEngine(ManagerCommands):
         raise EngineError(f"{name}: {shlex.join(command[:3])}: {words}")
 
     def _lead_back(self, host: str, generation: str, fence: int) -> answers.LedBack:
-        return self._ctl(host, fence, answers.LedBack, "lead-back", generation)
+        return self._ctl(host, fence, answers.LedBack, ("lead-back", generation))
 
     def _order(self, host: str, order: packets.Fenced, kind: type[R], seconds: float) -> R:
-        # A host that is asked anything has ``ASK_SECONDS``, which is longer.
-        return self._ctl(host, order.fence, kind, *_words(order))
+        # The way there takes its time, too.
+        return self._ctl(host, order.fence, kind, _words(order), limit=seconds + ASK_SECONDS)
 
-    def _ctl(self, host: str, fence: int | None, kind: type[R], *words: str) -> R:
+    def _ctl(
+        self, host: str, fence: int | None, kind: type[R], words: Sequence[str], limit: float = ASK_SECONDS
+    ) -> R:
         """Have the session manager's own program give it an order: its words are those of all builds."""
         token = () if fence is None else ("--fence", str(fence))
-        answer = self._ask(host, "docker", "exec", self._manager(), "terminals", "ctl", *token, *words)
+        ctl = ("docker", "exec", self._manager(), "terminals", "ctl")
+        answer = self._ask(host, *ctl, *token, *words, limit=limit)
         try:
             return msgspec.json.decode(answer.output, type=kind)
         except msgspec.MsgspecError:
