@@ -97,9 +97,11 @@ def _asks(gate: Gate) -> str:
 
 
 def _last(gate: Gate, judged: Judged) -> dict[str, Any]:
-    """The verdict with its figures. What the ledger does not hold is had again from the evidence."""
+    """The verdict with its figures. Ledgers of early versions have no interval: it is had again from the
+    evidence."""
     result = judged.result
-    again = evaluate(gate, judged.evidence) if judged.evidence else result
+    early = judged.evidence and result.low is None and result.high is None
+    again = evaluate(gate, judged.evidence) if early else result
     same = again.n == result.n and again.measured == result.measured
     low, high = (again.low, again.high) if same else (None, None)
     failed = _failed(gate, judged.evidence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import bdtr
 
 from rollout.gates import evaluate, needs
 from rollout.model import Verdict
@@ -33,6 +34,17 @@ def test_failures_allowed_are_those_with_which_the_gate_passes(n: int, share: fl
     if allowed >= 0:
         assert passes(allowed, n, share)
     assert not passes(allowed + 1, n, share)
+
+
+@given(
+    st.one_of(st.integers(1, 100), st.integers(1, 20_000_000)),
+    st.sampled_from([0.001, 0.05, 0.5, 0.95, 0.99, 0.99999]),
+    st.sampled_from([0.2, 0.05, 0.001, 1e-6]),
+)
+def test_the_probabilities_are_those_of_scipy(n: int, share: float, alpha: float) -> None:
+    allowed = needs.failures_allowed(n, share, alpha)
+    assert allowed < 0 or bdtr(allowed, n, 1 - share) <= alpha * (1 + 1e-6)
+    assert bdtr(allowed + 1, n, 1 - share) > alpha * (1 - 1e-6)
 
 
 @pytest.mark.parametrize(("failed", "share"), [(0.002, 0.99), (0.02, 0.95), (0.0005, 0.999)])
