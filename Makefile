@@ -49,6 +49,7 @@ test-all: ## Everything there is: six hosts, storms, long fault campaigns too
 
 bench: setup ## The benchmarks
 	$(BIN)/python -m benchmarks.help_speed
+	$(BIN)/python -m benchmarks.looking_speed
 	$(BIN)/python -m benchmarks.terminal
 	$(BIN)/python -m benchmarks.headline
 	$(BIN)/python -m benchmarks.storm

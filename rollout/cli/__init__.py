@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import importlib
 import sys
 
@@ -125,6 +127,10 @@ def app(context: click.Context, config: str) -> None:
 
 def main() -> None:
     """Run the command line. A user's mistake is one line on stderr and an exit code, never a traceback."""
+    # A quarter of the time of a command that only looks went into the search for garbage in what was
+    # imported, half of it at the end, when all of it goes anyway.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     try:
         app(prog_name="rollout", standalone_mode=False)
     except RolloutError as error:

@@ -20,8 +20,12 @@ def command(context: click.Context, environment: str | None, output: str) -> Non
     Example:
       rollout history staging
     """
-    from rollout import pipeline
     from rollout.cli import tables
+    from rollout.ledger import Ledger
 
-    records = pipeline.history(read_config(context), environment)
+    config = read_config(context)
+    if environment is not None:
+        config.environment(environment)
+    with Ledger(config.ledger_url) as ledger:
+        records = ledger.rollouts(environment)
     show(output, [asdict(record) for record in records], lambda: tables.history(records))

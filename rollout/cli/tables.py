@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rollout.checks.runner import CheckResult
 from rollout.config import rough_duration
 from rollout.ledger import RolloutRecord, State
 from rollout.model import Verdict
-from rollout.pipeline import EnvironmentStatus, Plan, Provisioned, Soak
+
+if TYPE_CHECKING:  # what only looks needs nothing of what acts
+    from rollout.checks.runner import CheckResult
+    from rollout.pipeline import EnvironmentStatus, Plan, Provisioned, Soak
 
 _STATES = {
     State.REHEARSED: "green",

@@ -25,7 +25,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from terminals.manager.config import check_networks, check_origins
+from terminals.configfile import check_networks, check_origins
 
 from rollout.config.metrics import METRICS, Metric
 from rollout.config.units import describe, parse_duration, parse_share, parse_size

@@ -235,14 +235,6 @@ def adopt(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         return adopted(config, environment, engine_of(config, environment, observer), lease.ledger)
 
 
-def history(config: Config, env: str | None = None) -> list[RolloutRecord]:
-    """All rollouts, the newest first."""
-    if env is not None:
-        config.environment(env)
-    with Ledger(config.ledger_url) as ledger:
-        return ledger.rollouts(env)
-
-
 def provision(config: Config, env: str, *, check: bool, observer: Observer) -> list[Provisioned]:
     """Bring the hosts of an environment to where builds can be deployed to them.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 
 class ConfigError(Exception):
@@ -42,3 +44,31 @@ def refuse_unknown(place: str, raw: Iterable[str], known: Iterable[str]) -> None
     """
     if unknown := set(raw) - set(known):
         raise ValueError(f"{place}unknown key {min(unknown)!r}; known: {', '.join(sorted(known))}")
+
+
+def check_origins(raw: Iterable[str]) -> tuple[str, ...]:
+    """Origins as browsers write them.
+
+    Raises:
+        ValueError: one is none.
+    """
+    raw = tuple(raw)
+    for entry in raw:
+        parts = urlsplit(entry)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
+            raise ValueError(
+                f"allowed_origins: {entry!r} is no origin; write https://host or https://host:port"
+            )
+    return raw
+
+
+def check_networks(raw: Iterable[str]) -> tuple[str, ...]:
+    """Networks in CIDR notation; a single address is one, too.
+
+    Raises:
+        ValueError: one is none.
+    """
+    try:
+        return tuple(str(ip_network(entry)) for entry in raw)
+    except ValueError as error:
+        raise ValueError(f"trusted_proxies: {error}") from None

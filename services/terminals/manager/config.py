@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from terminals.configfile import read_config, refuse_unknown
+from terminals.configfile import check_networks, check_origins, read_config, refuse_unknown
 from terminals.control.answers import Front
 from terminals.manager.certificate import TlsFiles
 from terminals.manager.ring import MIN_CAPACITY
@@ -143,34 +140,6 @@ class ManagerConfig:
             ValueError: the configured numbers make no breaker.
         """
         return CircuitBreaker(self.breaker_threshold, self.breaker_cooldown, max(60.0, self.breaker_cooldown))
-
-
-def check_origins(raw: Iterable[str]) -> tuple[str, ...]:
-    """Origins as browsers write them.
-
-    Raises:
-        ValueError: one is none.
-    """
-    raw = tuple(raw)
-    for entry in raw:
-        parts = urlsplit(entry)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
-            raise ValueError(
-                f"allowed_origins: {entry!r} is no origin; write https://host or https://host:port"
-            )
-    return raw
-
-
-def check_networks(raw: Iterable[str]) -> tuple[str, ...]:
-    """Networks in CIDR notation; a single address is one, too.
-
-    Raises:
-        ValueError: one is none.
-    """
-    try:
-        return tuple(str(ip_network(entry)) for entry in raw)
-    except ValueError as error:
-        raise ValueError(f"trusted_proxies: {error}") from None
 
 
 def _ring_bytes(name: str, value: Any) -> int:

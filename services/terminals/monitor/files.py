@@ -6,7 +6,10 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+METRICS: Final = "deployment-metrics.json"
+ALERTS: Final = "deployment-alerts.json"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from terminals.monitor.clock import STALL, Clock, Reading
-from terminals.monitor.files import read_json
+from terminals.monitor.files import ALERTS, METRICS, read_json
 from terminals.monitor.journal import read_records
-from terminals.monitor.service import ALERTS, METRICS
 
 MISSED: Final = 3
 """A monitor that has not been heard of for so many intervals is not well."""

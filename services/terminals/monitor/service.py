@@ -24,7 +24,7 @@ from terminals.monitor.check import Check, Stopped, failed, mark_of
 from terminals.monitor.clock import Clock, Gap, Reading
 from terminals.monitor.config import DAY, Door, MonitorConfig
 from terminals.monitor.figures import ask, begun, figures, sweep, tell
-from terminals.monitor.files import keep_newest, read_json, write_json
+from terminals.monitor.files import ALERTS, METRICS, keep_newest, read_json, write_json
 from terminals.monitor.history import History
 from terminals.monitor.journal import Journal, read_records
 from terminals.monitor.notify import Notifier
@@ -34,8 +34,6 @@ from terminals.parts import own_code
 
 log = logging.getLogger("terminals.monitor")
 
-METRICS: Final = "deployment-metrics.json"
-ALERTS: Final = "deployment-alerts.json"
 REPORT: Final = "hourly-report-{}.json"
 TICK: Final = 0.5
 """Seconds between two looks at the clocks: what stands still for longer notices by that."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.help_speed import measure
+from benchmarks import help_speed, looking_speed
 from rollout.errors import ExitCode
 
 ROOT = Path(__file__).parents[3]
@@ -140,5 +140,12 @@ def test_help_imports_nothing_heavy(tmp_path):
 
 
 def test_help_answers_within_one_and_a_half_imports_of_click_plus_100_ms():
-    figures = measure(rounds=15)
+    figures = help_speed.measure(rounds=15)
     assert figures.help_ms <= 1.5 * figures.click_ms + 100, figures
+
+
+def test_what_only_looks_takes_no_more_than_two_and_a_half_imports_of_what_it_reads_with(tmp_path):
+    looking_speed.project(tmp_path)
+    taken = looking_speed.measure(tmp_path, rounds=5)
+    limit = 2.5 * taken.pop("yardstick")
+    assert max(taken.values()) <= limit, (limit, taken)
