@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout.config import Config, Environment, Gate
-from rollout.config.units import format_duration, format_size
 from rollout.gates import checkpoints, describe, evaluate
-from rollout.gates.criterion import meets, percent
+from rollout.gates.criterion import asked, meets
 from rollout.ledger import Ledger, RolloutRecord
 from rollout.model import Evidence, EvidenceKind, GateResult, Verdict
+from rollout.units import count, duration, number, quantity, times
 
 OF_CRITERIA = ("criteria", "soak")
 """Steps at which criteria are judged; all others judge gates."""
@@ -87,12 +87,11 @@ def _looks(gate: Gate, environment: Environment) -> int:
 
 def _asks(gate: Gate) -> str:
     if gate.compare == "baseline":
-        text = f"{gate.op} {gate.threshold:g} times the generation before, at the same time"
+        text = f"{gate.op} {number(gate.threshold)} times the generation before, at the same time"
     else:
-        share = gate.about.unit == "share"
-        text = f"{gate.op} {100 * gate.threshold:g}%" if share else f"{gate.op} {shown(gate, gate.threshold)}"
+        text = f"{gate.op} {asked(gate)}"
     if gate.window is not None:
-        text += f", over the last {format_duration(gate.window)}"
+        text += f", over the last {duration(gate.window)}"
     return text
 
 
@@ -139,18 +138,7 @@ def shown(gate: Gate, value: float | None) -> str:
     """A figure of a gate in its unit, for people."""
     if value is None:
         return "?"
-    if gate.compare == "baseline":
-        return f"{value:.2f}x"
-    match gate.about.unit:
-        case "share":
-            return percent(value)
-        case "ms":
-            return f"{value:.4g} ms"
-        case "bytes":
-            return format_size(value)
-        case "s":
-            return format_duration(value)
-    return f"{value:g}"
+    return times(value) if gate.compare == "baseline" else quantity(value, gate.unit)
 
 
 def lines(data: dict[str, Any], environment: Environment) -> Iterator[tuple[str, str]]:
@@ -171,13 +159,13 @@ def _figures(gate: Gate, last: dict[str, Any]) -> Iterator[tuple[str, str]]:
     kind: EvidenceKind = gate.about.kind
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(last["at"])) if last["at"] else "no evidence"
     measured = shown(gate, last["measured"]) if last["measured"] is not None else "nothing"
-    what = {"samples": "samples", "series": "readings"}.get(kind, "observations")
+    what = {"samples": "sample", "series": "reading"}.get(kind, "observation")
     where = f"{last['environment']} #{last['rollout']}, {last['step']}"
-    yield "measured", f"{measured} from {last['n']} {what}, {when} ({where})"
+    yield "measured", f"{measured} from {count(last['n'], what)}, {when} ({where})"
     if last["low"] is not None or last["high"] is not None:
         yield "interval", f"{shown(gate, last['low'])} to {shown(gate, last['high'])}"
     yield "said", last["reason"]
     if last["needed"] is not None and last["needed"] > last["n"]:
-        yield "missing", f"{last['needed'] - last['n']} more {what}, if they go on as they did"
+        yield "missing", f"{count(last['needed'] - last['n'], 'more ' + what)}, if they go on as they did"
     if last["spare"] is not None:
         yield "to spare", f"{last['spare']} more could have failed"

@@ -10,6 +10,7 @@ import click
 from rollout.cli.common import show
 from rollout.config import Config
 from rollout.direct.glass import Glass, Outcome, raise_unless_back
+from rollout.units import duration
 
 
 def break_it(
@@ -42,5 +43,5 @@ def break_it(
 def _say(outcome: Outcome, *, aside: bool) -> None:
     text = outcome.text.removeprefix(f"{outcome.host}: ")
     click.echo(
-        f"{outcome.host}: {'' if outcome.ok else 'FAILED: '}{text} ({outcome.seconds:.1f} s)", err=aside
+        f"{outcome.host}: {'' if outcome.ok else 'FAILED: '}{text} ({duration(outcome.seconds)})", err=aside
     )

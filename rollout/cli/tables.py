@@ -10,9 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rollout.config import rough_duration
 from rollout.ledger import RolloutRecord, State
 from rollout.model import Verdict
+from rollout.units import duration
 
 if TYPE_CHECKING:  # what only looks needs nothing of what acts
     from rollout.checks.runner import CheckResult
@@ -74,7 +74,7 @@ def status(entries: Iterable[EnvironmentStatus], now: float | None = None) -> Re
             if left := (manager or {}).get("sessions", {}).get("left"):
                 notes.append(f"{left} sessions are left with the holder")
             if entry.soaked is not None and entry.soaked < entry.soak:
-                notes.append(f"soaked {rough_duration(entry.soaked)} of {rough_duration(entry.soak)}")
+                notes.append(f"soaked {duration(entry.soaked)} of {duration(entry.soak)}")
             if host in entry.marks:
                 notes.append(f"{entry.marks[host]}: rollout adopt {entry.environment}")
             elif entry.current and not entry.unfinished and serving and not _as_recorded(entry, serving):
@@ -83,7 +83,7 @@ def status(entries: Iterable[EnvironmentStatus], now: float | None = None) -> Re
             table.add_row(
                 entry.environment,
                 entry.current.build if entry.current else "-",
-                rough_duration(now - (entry.current.ended or now)) if entry.current else "-",
+                duration(now - (entry.current.ended or now)) if entry.current else "-",
                 host,
                 " ".join(f"{g['name']}={g['weight']}" for g in serving) or "-",
                 f"{manager['sessions']['attached']}/{manager['sessions']['live']}" if manager else "-",
@@ -110,7 +110,7 @@ def history(records: Iterable[RolloutRecord]) -> RenderableType:
     """One line a rollout."""
     table = _table("environment", "#", "when (UTC)", "what", "build", "outcome", "took", "why")
     for record in records:
-        took = rough_duration(record.ended - record.started) if record.ended else "-"
+        took = duration(record.ended - record.started) if record.ended else "-"
         table.add_row(
             record.env,
             str(record.number),
@@ -143,7 +143,7 @@ def soak(watched: Soak) -> list[RenderableType]:
     head = Text.assemble(
         (f"{watched.record.env}: {watched.record.build} ", "bold"),
         ("soaked" if watched.done else "soaking", "green" if watched.done else "cyan"),
-        f", observed {rough_duration(watched.observed)} of {rough_duration(watched.required)}",
+        f", observed {duration(watched.observed)} of {duration(watched.required)}",
     )
     return [
         head,

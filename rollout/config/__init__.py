@@ -23,7 +23,7 @@ from rollout.config.model import (
     Tls,
     Vault,
 )
-from rollout.config.units import format_duration, format_size, parse_duration, parse_size, rough_duration
+from rollout.config.units import parse_duration, parse_size
 from rollout.config.wording import shown, suggestion
 
 __all__ = [
@@ -45,12 +45,9 @@ __all__ = [
     "Prometheus",
     "Tls",
     "Vault",
-    "format_duration",
-    "format_size",
     "load",
     "parse_duration",
     "parse_size",
-    "rough_duration",
     "shown",
     "suggestion",
 ]

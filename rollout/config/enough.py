@@ -13,9 +13,9 @@ from terminals.protocol import STABLE_AFTER
 
 from rollout.config.document import Place
 from rollout.config.model import Environment, Gate
-from rollout.config.units import format_duration
 from rollout.gates import checkpoints, needs
 from rollout.gates.trend import COVERED, LEAST
+from rollout.units import count, duration, share
 
 Found = Iterator[tuple[Place, str]]
 _BY_RECONNECTING = ("load.reconnect_rate", "load.reconnect_ms", "load.connect_ms")
@@ -66,7 +66,7 @@ def _load(environment: Environment, gate: Gate, place: Place) -> Found:
     seconds = min(max(environment.max_hold, hold), gate.window or math.inf)
     likely = load.users * seconds / _between_cuts(load.cut_every)
     if wanted is not None and likely < wanted[0]:
-        during = "max_hold" if gate.window is None else f"a window of {format_duration(gate.window)}"
+        during = "max_hold" if gate.window is None else f"a window of {duration(gate.window)}"
         yield (
             (*place, "threshold"),
             f"{wanted[1]} takes {wanted[0]} reconnections without a failure, and {load.users} users make "
@@ -85,19 +85,19 @@ def _criterion(environment: Environment, gate: Gate, place: Place) -> Found:
     if gate.window is not None and gate.window > environment.soak:
         yield (
             (*place, "window"),
-            f"{format_duration(gate.window)} is longer than the soak of "
-            f"{format_duration(environment.soak)}; lower it, or raise soak",
+            f"{duration(gate.window)} is longer than the soak of "
+            f"{duration(environment.soak)}; lower it, or raise soak",
         )
     if gate.max_age < monitor.every:
         yield (
             (*place, "max_age"),
-            f"{format_duration(gate.max_age)} is shorter than a check every "
-            f"{format_duration(monitor.every)}, so all evidence would be stale; raise it",
+            f"{duration(gate.max_age)} is shorter than a check every "
+            f"{duration(monitor.every)}, so all evidence would be stale; raise it",
         )
     seconds = environment.soak if gate.window is None else gate.window
     profiles = len(environment.profiles if monitor.profiles is None else monitor.profiles)
     each = math.floor(seconds / monitor.every)
-    over = f"{format_duration(seconds)} at every {format_duration(monitor.every)}"
+    over = f"{duration(seconds)} at every {duration(monitor.every)}"
     if gate.about.kind == "series":
         least = math.ceil(max(LEAST, gate.min_samples) / COVERED)
         if each < least:
@@ -106,7 +106,7 @@ def _criterion(environment: Environment, gate: Gate, place: Place) -> Found:
     wanted = _wanted(gate)
     checks = each * profiles * len(environment.hosts)
     if wanted is not None and checks < wanted[0]:
-        who = f"{profiles} profiles" if profiles > 1 else "1 profile"
+        who = count(profiles, "profile")
         who += f" on {len(environment.hosts)} hosts" if len(environment.hosts) > 1 else ""
         yield (
             (*place, "threshold"),
@@ -120,13 +120,13 @@ def _wanted(gate: Gate, looks: int = 1) -> tuple[int, str] | None:
     kind = gate.about.kind
     if kind not in ("rate", "samples"):
         return None
-    share = gate.threshold if kind == "rate" else gate.percentile / 100
-    needed = needs.without_failure(share, (1 - gate.confidence) / looks) or 0
+    threshold = gate.threshold if kind == "rate" else gate.percentile / 100
+    needed = needs.without_failure(threshold, (1 - gate.confidence) / looks) or 0
     if gate.min_samples >= needed:
         return gate.min_samples, "min_samples"
-    name = f"{share:g}" if kind == "rate" else f"p{gate.percentile:g}"
+    name = share(threshold, 6) if kind == "rate" else f"p{gate.percentile:g}"
     among = f" over {looks} looks" if looks > 1 else ""
-    return needed, f"{name} at {100 * gate.confidence:g} % confidence{among}"
+    return needed, f"{name} at {share(gate.confidence, 3)} confidence{among}"
 
 
 def _between_cuts(cut_every: float) -> float:

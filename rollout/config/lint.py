@@ -20,8 +20,8 @@ from rollout.config.document import Place
 from rollout.config.enough import enough
 from rollout.config.model import Config, Environment, Gate, Listen
 from rollout.config.sources import source_problems
-from rollout.config.units import format_duration
 from rollout.config.wording import suggestion
+from rollout.units import duration
 
 ROOT_LIMIT = 80
 """Characters of a host's root: unix sockets live below it, and the kernel allows 107 for their whole path."""
@@ -223,7 +223,7 @@ def _times(environment: Environment) -> Iterator[Problem]:
     if environment.max_hold < longest:
         yield Problem(
             ("max_hold",),
-            f"{format_duration(environment.max_hold)} is shorter than a hold of {format_duration(longest)}; "
+            f"{duration(environment.max_hold)} is shorter than a hold of {duration(longest)}; "
             "an inconclusive gate must be allowed to wait at least as long",
         )
     if environment.move.interval > environment.move.deadline:

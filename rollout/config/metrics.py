@@ -25,6 +25,8 @@ class Metric:
     source: Source
     better: Literal["higher", "lower", "either"]
     help: str
+    readings: Unit = ""
+    """The unit of what a series is made of; its own is that of its growth."""
 
 
 _ALL = (
@@ -74,8 +76,18 @@ _ALL = (
     Metric("monitor.command_ms", "samples", "ms", "monitor", "lower", "time from a command to its answer"),
     Metric("monitor.memory_bytes", "gauge", "bytes", "monitor", "lower", "most memory of a worker"),
     Metric("monitor.loops", "count", "", "monitor", "lower", "reconnection loops counted by the managers"),
-    Metric("monitor.latency_drift", "series", "share", "monitor", "lower", "growth of the reattach time"),
-    Metric("monitor.memory_drift", "series", "share", "monitor", "lower", "growth of the workers' memory"),
+    Metric(
+        "monitor.latency_drift", "series", "share", "monitor", "lower", "growth of the reattach time", "ms"
+    ),
+    Metric(
+        "monitor.memory_drift",
+        "series",
+        "share",
+        "monitor",
+        "lower",
+        "growth of the workers' memory",
+        "bytes",
+    ),
     Metric(
         "prometheus.value", "gauge", "", "prometheus", "either", "what query gives; the worst series counts"
     ),

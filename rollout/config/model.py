@@ -220,6 +220,11 @@ class Gate(Section):
         """The metric's entry in the catalogue."""
         return METRICS[self.metric]
 
+    @property
+    def unit(self) -> str:
+        """Of the threshold; a comparison with a baseline is a ratio, and has none."""
+        return "" if self.compare == "baseline" else self.about.unit
+
 
 class Alert(Section):
     """A rule of the monitor: ``metric`` compared with ``threshold`` for at least ``hold`` seconds raises it.

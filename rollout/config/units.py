@@ -1,12 +1,13 @@
-"""Durations, sizes and shares as people write them: ``200ms``, ``1h30m``, ``50MiB``, ``95%``."""
+"""Durations, sizes and shares as people write them: ``200ms``, ``1h30m``, ``50MiB``, ``95%``. How they are
+shown is the affair of :mod:`rollout.units`."""
 
 from __future__ import annotations
 
 import math
 import re
 
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h|d)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 
 _SIZE_UNITS = {
@@ -40,32 +41,6 @@ def parse_duration(value: object) -> float:
     return float(value)
 
 
-def rough_duration(seconds: float) -> str:
-    """Write a length of time for people to whom two figures are enough: ``23.9 h``, ``1.0 d``, ``5 s``."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def format_duration(seconds: float) -> str:
-    """Write a duration for people: ``85 ms``, ``2.4 s``, ``3 m 20 s``, ``24 h``, ``7 d``."""
-    if seconds < 0:
-        return f"-{format_duration(-seconds)}"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s".replace(".0 s", " s")
-    whole = round(seconds)
-    units = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-    position = next(index for index, (size, _) in enumerate(units) if whole >= size)
-    size, name = units[position]
-    parts = [f"{whole // size} {name}"]
-    if position + 1 < len(units) and (rest := whole % size // units[position + 1][0]):
-        parts.append(f"{rest} {units[position + 1][1]}")
-    return " ".join(parts)
-
-
 def parse_size(value: object) -> int:
     """Bytes of a size: a whole number of bytes, or text such as ``50MB`` (10^6) or ``1MiB`` (2^20).
 
@@ -78,14 +53,6 @@ def parse_size(value: object) -> int:
     if match is None:
         raise ValueError(f"expected a size such as 50MB, 1MiB or a number of bytes, got {describe(value)}")
     return round(float(match[1]) * _SIZE_UNITS[match[2]])
-
-
-def format_size(size: float) -> str:
-    """Write bytes for people, in powers of ten: ``512 B``, ``7.5 MB``."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}".replace(".0 ", " ")
-    return f"{size:.0f} B"
 
 
 def parse_share(value: object) -> float:

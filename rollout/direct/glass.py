@@ -19,6 +19,7 @@ from rollout.direct.mark import Mark
 from rollout.direct.reach import on_each
 from rollout.direct.sites import Site, sites_of
 from rollout.errors import EngineError, RollbackFailed, RolloutError
+from rollout.units import count
 
 READY_SECONDS = 60
 DOOR_SECONDS = 15.0
@@ -143,7 +144,7 @@ class Glass:
                 after = ("--after", str(self._environment.rollback_window))
                 site.control("retire", entry["name"], *after, fence=fence)
         self._verify(site, name)
-        moved = f"{tally['moved']} sessions moved, {tally['severed']} severed"
+        moved = f"{count(tally['moved'], 'session')} moved, {tally['severed']} severed"
         return "; ".join([f"serves {name} ({choice.build}), {moved}", *notes])
 
     def _mark(self, intent: Intent) -> Mark:

@@ -19,8 +19,9 @@ from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import Error, JUnitXmlError
 
 from rollout.checks.runner import CheckResult
-from rollout.config import Gate, format_duration
+from rollout.config import Gate
 from rollout.model import Evidence
+from rollout.units import duration
 
 MAX_BYTES = 32 << 20
 MAX_FILES = 1000
@@ -116,12 +117,11 @@ def _fresh(path: Path, max_age: float, now: float) -> float:
     written = path.stat().st_mtime
     if now - written > max_age:
         raise Unusable(
-            f"{path.name} is {format_duration(now - written)} old, at most {format_duration(max_age)} are"
-            " allowed",
+            f"{path.name} is {duration(now - written)} old, at most {duration(max_age)} are allowed",
             never=False,
         )
     if written - now > AHEAD:
-        raise Unusable(f"{path.name} is from the future, by {format_duration(written - now)}", never=True)
+        raise Unusable(f"{path.name} is from the future, by {duration(written - now)}", never=True)
     return written
 
 

@@ -21,11 +21,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rollout.config import Gate, Prometheus, format_duration
+from rollout.config import Gate, Prometheus
 from rollout.evidence.buckets import Unclear, observations
 from rollout.evidence.promql import BadQuery, Client, Gone, NoAnswer, Point
 from rollout.evidence.trial import Moment, Trial
 from rollout.model import Evidence
+from rollout.units import duration, number
 
 MAX_SKEW = 60.0
 """Seconds that the clocks here and there may differ."""
@@ -55,7 +56,7 @@ def from_prometheus(
     # The answer is from between the two moments; half of that is the most we can be wrong by.
     offset = at - (started + time.time()) / 2
     if abs(offset) > MAX_SKEW:
-        skew = BadQuery(f"its clock and the clock here differ by {format_duration(abs(offset))}")
+        skew = BadQuery(f"its clock and the clock here differ by {duration(abs(offset))}")
         return [_without(gate, about, started, skew) for gate, about in asking]
     found: list[Evidence] = []
     gone: Gone | None = None
@@ -132,8 +133,7 @@ def _fresh(client: Client, query: str, points: Sequence[Point], moment: Moment) 
     oldest = min(client.sampled(query, moment.at).values(), default=moment.at)
     if (age := moment.at - oldest) > moment.gate.max_age:
         raise NoAnswer(
-            f"the last sample is {format_duration(age)} old, at most {format_duration(moment.gate.max_age)}"
-            " are allowed"
+            f"the last sample is {duration(age)} old, at most {duration(moment.gate.max_age)} are allowed"
         )
 
 
@@ -154,7 +154,7 @@ def _count(client: Client, query: str, key: str, moment: Moment) -> int:
     if len(points) > 1:
         raise BadQuery(f"{key} gives {len(points)} series where one is counted; aggregate it with sum()")
     if points[0].value < 0:
-        raise BadQuery(f"{key} counts {points[0].value:g}")
+        raise BadQuery(f"{key} counts {number(points[0].value)}")
     # Not round(), which goes to even numbers: a failure more must be a failure more.
     return math.floor(points[0].value + 0.5)
 
@@ -172,7 +172,7 @@ def _series(client: Client, moment: Moment, query: str, step: float) -> Evidence
     if not known:
         raise NoAnswer("every value is NaN: there was nothing to measure")
     if (age := moment.at - moment.offset - known[-1][0]) > moment.gate.max_age:
-        raise NoAnswer(f"the last value is {format_duration(age)} old")
+        raise NoAnswer(f"the last value is {duration(age)} old")
     labels = {"query": query}
     if left_out := len(seen) - len(known):
         labels["note"] = f"{left_out} values are NaN and left out"

@@ -16,6 +16,7 @@ from rollout.gates.criterion import Finding, GateLike, Look, errors, level, meet
 from rollout.gates.rates import lower, upper
 from rollout.gates.samples import nearest_rank
 from rollout.model import Evidence, Verdict
+from rollout.units import number, times
 
 LEAST = 20
 """With fewer samples on either side Mann-Whitney's normal approximation is not to be trusted: the exact test
@@ -91,7 +92,8 @@ def _samples(gate: GateLike, pieces: Sequence[Evidence], base: Sequence[Evidence
     middle, low, high = _ratios(ours, theirs, failing, passing)
     text = (
         f"{_times(middle)} the baseline ({_times(low)} to {_times(high)}), {n} against {m} samples,"
-        f" Cliff's delta {effect:+.2f}; {beyond} beyond {ratio:g} x its p{gate.percentile:g} ({cut:.1f})"
+        f" Cliff's delta {effect:+.2f}; {beyond} beyond {number(ratio)} x its p{gate.percentile:g}"
+        f" ({number(cut)})"
     )
     needed = None
     if min(shift_worse, tail_worse) <= failing / 2:  # either may be wrong, together as often as stated
@@ -108,7 +110,7 @@ def _samples(gate: GateLike, pieces: Sequence[Evidence], base: Sequence[Evidence
 
 
 def _times(ratio: float | None) -> str:
-    return "?" if ratio is None else f"{ratio:.2f}x"
+    return "?" if ratio is None else times(ratio)
 
 
 def _ratios(
@@ -170,7 +172,11 @@ def _gauges(gate: GateLike, pieces: Sequence[Evidence], base: Sequence[Evidence]
     n = total(pieces)
     ours, theirs = (max(piece.value or 0.0 for piece in side if piece.n) for side in (pieces, base))
     if theirs <= 0:
-        return Finding(Verdict.INCONCLUSIVE, f"{ours:g} against {theirs:g}: no ratio to nothing", n)
+        return Finding(
+            Verdict.INCONCLUSIVE, f"{number(ours)} against {number(theirs)}: no ratio to nothing", n
+        )
     ratio = ours / theirs
     verdict = Verdict.PASS if meets(gate, ratio) else Verdict.FAIL
-    return Finding(verdict, f"{ours:g} against {theirs:g}, {_times(ratio)} the baseline", n, ratio)
+    return Finding(
+        verdict, f"{number(ours)} against {number(theirs)}, {_times(ratio)} the baseline", n, ratio
+    )

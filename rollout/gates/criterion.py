@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rollout.model import Evidence, Verdict
+from rollout.units import count, number, quantity, share
 
 
 class GateLike(Protocol):
@@ -35,6 +36,9 @@ class GateLike(Protocol):
     def severity(self) -> str: ...
     @property
     def compare(self) -> str: ...
+    @property
+    def unit(self) -> str:
+        """Of the threshold and of what is measured: one of :data:`rollout.config.metrics.Unit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +102,20 @@ def too_few(gate: GateLike, n: int, needed: int | None = None) -> Finding | None
     least = max(1, gate.min_samples)
     if n >= least:
         return None
-    text = f"{n} observations, at least {least} are needed"
+    text = f"{count(n, 'observation')}, at least {least} are needed"
     return Finding(Verdict.INCONCLUSIVE, text, n, needed=max(least, needed or 0))
 
 
-def percent(share: float) -> str:
-    """A share with as many figures as it takes to tell it from all of them."""
-    return f"{share:.4%}" if 0.9995 < share < 1 else f"{share:.2%}"
+def asked(gate: GateLike) -> str:
+    """The threshold, as it was asked for."""
+    if gate.compare == "baseline":
+        return f"{number(gate.threshold)} x baseline"
+    return share(gate.threshold, 6) if gate.unit == "share" else quantity(gate.threshold, gate.unit)
 
 
 def level(alpha: float) -> str:
     """The confidence that goes with an error probability, as people write it."""
-    return f"{100 * (1 - alpha):.5g}% confidence"
+    return f"{share(1 - alpha, 3)} confidence"
 
 
 def where(piece: Evidence) -> str:

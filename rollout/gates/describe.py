@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rollout import units
 from rollout.gates import needs, trend
 from rollout.gates.criterion import GateLike, meets, upwards
 from rollout.model import EvidenceKind
@@ -12,7 +13,7 @@ USUAL = 1000
 
 def method(gate: GateLike, kind: EvidenceKind) -> str:
     """How evidence of this kind is judged."""
-    at = f"at {100 * gate.confidence:g}% confidence, one-sided"
+    at = f"at {units.share(gate.confidence, 3)} confidence, one-sided"
     if gate.compare == "baseline":
         if kind == "samples":
             return f"Mann-Whitney U and an exact test of the tail beyond p{gate.percentile:g}, {at}"
@@ -53,9 +54,9 @@ def takes(gate: GateLike, kind: EvidenceKind, n: int, looks: int = 1) -> str:
             allowed = next((failed for failed in range(of, -1, -1) if meets(gate, 1 - failed / of)), None)
             return f"of {of}, {allowed} may fail" if allowed is not None else f"more than {of} checks"
         case "series":
-            window = f" over {trend.COVERED:.0%} of the window" if gate.window is not None else ""
+            window = f" over {units.share(trend.COVERED)} of the window" if gate.window is not None else ""
             return f"{max(least, trend.LEAST)} readings of each host and profile at least{window}"
-    return f"{least} observation{'s' if least > 1 else ''} at least"
+    return f"{units.count(least, 'observation')} at least"
 
 
 def _binomial(kind: EvidenceKind, share: float, alpha: float, least: int, n: int) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from rollout.gates import baseline, figures, rates, samples, trend
-from rollout.gates.criterion import ONCE, Finding, GateLike, Look, where
+from rollout.gates.criterion import ONCE, Finding, GateLike, Look, asked, where
 from rollout.gates.rates import bounds as rate_bounds
 from rollout.gates.select import Selection, empty, select
 from rollout.model import Evidence, GateResult, Verdict
@@ -47,7 +47,6 @@ def evaluate(
     chosen = select(gate, list(evidence), now)
     found = chosen.stop or _judged(gate, chosen, look)
     ids = tuple(piece.id for piece in (*chosen.pieces, *chosen.base))
-    how = " x baseline" if gate.compare == "baseline" else ""
     notes = dict.fromkeys(piece.labels["note"] for piece in chosen.pieces if "note" in piece.labels)
     return GateResult(
         gate.name,
@@ -55,7 +54,7 @@ def evaluate(
         found.measured,
         found.bound,
         found.n,
-        f"{gate.name} {gate.op} {gate.threshold:g}{how}: {'; '.join([found.text, *notes])}",
+        f"{gate.name} {gate.op} {asked(gate)}: {'; '.join([found.text, *notes])}",
         ids,
         found.low,
         found.high,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rollout.gates.criterion import Finding, GateLike, meets, too_few, total, upwards, where
 from rollout.model import Evidence, Verdict
+from rollout.units import count, quantity, share
 
 
 def judge_ratio(gate: GateLike, pieces: Sequence[Evidence]) -> Finding:
@@ -13,7 +14,7 @@ def judge_ratio(gate: GateLike, pieces: Sequence[Evidence]) -> Finding:
     n, successes = total(pieces), sum(piece.successes or 0 for piece in pieces)
     if few := too_few(gate, n):
         return few
-    return _compared(gate, successes / n, n, f"{successes} of {n} ({successes / n:.1%})")
+    return _compared(gate, successes / n, n, f"{successes} of {n} ({share(successes / n)})")
 
 
 def judge_count(gate: GateLike, pieces: Sequence[Evidence]) -> Finding:
@@ -22,7 +23,7 @@ def judge_count(gate: GateLike, pieces: Sequence[Evidence]) -> Finding:
     Nothing observed is nothing known, however good a zero looks.
     """
     n, value = total(pieces), sum(piece.value or 0.0 for piece in pieces)
-    text = f"{value:g} in {n} observations"
+    text = f"{quantity(value, gate.unit)} in {count(n, 'observation')}"
     few = too_few(gate, n)
     if few and (upwards(gate) or value == 0 or meets(gate, value) or value < gate.threshold):
         return few
@@ -38,7 +39,7 @@ def judge_gauge(gate: GateLike, pieces: Sequence[Evidence]) -> Finding:
     worst = (min if upwards(gate) else max)(seen, key=lambda piece: piece.value or 0.0)
     if gate.op == "==":
         worst = next((piece for piece in seen if not meets(gate, piece.value or 0.0)), worst)
-    text = f"{worst.value:g} in {n} observations"
+    text = f"{quantity(worst.value, gate.unit)} in {count(n, 'observation')}"
     return _compared(gate, worst.value or 0.0, n, text + (f" ({where(worst)})" if len(seen) > 1 else ""))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from rollout.gates import needs
 from rollout.gates.criterion import Finding, GateLike, Look, errors, level, meets, too_few, upwards
 from rollout.model import Evidence, Verdict
+from rollout.units import count, quantity
 
 
 def judge(gate: GateLike, pieces: Sequence[Evidence], look: Look) -> Finding:
@@ -30,9 +31,9 @@ def judge(gate: GateLike, pieces: Sequence[Evidence], look: Look) -> Finding:
     high = values[last - 1] if last <= n else None
     bound, other = (low, high) if up else (high, low)
     value = nearest_rank(values, gate.percentile)
-    text = f"p{gate.percentile:g} {value:.1f} of {n} samples"
+    text = f"p{gate.percentile:g} {quantity(value, gate.unit)} of {count(n, 'sample')}"
     if bound is not None and passing > 0:
-        text += f", at {level(passing)} {'>=' if up else '<='} {bound:.1f}"
+        text += f", at {level(passing)} {'>=' if up else '<='} {quantity(bound, gate.unit)}"
     needed = None
     if bound is not None and meets(gate, bound):
         verdict = Verdict.PASS

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from rollout.gates.criterion import Finding, GateLike, total, where
 from rollout.model import Evidence, Verdict
+from rollout.units import duration
 
 SKEW_SECONDS = 5.0
 """Evidence that ends so far in the future was measured by a clock that is wrong."""
@@ -48,7 +49,7 @@ def select(gate: GateLike, evidence: Sequence[Evidence], now: float | None) -> S
         end = max(piece.ended for piece in pieces) if now is None else now
         pieces = [inside for piece in pieces if (inside := _inside(piece, end - gate.window))]
         if not pieces:
-            return _stop(used, Verdict.INCONCLUSIVE, f"no evidence of the last {gate.window:g} s alone")
+            return _stop(used, Verdict.INCONCLUSIVE, f"no evidence of the last {duration(gate.window)} alone")
     if now is not None and not comparing and (old := _stale(gate, pieces, now)):
         return _stop(used, Verdict.INCONCLUSIVE, old)
     return Selection(pieces, base)
@@ -92,7 +93,7 @@ def contradiction(piece: Evidence, now: float | None) -> str:
     if not all(math.isfinite(at) for at in (piece.started, piece.ended)) or piece.ended < piece.started:
         return f"{name}: it ends before it begins"
     if now is not None and piece.ended > now + SKEW_SECONDS:
-        return f"{name}: ends {piece.ended - now:.0f} s in the future, a clock is wrong"
+        return f"{name}: ends {duration(piece.ended - now)} in the future, a clock is wrong"
     if piece.n < 0:
         return f"{name}: a negative number of observations"
     match piece.kind:
@@ -143,7 +144,7 @@ def _stale(gate: GateLike, pieces: list[Evidence], now: float) -> str:
     age = now - oldest.ended
     if age <= gate.max_age:
         return ""
-    return f"stale: {where(oldest)} is of {age:.0f} s ago, at most {gate.max_age:g} s are allowed"
+    return f"stale: {where(oldest)} is {duration(age)} old, at most {duration(gate.max_age)} are allowed"
 
 
 def empty(pieces: Sequence[Evidence]) -> Evidence | None:

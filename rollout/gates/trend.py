@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from rollout import units
 from rollout.gates.criterion import Finding, GateLike, Look, errors, level, meets, upwards, where
 from rollout.model import Evidence, Verdict
+from rollout.units import count, duration, number
 
 LEAST = 10
 """Fewer readings have no interval worth the name."""
@@ -43,19 +45,19 @@ def _judge(gate: GateLike, piece: Evidence, look: Look) -> Finding:
     points = sorted(zip(piece.times, piece.samples, strict=True))
     n = len(points)
     if n < least:
-        text = f"{n} readings, at least {least} are needed"
+        text = f"{count(n, 'reading')}, at least {least} are needed"
         return Finding(Verdict.INCONCLUSIVE, text, n, needed=least)
     span = points[-1][0] - points[0][0]
     if span <= 0 or (gate.window is not None and span < COVERED * gate.window):
-        wanted = f" of {gate.window:g} s" if gate.window is not None else ""
+        wanted = f" of {duration(gate.window)}" if gate.window is not None else ""
         return Finding(
-            Verdict.INCONCLUSIVE, f"readings over {span:.0f} s{wanted}: too short to see growth", n
+            Verdict.INCONCLUSIVE, f"readings over {duration(span)}{wanted}: too short to see growth", n
         )
     median = statistics.median(value for _, value in points)
     if median <= 0:
         if all(value == median for _, value in points):
             return _verdict(gate, n, 0.0, 0.0, 0.0, "")
-        return Finding(Verdict.INCONCLUSIVE, f"a median of {median:g} has no share to grow by", n)
+        return Finding(Verdict.INCONCLUSIVE, f"a median of {number(median)} has no share to grow by", n)
     scale = max(span, gate.window or 0.0) / max(median, _floor(piece))
     passing, failing = errors(gate, look)
     thinned = _independent(_thinned(points, MOST))
@@ -85,7 +87,8 @@ def _verdict(
     gate: GateLike, n: int, growth: float, low: float | None, high: float | None, text: str
 ) -> Finding:
     bound, other = (low, high) if upwards(gate) else (high, low)
-    text = f"{growth:+.2%} over the time seen, {_side(low)} to {_side(high)}{text}, {n} readings"
+    text = f"{units.growth(growth)} over the time seen, {_side(low)} to {_side(high)}{text}"
+    text += f", {count(n, 'reading')}"
     if bound is not None and meets(gate, bound):
         verdict = Verdict.PASS
     elif other is not None and not meets(gate, other):
@@ -96,7 +99,7 @@ def _verdict(
 
 
 def _side(bound: float | None) -> str:
-    return "?" if bound is None else f"{bound:+.2%}"
+    return "?" if bound is None else units.growth(bound)
 
 
 def _slope(points: Sequence[tuple[float, float]], alpha: float, *, below: bool) -> tuple[float, float | None]:

@@ -15,6 +15,7 @@ from rollout.config import Config, Environment
 from rollout.ledger import Ledger, RolloutRecord
 from rollout.model import Verdict
 from rollout.notify import Severity, tell
+from rollout.units import number
 
 SYSTEM = "rollout"
 """Who events are by that nobody decided."""
@@ -143,7 +144,7 @@ def _incident(record: RolloutRecord, ledger: Ledger) -> str:
                 f"- `{item.id}` {item.metric}, from {item.source}, {_clock(item.started)} to"
                 f" {_clock(item.ended)}: n={item.n}"
                 + (f", successes={item.successes}" if item.successes is not None else "")
-                + (f", value={item.value:g}" if item.value is not None else "")
+                + (f", value={number(item.value)}" if item.value is not None else "")
                 for item in (evidence[name] for name in used)
             ),
             "",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout.checks.runner import CheckResult
-from rollout.config import Environment, Gate, rough_duration
+from rollout.config import Environment, Gate
 from rollout.errors import Refused
 from rollout.evidence import from_checks, from_monitor
 from rollout.gates import deciding, evaluate
 from rollout.ledger import Event, Ledger, RolloutRecord, State
 from rollout.model import Evidence, GateResult, MonitorLog, Verdict
+from rollout.units import duration
 
 APPROVAL_POLL = 10.0
 
@@ -152,11 +153,11 @@ def permission(ledger: Ledger, environment: Environment, digest: str, *, now: fl
         )
         age = now - (last.ended or 0.0) if last else None
         if age is None or age > environment.rehearsal:
-            when = f"the last was {rough_duration(age)} ago" if age is not None else "there has been none"
+            when = f"the last was {duration(age)} ago" if age is not None else "there has been none"
             found.append(
                 Obstacle(
                     f"{environment.name} wants a rehearsal of the rollback within"
-                    f" {rough_duration(environment.rehearsal)}, and {when};"
+                    f" {duration(environment.rehearsal)}, and {when};"
                     f" run: rollout rehearse {environment.name}",
                     overridable=True,
                 )
@@ -285,8 +286,8 @@ def _soak(
         did = f"was observed in {name}"
         where = f"; no records come from {', '.join(blind)}: rollout logs {name}" if blind else ""
     yield Obstacle(
-        f"{current.build} {did} for {rough_duration(run)} of the required {rough_duration(soak)}{where};"
-        f" try again in {rough_duration(soak - run)}",
+        f"{current.build} {did} for {duration(run)} of the required {duration(soak)}{where};"
+        f" try again in {duration(soak - run)}",
         retry_after=soak - run,
         overridable=True,
     )

@@ -33,6 +33,7 @@ from rollout.pipeline.steps import (
     Watch,
     read_step,
 )
+from rollout.units import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def make_plan(
     text = f"judge all {len(environment.gates)} gates"
     ahead.append(Judge.everywhere(text, names))
     window = environment.rollback_window
-    text = f"keep {old} warm for {window:g} s, then stop it" if old else "record the first build"
+    text = f"keep {old} warm for {duration(window)}, then stop it" if old else "record the first build"
     ahead.append(Finish.everywhere(text, names, after=window))
     return Plan(
         environment.name,
@@ -173,7 +174,7 @@ def _turn(
         if load and not old:
             text = f"{load.users} load users take up work on {generation}"
             steps.append(Load.everywhere(text, names))
-        text = f"watch for {step.hold:g} s and judge the gates"
+        text = f"watch for {duration(step.hold)} and judge the gates"
         name = f"watch-{step.weight}{suffix}"
         steps.append(Watch.everywhere(text, names, name=name, hold=step.hold))
     return steps

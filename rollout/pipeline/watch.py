@@ -13,6 +13,7 @@ from rollout.observer import Observer
 from rollout.pipeline.commands import rollback
 from rollout.pipeline.criteria import Readiness, refuse
 from rollout.pipeline.promotion import judged
+from rollout.units import duration
 
 STEP = "soak"
 """What the ledger calls the verdicts of a watch."""
@@ -74,7 +75,7 @@ def watch(config: Config, env: str, *, observer: Observer, once: bool = False) -
         if soak.done or once:
             return soak
         waiting = next((r.reason for r in soak.results if r.verdict is not Verdict.PASS), "")
-        text = f"observed {soak.observed / 3600:.2f} h of {soak.required / 3600:.2f} h" + (
+        text = f"observed {duration(soak.observed)} of {duration(soak.required)}" + (
             f"; {waiting}" if waiting else "; all criteria pass"
         )
         if text != said:

@@ -7,7 +7,8 @@ from typing import Any
 from rollout.ledger import State
 from rollout.report.judged import replaced_by
 from rollout.report.material import Material
-from rollout.report.text import clean, many, moment, span
+from rollout.report.text import clean, moment
+from rollout.units import count, duration
 
 DRAWN_HOSTS = 12
 
@@ -92,7 +93,7 @@ def _before(material: Material) -> str:
     kept = warm_seconds(material)
     left = record.ended + kept - material.now
     if replaced_by(material) is not None or left <= 0:
-        return f"was kept warm for {span(kept)}"
+        return f"was kept warm for {duration(kept)}"
     return f"warm until {moment(record.ended + kept)}"
 
 
@@ -121,12 +122,12 @@ def _diagram(found: dict[str, Any], material: Material) -> str:
             end = place == len(rows) - 1 and not watching
             lines.append(
                 f"{rail}      {'└─' if end else '├─'} {clean(row['generation'])}: {clean(row['build'])},"
-                f" {many(found['workers'], 'worker')} and web; {row['state']}"
+                f" {count(found['workers'], 'worker')} and web; {row['state']}"
             )
         if watching:
             monitor = material.environment.monitor
-            every = span(monitor.every) if monitor else ""
+            every = duration(monitor.every) if monitor else ""
             lines.append(f"{rail}      └─ monitor: one check every {every}")
     if more:
-        lines.append(f"└─► and {many(more, 'host')} more like these")
+        lines.append(f"└─► and {count(more, 'host')} more like these")
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rollout.model import Verdict
-from rollout.report.text import span
+from rollout.units import duration
 
 Recommendation = Literal["go", "not-yet", "no-go"]
 About = Literal["rollout", "gate", "test", "criterion", "soak"]
@@ -172,4 +172,4 @@ def _criteria(case: Case) -> list[Reason]:
 def _soak(case: Case) -> list[Reason]:
     if case.soaked >= case.soak:
         return []
-    return [Reason("soak", f"soak has {span(case.soaked)} of {span(case.soak)}", True)]
+    return [Reason("soak", f"soak has {duration(case.soaked)} of {duration(case.soak)}", True)]

@@ -13,7 +13,8 @@ from rollout.ledger import RolloutRecord, State
 from rollout.model import GateResult, Verdict
 from rollout.report.decision import SOAK, Case, Judged
 from rollout.report.material import Material
-from rollout.report.text import moment, quantity, share, unit_of
+from rollout.report.text import moment, unit_of
+from rollout.units import quantity, share
 
 
 def covers(metric: str, suite: str, group: str) -> bool:

@@ -9,7 +9,8 @@ from rollout.config.metrics import METRICS
 from rollout.model import Evidence, Verdict
 from rollout.report.material import Material
 from rollout.report.series import percentile
-from rollout.report.text import figure, many, quantity, share, slug, unit_of
+from rollout.report.text import figure, slug, unit_of
+from rollout.units import count, growth, quantity, share
 
 MAX_EVIDENCE = 400
 FIGURES = {
@@ -42,6 +43,8 @@ def metrics(material: Material, judged: Sequence[dict[str, Any]]) -> list[dict[s
         items = list(newest[name].values())
         value, text, basis = _together(items, unit_of(name))
         row = next((row for row in reversed(judged) if row["metric"] == name and row["step"]), None)
+        if items[0].kind == "series" and row is not None and row["measured"] is not None:
+            value, text, basis = row["measured"], growth(row["measured"]), f"{text}, {basis}"
         rows.append(
             {
                 "name": name,
@@ -88,16 +91,17 @@ def _together(items: Sequence[Evidence], unit: str) -> tuple[float | None, str, 
         case "samples":
             p95 = percentile(95)(samples)
             half = quantity(percentile(50)(samples), unit)
-            return p95, f"p95 {quantity(p95, unit)}", f"p50 {half}, {many(len(samples), 'sample')}"
+            return p95, f"p95 {quantity(p95, unit)}", f"p50 {half}, {count(len(samples), 'sample')}"
         case "series":
-            first, last = (quantity(value, "") for value in (samples[0], samples[-1]))
-            return samples[-1], last, f"{first} at first, {many(len(samples), 'reading')}"
+            unit = METRICS[items[0].metric].readings if items[0].metric in METRICS else ""
+            first, last = (quantity(value, unit) for value in (samples[0], samples[-1]))
+            return None, f"from {first} to {last}", count(len(samples), "reading")
         case "count":
             total = sum(item.value or 0.0 for item in items)
-            return total, quantity(total, unit), many(n, "observation")
+            return total, quantity(total, unit), count(n, "observation")
         case "gauge":
             most = max(item.value or 0.0 for item in items)
-            return most, quantity(most, unit), many(n, "observation")
+            return most, quantity(most, unit), count(n, "observation")
 
 
 def evidence(material: Material) -> list[dict[str, Any]]:

@@ -10,7 +10,8 @@ from rollout.config.model import Alert
 from rollout.model import MonitorLog
 from rollout.report.judged import replaced_by
 from rollout.report.material import Material
-from rollout.report.text import moment, quantity, share, span
+from rollout.report.text import moment
+from rollout.units import count, duration, quantity, share
 
 ALERT_UNITS = {"success_ratio": "share", "memory_bytes": "bytes", "reconnect_ms": "ms"}
 LATE = 2.5
@@ -28,7 +29,7 @@ def monitoring(material: Material) -> dict[str, Any]:
     return {
         "configured": monitor is not None,
         "interval": monitor.every if monitor else None,
-        "interval_text": span(monitor.every) if monitor else "no monitor is configured",
+        "interval_text": duration(monitor.every) if monitor else "no monitor is configured",
         "metrics": [
             {"metric": metric.name, "help": metric.help}
             for metric in METRICS.values()
@@ -41,8 +42,8 @@ def monitoring(material: Material) -> dict[str, Any]:
                 "rule": rule.name,
                 "severity": rule.severity,
                 "condition": _condition(rule),
-                "for": span(rule.hold),
-                "window": span(rule.window),
+                "for": duration(rule.hold),
+                "window": duration(rule.window),
             }
             for rule in (monitor.alerts if monitor else ())
         ],
@@ -75,12 +76,13 @@ def _host(host: str, log: MonitorLog | None, window: tuple[float, float]) -> dic
     good = sum(bool(record.get("ok")) for record in checks)
     observed, gaps = observe(mine)
     text = (
-        f"{good} of {len(checks)} checks succeeded ({share(good / len(checks))}), observed {span(observed)}"
+        f"{good} of {count(len(checks), 'check')} succeeded ({share(good / len(checks))}),"
+        f" observed {duration(observed)}"
         if checks
         else "no check of this build"
     )
     if gaps:
-        text += f", blind {len(gaps)} times, longest {span(max(gap['seconds'] for gap in gaps))}"
+        text += f", blind {count(len(gaps), 'time')}, longest {duration(max(gap['seconds'] for gap in gaps))}"
     if log.damaged:
         text += f", {log.damaged} lines unreadable"
     return {

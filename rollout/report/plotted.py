@@ -8,6 +8,7 @@ from typing import Any
 from rollout.report.material import Material
 from rollout.report.series import SHIFT_BINS, binned, load_series, monitor_series, percentile
 from rollout.report.text import moment
+from rollout.units import count, number
 
 UNITS = {"latency": "ms", "success": "%", "memory": "MB", "sessions": "sessions"}
 TITLES = {
@@ -100,9 +101,9 @@ def _alt(
     said = []
     for one in series:
         values = [value for value in one["v"] if value is not None]
-        said.append(f"{one['name']} from {min(values):g} to {max(values):g} {unit}")
+        said.append(f"{one['name']} from {number(min(values))} to {number(max(values))} {unit}")
     steps = "; steps: " + ", ".join(mark["label"] for mark in marks) if marks else ""
-    blind = f"; blind {len(gaps)} times" if gaps else ""
+    blind = f"; blind {count(len(gaps), 'time')}" if gaps else ""
     return f"{title}, {when}: {'; '.join(said)}{steps}{blind}."
 
 

@@ -15,7 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from rollout.model import JsonObject
-from rollout.report.text import clean, moment, slug, span
+from rollout.report.text import clean, moment, slug
+from rollout.units import duration
 
 _MARKUP = re.compile(
     r"[\\`*\[\]|~$]|<(?=[A-Za-z/!?]|$)|&(?=#?[A-Za-z0-9]+;|$)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[>#+-]"
@@ -142,4 +143,4 @@ def _html() -> Environment:
     return environment
 
 
-_SHARED: dict[str, Any] = {"moment": moment, "span": span, "slug": slug}
+_SHARED: dict[str, Any] = {"moment": moment, "duration": duration, "slug": slug}

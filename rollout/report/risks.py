@@ -7,7 +7,8 @@ from typing import Any
 
 from rollout.model import Verdict
 from rollout.report.material import Material
-from rollout.report.text import figure, moment, span
+from rollout.report.text import figure, moment
+from rollout.units import count, duration
 
 BAD_FIGURES = {
     "sessions_severed": "sessions were cut off during the shift",
@@ -89,10 +90,10 @@ def _blind(monitoring: dict[str, Any], add: Any) -> None:
             why = ", ".join(dict.fromkeys(gap["reason"] for gap in host["gaps"] if gap["reason"]))
             add(
                 f"blind on {host['host']}",
-                f"{span(blind)} in {len(host['gaps'])} gaps" + (f" ({why})" if why else ""),
+                f"{duration(blind)} in {count(len(host['gaps']), 'gap')}" + (f" ({why})" if why else ""),
             )
         if host.get("damaged"):
-            add(f"records of {host['host']}", f"{host['damaged']} lines could not be read")
+            add(f"records of {host['host']}", f"{count(host['damaged'], 'line')} could not be read")
     for alert in monitoring["alerts"]:
         if alert["until"] is None or alert["severity"] == "critical":
             add(f"alert {alert['rule']}", f"{alert['severity']}, {alert['when']}: {alert['text']}")
@@ -104,9 +105,9 @@ def _rehearsal(material: Material, add: Any) -> None:
         return
     last = material.rehearsed
     if last is None:
-        add("rehearsal", f"the rollback was never rehearsed; wanted within {span(limit)}")
+        add("rehearsal", f"the rollback was never rehearsed; wanted within {duration(limit)}")
     elif (age := material.now - (last.ended or last.started)) > limit:
         add(
             "rehearsal",
-            f"the last one is {span(age)} old ({moment(last.ended)}); wanted within {span(limit)}",
+            f"the last one is {duration(age)} old ({moment(last.ended)}); wanted within {duration(limit)}",
         )

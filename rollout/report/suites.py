@@ -7,7 +7,8 @@ from typing import Any
 
 from rollout.report.judged import covers
 from rollout.report.material import Material
-from rollout.report.text import share, slug
+from rollout.report.text import slug
+from rollout.units import share
 
 ORDER = ("validate", "smoke", "infra")
 

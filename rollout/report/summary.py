@@ -11,7 +11,8 @@ from rollout.report.decision import Decision
 from rollout.report.judged import replaced_by, soaked
 from rollout.report.material import Material
 from rollout.report.measures import passed
-from rollout.report.text import figure, many, moment, span
+from rollout.report.text import figure, moment
+from rollout.units import count, duration
 
 
 def title(material: Material) -> str:
@@ -83,16 +84,14 @@ def summary(
         sentences.append("Tests: " + ", ".join(f"{suite['suite']} {suite['text']}" for suite in suites) + ".")
     if gates:
         good, total = passed(gates)
-        sentences.append(f"{good} of {many(total, 'gate')} passed.")
+        sentences.append(f"{good} of {count(total, 'gate')} passed.")
     if criteria:
         good, total = passed(criteria)
-        sentences.append(
-            f"{good} of {many(total, 'criterion').replace('criterions', 'criteria')} for leaving passed."
-        )
+        sentences.append(f"{good} of {count(total, 'criterion', 'criteria')} for leaving passed.")
     sentences += [*_sessions(material), *_bytes(material)]
     if record.state is State.PROMOTED:
         sentences.append(
-            f"In charge for {span(soaked(material))} of a soak of {span(material.environment.soak)}."
+            f"In charge for {duration(soaked(material))} of a soak of {duration(material.environment.soak)}."
         )
     sentences.append(monitoring["text"])
     return sentences
@@ -119,10 +118,10 @@ def _bytes(material: Material) -> list[str]:
         return ["No load run: no byte of output was verified."]
     return [
         f"{figure('', figures['bytes_verified'])} bytes of output verified by"
-        f" {many(int(figures.get('load_users', 0)), 'load user')}:"
+        f" {count(int(figures.get('load_users', 0)), 'load user')}:"
         f" {figure('', figures.get('bytes_lost', 0))} lost,"
         f" {figure('', figures.get('bytes_doubled', 0))} doubled;"
-        f" {many(int(figures.get('commands_twice', 0)), 'command')} ran twice."
+        f" {count(int(figures.get('commands_twice', 0)), 'command')} ran twice."
     ]
 
 
@@ -144,8 +143,8 @@ def checklist(material: Material, decision: Decision, criteria: Sequence[dict[st
         0,
         {
             "done": time_done >= soak and material.record.state is State.PROMOTED,
-            "text": f"{span(soak)} in charge",
-            "actual": span(time_done),
+            "text": f"{duration(soak)} in charge",
+            "actual": duration(time_done),
             "evidence": [],
         },
     )
@@ -164,7 +163,7 @@ def checklist(material: Material, decision: Decision, criteria: Sequence[dict[st
             items.append(
                 {
                     "done": len(people) >= wanted,
-                    "text": f"{many(wanted, 'approval')} for {successor.name}",
+                    "text": f"{count(wanted, 'approval')} for {successor.name}",
                     "actual": ", ".join(sorted(people)) or "nobody yet",
                     "evidence": [],
                 }
@@ -196,7 +195,7 @@ def steps_next(material: Material, decision: Decision) -> list[str]:
             return [f"rollout promote {name}" for name in nexts] or ["nothing: this is the last environment"]
         case "not-yet":
             left = material.environment.soak - soaked(material)
-            wait = [f"the soak needs {span(left)} more"] if left > 0 else []
+            wait = [f"the soak needs {duration(left)} more"] if left > 0 else []
             return [*wait, f"then look again: rollout report {env}"]
         case "no-go":
             fix = "fix every reason above in a new build: rollout build"

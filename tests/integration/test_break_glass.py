@@ -108,7 +108,7 @@ def hosts_are_led_back_with_ssh_alone(deployed, bare):
             said = rollback.result()
         assert "dev-1: serves g1" in said
         assert "dev-2: serves g1" in said
-        assert "1 sessions moved, 0 severed" in said
+        assert "1 session moved, 0 severed" in said
         assert compute(terminal, "kept * 6") == 42
         assert terminal.stats.reconnects == 1
     finally:

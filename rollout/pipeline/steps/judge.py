@@ -17,6 +17,7 @@ from rollout.model import Verdict
 from rollout.pipeline.infra import verify
 from rollout.pipeline.judging import NotPassed, verdict_of
 from rollout.pipeline.steps.base import Step
+from rollout.units import count, duration
 
 if TYPE_CHECKING:
     from rollout.pipeline.trial import Trial
@@ -54,7 +55,8 @@ class Watch(Step):
         trial.observer.gate_results(results, True)
         if verdict_of(results) is not Verdict.PASS:
             raise NotPassed(results, at)
-        return f"{len(results)} gates passed after {time.monotonic() - started:.0f} s"
+        watched = duration(time.monotonic() - started)
+        return f"{count(len(results), 'gate')} passed after {watched}" if results else f"watched {watched}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,8 @@ class Judge(Step):
             raise NotPassed(results, at)
         passed = sum(result.verdict is Verdict.PASS for result in results)
         warned = len(results) - passed
-        return f"{passed} of {len(results)} gates passed" + (f", {warned} only warn" if warned else "")
+        text = f"{passed} of {count(len(results), 'gate')} passed"
+        return text + (f", {warned} only warn" if warned else "")
 
     def _collect_anew(self, trial: Trial) -> None:
         """After a resume in between there is no evidence of before."""

@@ -11,6 +11,7 @@ from rollout.engine.base import running_parts
 from rollout.errors import EngineError, LeaseLost
 from rollout.pipeline.parts import Pair, Replaced, as_params, from_params, summary, there, undone
 from rollout.pipeline.steps.base import Back, Step
+from rollout.units import count, duration
 
 if TYPE_CHECKING:
     from rollout.pipeline.trial import Trial
@@ -48,7 +49,7 @@ class Replace(Step):
         trial.engine.manage(parts, fence=trial.lease.token)
         status = trial.engine.status()
         live = sum((status.get(host) or {"sessions": {"live": 0}})["sessions"]["live"] for host in parts)
-        return f"{live} sessions go on, after {time.monotonic() - before:.1f} s"
+        return f"{count(live, 'session')} kept, after {duration(time.monotonic() - before)}"
 
     def undone_by(self, back: Back) -> tuple[Step, ...]:
         if not self.instead:

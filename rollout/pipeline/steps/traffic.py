@@ -14,6 +14,7 @@ from rollout.pipeline.glass import refuse_broken
 from rollout.pipeline.steps.base import Back, Step
 from rollout.pipeline.steps.bring import Stop
 from rollout.pipeline.steps.parts import PutBack, Replace, with_a_manager
+from rollout.units import count, duration
 
 if TYPE_CHECKING:
     from rollout.pipeline.trial import Trial
@@ -144,7 +145,7 @@ def _return_to(trial: Trial, generation: str) -> str:
         verdict_to_turned_s=round(turned - trial.verdict_at, 3),
         verdict_to_rolled_back_s=round(full - trial.verdict_at, 3),
     )
-    return f"all new connections after {turned - trial.verdict_at:.2f} s; {_moves(result)}"
+    return f"all new connections after {duration(turned - trial.verdict_at)}; {_moves(result)}"
 
 
 def _belonging(trial: Trial, hosts: Sequence[str], statuses: Mapping[str, Any]) -> int:
@@ -167,6 +168,6 @@ def _generation(status: Mapping[str, Any] | None, name: str | None) -> Mapping[s
 
 def _moves(result: ShiftResult) -> str:
     return (
-        f"{result.moved} sessions moved, {result.drained} drained, {result.severed} severed"
-        f" in {result.seconds:.1f} s" + (f", {result.remaining} not reached" if result.remaining else "")
+        f"{count(result.moved, 'session')} moved, {result.drained} drained, {result.severed} severed"
+        f" in {duration(result.seconds)}" + (f", {result.remaining} not reached" if result.remaining else "")
     )

@@ -1,4 +1,4 @@
-"""Durations, sizes and shares, read and written."""
+"""Durations, sizes and shares, as they are read."""
 
 # ruff: noqa: E501 - one case a line
 
@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.config.units import format_duration, format_size, parse_duration, parse_share, parse_size
+from rollout.config.units import parse_duration, parse_share, parse_size
+from rollout.units import duration
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("200ms", 0.2), ("5s", 5), ("10m", 600), ("24h", 86400), ("7d", 604800), ("1h30m", 5400), (2.5, 2.5), (0, 0)],
+    [("200ms", 0.2), ("5s", 5), ("10m", 600), ("24h", 86400), ("7d", 604800), ("1h30m", 5400), ("30min", 1800), (2.5, 2.5), (0, 0)],
 )  # fmt: skip
 def test_durations_are_seconds(text: object, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
@@ -51,21 +52,7 @@ def test_what_is_no_share_is_refused(text: object) -> None:
         parse_share(text)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 ms"), (0.0853, "85 ms"), (2.44, "2.4 s"), (5, "5 s"), (59.96, "1 m"), (200, "3 m 20 s"),
-     (86400, "1 d"), (90000, "1 d 1 h"), (-5, "-5 s")],
-)  # fmt: skip
-def test_durations_are_written_for_people(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
 @given(st.floats(min_value=0, max_value=1e7))
-def test_a_written_duration_is_read_back_within_its_precision(seconds: float) -> None:
-    again = parse_duration(format_duration(seconds).replace(" ", ""))
-    assert again == pytest.approx(seconds, rel=0.05, abs=0.001)
-
-
-@pytest.mark.parametrize(("size", "text"), [(12, "12 B"), (7_470_000, "7.5 MB"), (50_000_000, "50 MB")])
-def test_sizes_are_written_for_people(size: float, text: str) -> None:
-    assert format_size(size) == text
+def test_a_duration_as_it_is_shown_is_read_back_within_its_precision(seconds: float) -> None:
+    again = parse_duration(duration(seconds).replace(" ", ""))
+    assert again == pytest.approx(seconds, rel=0.1, abs=0.001)

@@ -142,7 +142,7 @@ def test_old_results_are_stale(tmp_path):
     assert evaluate(gate(), [seen(tmp_path)]).verdict is Verdict.PASS
     put(tmp_path, PASSING, "b.xml", age=61)
     result = evaluate(gate(), [seen(tmp_path)])
-    assert result.verdict is Verdict.INCONCLUSIVE and "b.xml is 1 m 1 s old" in result.reason
+    assert result.verdict is Verdict.INCONCLUSIVE and "b.xml is 1 min 1 s old" in result.reason
 
 
 def test_results_from_the_future_are_an_error(tmp_path):

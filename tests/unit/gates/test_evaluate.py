@@ -80,7 +80,7 @@ def test_a_rate_whose_interval_lies_below_fails():
 def test_the_seeds_14_of_15_fails_and_is_not_close():
     result = evaluate(RATIO, [piece("validate.pass_ratio", "ratio", 15, successes=14)])
     assert result.verdict is Verdict.FAIL
-    assert "93.3%" in result.reason
+    assert "93.3 %" in result.reason
 
 
 def test_seven_of_ten_samples_at_a_hundred_times_the_limit_fail():

@@ -45,8 +45,8 @@ def test_the_seeds_own_figures_are_no_go_with_every_reason(config):
     assert data["decision"] == "no-go: rolled back"
     why = reasons(data)
     for expected in (
-        "validate.pass_ratio > 0.95: 14 of 15 (93.3%)",
-        "smoke.pass_ratio > 0.95: 6 of 8 (75.0%)",
+        "validate.pass_ratio > 95 %: 14 of 15 (93.3 %)",
+        "smoke.pass_ratio > 95 %: 6 of 8 (75 %)",
         "Session reuse: server acknowledgment missing",
         "API health: /health/live answered 401 without a token",
         "Circuit breaker: the threshold is 5, not 3",
@@ -118,7 +118,7 @@ def test_failing_checks_of_the_monitor_are_no_go(config, promoted):
     log = summaries.day(record.ended, record.generation, bad=lambda number: number % 20 == 0)
     data = report(config, promoted, log=log)
     assert data["recommendation"]["verdict"] == "no-go"
-    assert "criterion fail: success > 0.99: 2736 of 2880" in reasons(data)
+    assert "criterion fail: success > 99 %: 2736 of 2880" in reasons(data)
     # The checklist says the same.
     assert not next(item for item in data["checklist"]["items"] if item["text"].startswith("success"))["done"]
 
