@@ -7,22 +7,46 @@ from dataclasses import asdict
 import click
 
 from rollout.cli.common import output_option, read_config, show
+from rollout.config import parse_duration
+from rollout.errors import ConfigError
 
 
 @click.command("status")
 @click.argument("environment", required=False)
+@click.option("--watch", is_flag=True, help="Go on with what comes; Ctrl-C ends it.")
+@click.option(
+    "--interval",
+    default="2s",
+    show_default=True,
+    metavar="DURATION",
+    help="With --watch: so long between two looks.",
+)
 @output_option
 @click.pass_context
-def command(context: click.Context, environment: str | None, output: str) -> None:
+def command(context: click.Context, environment: str | None, watch: bool, interval: str, output: str) -> None:
     """What runs where, by the ledger and by what the hosts say right now.
+
+    With --watch a terminal is kept up to date in place. To a file or a pipe goes all of it once more whenever
+    something has changed besides times and numbers of people.
 
     \b
     Example:
       rollout status
       rollout status staging --output json
+      rollout status --watch --interval 10s
     """
     from rollout import pipeline
-    from rollout.cli import tables
+    from rollout.cli.overview import Overview, lines
 
-    entries = pipeline.status(read_config(context), environment)
-    show(output, [asdict(entry) for entry in entries], lambda: tables.status(entries))
+    config = read_config(context)
+    if watch:
+        from rollout.cli.watching import follow
+
+        try:
+            seconds = parse_duration(interval)
+        except ValueError as error:
+            raise ConfigError(f"--interval: {error}") from None
+        follow(lambda: pipeline.status(config, environment), seconds, output)
+        return
+    entries = pipeline.status(config, environment)
+    show(output, [asdict(entry) for entry in entries], lambda: Overview(lines(entries)))

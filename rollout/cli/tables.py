@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -16,7 +16,7 @@ from rollout.units import duration
 
 if TYPE_CHECKING:  # what only looks needs nothing of what acts
     from rollout.checks.runner import CheckResult
-    from rollout.pipeline import EnvironmentStatus, Plan, Provisioned, Soak
+    from rollout.pipeline import Plan, Provisioned, Soak
 
 _STATES = {
     State.REHEARSED: "green",
@@ -56,42 +56,6 @@ def plan(planned: Plan) -> list[RenderableType]:
     return [head, "", table, "", back]
 
 
-def status(entries: Iterable[EnvironmentStatus], now: float | None = None) -> RenderableType:
-    """One line a host."""
-    now = time.time() if now is None else now
-    table = _table("environment", "build", "for", "host", "serving", "sessions", "note")
-    for entry in entries:
-        for host, manager in entry.hosts.items():
-            serving = [g for g in (manager or {}).get("generations", []) if g["weight"]]
-            warm = [g for g in (manager or {}).get("generations", []) if not g["weight"] and g["workers"]]
-            notes = []
-            if entry.unfinished:
-                notes.append(f"#{entry.unfinished.number} {entry.unfinished.state}: rollout resume")
-            if manager is None and entry.current:
-                notes.append("not running")
-            if drift := entry.drift.get(host):
-                notes.append(f"declared otherwise: {drift}: rollout apply {entry.environment}")
-            if left := (manager or {}).get("sessions", {}).get("left"):
-                notes.append(f"{left} sessions are left with the holder")
-            if entry.soaked is not None and entry.soaked < entry.soak:
-                notes.append(f"soaked {duration(entry.soaked)} of {duration(entry.soak)}")
-            if host in entry.marks:
-                notes.append(f"{entry.marks[host]}: rollout adopt {entry.environment}")
-            elif entry.current and not entry.unfinished and serving and not _as_recorded(entry, serving):
-                notes.append(f"not {entry.current.generation}, as the ledger says: rollout adopt")
-            notes += [f"{g['name']} warm" for g in warm]
-            table.add_row(
-                entry.environment,
-                entry.current.build if entry.current else "-",
-                duration(now - (entry.current.ended or now)) if entry.current else "-",
-                host,
-                " ".join(f"{g['name']}={g['weight']}" for g in serving) or "-",
-                f"{manager['sessions']['attached']}/{manager['sessions']['live']}" if manager else "-",
-                ", ".join(notes),
-            )
-    return table
-
-
 def provisioned(hosts: Iterable[Provisioned], *, check: bool) -> RenderableType:
     """One line a host."""
     table = _table("host", "would change" if check else "changed", "what")
@@ -100,10 +64,6 @@ def provisioned(hosts: Iterable[Provisioned], *, check: bool) -> RenderableType:
             host.host, str(len(host.changed)), "; ".join(host.changed) or "nothing: all is as it should be"
         )
     return table
-
-
-def _as_recorded(entry: EnvironmentStatus, serving: Sequence[dict[str, Any]]) -> bool:
-    return entry.current is not None and entry.current.generation in [g["name"] for g in serving]
 
 
 def history(records: Iterable[RolloutRecord]) -> RenderableType:

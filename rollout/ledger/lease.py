@@ -122,6 +122,15 @@ class Lease:
                 self._until = asked + self._ttl
 
 
+def held_by(ledger: Ledger, env: str) -> str:
+    """Who has the lease of an environment now, ``user@machine``; "" where nobody has."""
+    with ledger.database.reading() as connection:
+        row = connection.execute(sa.select(leases).where(leases.c.env == env)).one_or_none()
+        if row is None or not row.owner or row.expires <= _now(connection) or _gone(row.owner):
+            return ""
+    return f"{row.owner.get('user')}@{row.owner.get('host')}"
+
+
 def me() -> dict[str, Any]:
     """This process, so that others can tell whether it still lives."""
     return {

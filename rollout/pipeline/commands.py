@@ -17,7 +17,7 @@ from rollout.engine import Engine, HostFacts
 from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError, Refused
 from rollout.evidence.junit import write_junit
-from rollout.ledger import Lease, Ledger, RolloutRecord, State
+from rollout.ledger import Lease, Ledger, RolloutRecord, State, held_by
 from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted
@@ -45,6 +45,8 @@ class EnvironmentStatus:
     """Seconds that a build soaks here before it may go on."""
     soaked: float | None = None
     """Seconds of them that count so far; ``None`` where nothing soaks."""
+    held_by: str = ""
+    """Who is at work there, ``user@machine``; "" where nobody is."""
     drift: dict[str, str] = field(default_factory=dict)
     """By host: what of the session manager that runs is not what is declared."""
 
@@ -333,6 +335,7 @@ def _status(config: Config, environment: Environment, ledger: Ledger) -> Environ
         engine.marks(),
         environment.soak,
         seconds,
+        held_by(ledger, environment.name),
         _drift(config, engine, current, hosts),
     )
 
