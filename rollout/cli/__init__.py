@@ -22,6 +22,7 @@ _COMMANDS = {
     "approve": "Say yes to a build coming to an environment",
     "watch": "Judge a soak, and take the build back when a criterion fails",
     "rehearse": "Prove the way back before a promotion needs it",
+    "open": "The page of an environment, with the way in",
     "status": "What runs where, and what is unfinished",
     "history": "All rollouts, with their outcome",
     "ledger": "Verify that nobody has changed the ledger",
@@ -58,7 +59,7 @@ _GROUPS = (
         ),
     ),
     ("Safety", ("watch", "rehearse", "adopt")),
-    ("Looking", ("status", "history", "gates", "report", "ledger", "logs", "exec", "doctor")),
+    ("Looking", ("open", "status", "history", "gates", "report", "ledger", "logs", "exec", "doctor")),
     ("Checks", ("validate", "smoke", "verify", "loadtest")),
 )
 

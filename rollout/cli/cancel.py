@@ -24,4 +24,4 @@ def command(context: click.Context, environment: str, output: str) -> None:
     from rollout.cli.rolling import carry_out
 
     config = read_config(context)
-    carry_out(output, lambda observer: pipeline.cancel(config, environment, observer=observer))
+    carry_out(config, output, lambda observer: pipeline.cancel(config, environment, observer=observer))

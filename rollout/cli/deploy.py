@@ -27,6 +27,7 @@ def command(
 
     config = read_config(context)
     carry_out(
+        config,
         output,
         lambda observer: pipeline.deploy(
             config, environment, build_id, observer=observer, plan_only=plan_only

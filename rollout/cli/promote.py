@@ -48,6 +48,7 @@ def command(
     config = read_config(context)
     chosen = pipeline.Override(name or "", override) if override is not None else None
     carry_out(
+        config,
         output,
         lambda observer: pipeline.promote(
             config, environment, observer=observer, plan_only=plan_only, wait=wait, override=chosen

@@ -27,6 +27,7 @@ def command(context: click.Context, environment: str, plan_only: bool, output: s
 
     config = read_config(context)
     carry_out(
+        config,
         output,
         lambda observer: pipeline.rehearse(config, environment, observer=observer, plan_only=plan_only),
     )

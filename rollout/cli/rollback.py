@@ -51,5 +51,7 @@ def command(
     from rollout.cli.rolling import carry_out
 
     carry_out(
-        output, lambda observer: pipeline.rollback(config, environment, observer=observer, reason=reason)
+        config,
+        output,
+        lambda observer: pipeline.rollback(config, environment, observer=observer, reason=reason),
     )

@@ -6,16 +6,22 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from rollout.cli.common import show
+from rollout.cli.onward import onward
 from rollout.cli.progress import Progress
+from rollout.config import Config
 from rollout.ledger import RolloutRecord
 from rollout.pipeline import Plan
 
 
 def carry_out(
-    output: str, act: Callable[[Progress], RolloutRecord | Plan | None], *, nothing: str = ""
+    config: Config,
+    output: str,
+    act: Callable[[Progress], RolloutRecord | Plan | None],
+    *,
+    nothing: str = "",
 ) -> None:
-    """Run ``act`` with progress on standard error; print the plan or the outcome, or that there is nothing
-    to be done."""
+    """Run ``act`` with progress on standard error; print the plan, or the outcome and what comes next, or
+    that there is nothing to be done."""
     from rollout.cli import tables
 
     with Progress() as progress:
@@ -25,4 +31,4 @@ def carry_out(
     elif isinstance(result, Plan):
         show(output, result.as_dict(), lambda: tables.plan(result))
     else:
-        show(output, asdict(result), lambda: tables.summary(result))
+        show(output, asdict(result), lambda: [*tables.summary(result), *onward(config, result)])

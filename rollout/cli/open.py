@@ -1,0 +1,32 @@
+"""``rollout open``."""
+
+from __future__ import annotations
+
+import click
+
+from rollout.cli.common import read_config
+
+
+@click.command("open")
+@click.argument("environment")
+@click.option("--no-browser", is_flag=True, help="Only print the links.")
+@click.pass_context
+def command(context: click.Context, environment: str, no_browser: bool) -> None:
+    """Print the links of the page with the way in, one a host, and open the first on a desktop.
+
+    A link holds the environment's token: whoever has it may do everything there. The browser gets it by a
+    file that only you may read, so that it stands in no list of processes and in no history of a shell.
+
+    \b
+    Example:
+      rollout open dev
+    """
+    from rollout.cli.browser import desktop, open_page, page
+    from rollout.pipeline.begin import engine_of
+
+    config = read_config(context)
+    targets = engine_of(config, config.environment(environment)).targets()
+    for target in targets:
+        click.echo(page(target))
+    if desktop() and not no_browser:
+        open_page(page(targets[0]), config.state / "open" / f"{environment}.html")
