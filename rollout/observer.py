@@ -7,16 +7,33 @@ not raise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rollout.model import EngineEvent, GateResult
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is known of the time that a step takes, and those after it, in seconds.
+
+    ``step`` is ``None`` where nobody knows. ``rest`` is of those after it, and of some of them only where it
+    is not the ``whole``.
+    """
+
+    step: float | None
+    rest: float
+    whole: bool
+
+
 class Observer(Protocol):
     """Receives the progress of a rollout, in order."""
 
-    def step_started(self, index: int, total: int, kind: str, summary: str) -> None:
-        """Step ``index`` (from 0) of ``total`` begins; ``kind`` is its name in the journal."""
+    def step_started(self, index: int, total: int, kind: str, summary: str, ahead: Ahead) -> None:
+        """Step ``index`` (from 0) of ``total`` begins; ``kind`` is its name in the journal.
+
+        The way back counts by itself: its first step is the first of as many as there are.
+        """
 
     def step_finished(
         self, index: int, kind: str, status: Literal["done", "failed", "skipped"], seconds: float, detail: str
@@ -36,7 +53,7 @@ class Observer(Protocol):
 class NullObserver:
     """An observer for nobody."""
 
-    def step_started(self, index: int, total: int, kind: str, summary: str) -> None:
+    def step_started(self, index: int, total: int, kind: str, summary: str, ahead: Ahead) -> None:
         """Ignore it."""
 
     def step_finished(

@@ -11,9 +11,12 @@ from typing import Any, Literal, TypeVar, cast
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from rollout.cli.tables import VERDICTS
 from rollout.model import EngineEvent, GateResult, Verdict
+from rollout.observer import Ahead
+from rollout.units import duration
 
 _LEVELS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 
@@ -41,7 +44,7 @@ class Progress:
     def __init__(self) -> None:
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._status = self._console.status("")
-        self._total = 0
+        self._going: _Going | None = None
 
     def __enter__(self) -> Progress:
         self._start()
@@ -59,26 +62,28 @@ class Progress:
         self._status.stop()
 
     @_quietly
-    def step_started(self, index: int, total: int, kind: str, summary: str) -> None:
+    def step_started(self, index: int, total: int, kind: str, summary: str, ahead: Ahead) -> None:
         """Announce the step."""
-        self._total = total
-        self._status.update(escape(f"[{index + 1}/{total}] {summary}"))
+        self._going = _Going(f"[{index + 1}/{total}]", summary, ahead)
+        self._status.update(self._going)
 
     @_quietly
     def step_finished(
         self, index: int, kind: str, status: Literal["done", "failed", "skipped"], seconds: float, detail: str
     ) -> None:
         """Leave one line of the step behind."""
+        assert self._going is not None
         mark = "[green]✓[/]" if status == "done" else "[bold red]✗[/]"
-        position = f"[{index + 1}/{self._total}]"
-        line = f"{time.strftime('%H:%M:%S')} {mark} {escape(position)} {escape(kind):<16} {seconds:6.1f} s"
-        self._console.print(f"{line}  {escape(detail)}" if detail else line)
+        place = f"{escape(self._going.place)} {escape(kind):<16}"
+        line = f"{time.strftime('%H:%M:%S')} {mark} {place} {seconds:6.1f} s"
+        left = self._going.left(0.0) if status == "done" else ""
+        self._console.print("  ".join([line, *filter(None, (escape(detail), left and f"[dim]({left})[/]"))]))
 
     @_quietly
     def engine_event(self, event: EngineEvent) -> None:
         """Show which host does what; leave failures behind."""
         task = event.task.rpartition(" : ")[2]
-        self._status.update(escape(f"{event.host}: {task}"))
+        self._now(f"{event.host}: {task}")
         if event.status in ("failed", "unreachable"):
             self._console.print(f"  [red]{escape(event.host)}: {escape(task)}: {escape(event.detail)}[/]")
 
@@ -90,7 +95,7 @@ class Progress:
             text = f"{len(results) - len(waiting)} of {len(results)} gates pass"
             if waiting:
                 text += f"; {waiting[0].verdict}: {waiting[0].reason}"
-            self._status.update(escape(text))
+            self._now(text)
             return
         for result in results:
             style = VERDICTS[result.verdict]
@@ -100,3 +105,38 @@ class Progress:
     def message(self, text: str, level: Literal["info", "warning", "error"] = "info") -> None:
         """Print a line."""
         self._console.print(f"{time.strftime('%H:%M:%S')} [{_LEVELS[level]}]{escape(text)}[/]")
+
+    def _now(self, text: str) -> None:
+        """What goes on in the step, beside its times."""
+        if self._going is not None:
+            self._going.what = text
+        else:
+            self._status.update(escape(text))
+
+
+class _Going:
+    """The step that goes on, with what it has taken and what is left: rich asks for it again and again."""
+
+    def __init__(self, place: str, what: str, ahead: Ahead) -> None:
+        self.place = place
+        self.what = what
+        self._ahead = ahead
+        self._began = time.monotonic()
+
+    def left(self, here: float | None) -> str:
+        """About how long it still takes, ``here`` seconds for this step; "" where nothing is known."""
+        rest = (here or 0.0) + self._ahead.rest
+        if not rest:
+            return ""
+        whole = self._ahead.whole and here is not None
+        return f"{'about' if whole else 'at least'} {duration(max(1.0, float(round(rest))))} left"
+
+    def __rich__(self) -> Text:
+        elapsed = time.monotonic() - self._began
+        usual = self._ahead.step
+        taken = duration(float(int(elapsed))) + (
+            f" of about {duration(float(round(usual)))}" if usual else ""
+        )
+        left = self.left(None if usual is None else max(0.0, usual - elapsed))
+        times = f"{taken}, {left}" if left else taken
+        return Text(f"{self.place} {times}: {self.what}", no_wrap=True, overflow="ellipsis")

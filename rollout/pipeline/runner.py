@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Sequence
 
 from rollout.errors import (
     EngineError,
@@ -26,6 +27,7 @@ from rollout.pipeline.aftermath import dashboard
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.interrupts import Interrupts
 from rollout.pipeline.judging import NotPassed
+from rollout.pipeline.pace import Pace, idle
 from rollout.pipeline.steps import Step
 from rollout.pipeline.trial import Trial
 
@@ -47,6 +49,7 @@ class Runner:
     def __init__(self, trial: Trial, interrupts: Interrupts) -> None:
         self._trial = trial
         self._interrupts = interrupts
+        self._pace = Pace(trial.ledger, trial.record)
 
     def run(self) -> RolloutRecord:
         """Go forward, or go on from where the journal ends; go back when a verdict is not a pass.
@@ -77,9 +80,9 @@ class Runner:
     def _forward(self) -> RolloutRecord:
         trial = self._trial
         try:
-            for index, step in self._left(trial.plan.forward):
+            for step in self._left(trial.plan.forward):
                 self._in_charge(step)
-                self._forth(index, step)
+                self._forth(step)
             if not trial.past_return:
                 self._interrupts.check()
         except (GlassBroken, LeaseLost):
@@ -98,11 +101,11 @@ class Runner:
             return self._back(Rehearsed("a rehearsal"))
         return self._done()
 
-    def _forth(self, index: int, step: Step) -> None:
+    def _forth(self, step: Step) -> None:
         """One step forward; what fails where there is no way back any more is said, and gone on from."""
         trial = self._trial
         try:
-            self._do(index, step, len(trial.plan.forward))
+            self._do(step, trial.plan.forward)
         except (GlassBroken, LeaseLost):
             raise
         except (Exception, KeyboardInterrupt) as error:
@@ -119,21 +122,26 @@ class Runner:
             trial.record = trial.ledger.transition(trial.record.id, State.APPLIED)
             trial.aftermath(lambda: dashboard(trial.config, trial.environment))
             return trial.record
-        taken = round(time.time() - trial.record.started, 3)
-        trial.ledger.add_figures(trial.record.id, time_to_promote_s=taken)
+        lain = idle(trial.ledger.journal(trial.record.id))
+        figures = {"time_to_promote_s": round(time.time() - trial.record.started - lain, 3)}
+        if lain:
+            figures["interrupted_s"] = round(lain, 3)
+        trial.ledger.add_figures(trial.record.id, **figures)
         trial.record = trial.ledger.transition(trial.record.id, State.PROMOTED)
         if trial.record.kind != "rollback":  # whose own steps have told already
             trial.aftermath(lambda: trial.announce(f"{trial.record.build} was promoted", "info"))
             trial.aftermath(lambda: dashboard(trial.config, trial.environment))
         return trial.record
 
-    def _left(self, steps: tuple[Step, ...]) -> list[tuple[int, Step]]:
-        """The steps that have not ended yet, with their places in the plan."""
-        ended = {
-            entry.index for entry in self._trial.ledger.journal(self._trial.record.id) if entry.phase == "end"
-        }
-        places = {id(step): index for index, step in enumerate(self._trial.plan.steps)}
-        return [(places[id(step)], step) for step in steps if places[id(step)] not in ended]
+    def _left(self, steps: Sequence[Step]) -> list[Step]:
+        """The steps that have not ended yet."""
+        journal = self._trial.ledger.journal(self._trial.record.id)
+        ended = {entry.index for entry in journal if entry.phase == "end"}
+        return [step for step in steps if self._index(step) not in ended]
+
+    def _index(self, step: Step) -> int:
+        """Its place in the plan, where the same may be on the way forward and on the way back."""
+        return next(index for index, other in enumerate(self._trial.plan.steps) if other is step)
 
     def _in_charge(self, step: Step) -> None:
         """See to it that nobody else leads the users by now.
@@ -146,10 +154,13 @@ class Runner:
         if step.leads:
             nothing_broken(self._trial.environment.name, self._trial.engine)
 
-    def _do(self, index: int, step: Step, total: int) -> None:
+    def _do(self, step: Step, way: Sequence[Step]) -> None:
+        """A step of the way that it is one of."""
         trial = self._trial
+        index, place = self._index(step), way.index(step)
         started = time.monotonic()
-        trial.observer.step_started(index, total, step.name, step.summary)
+        ahead = self._pace.ahead(way[place:])
+        trial.observer.step_started(place, len(way), step.name, step.summary, ahead)
         self._journal(index, step, "begin")
         trial.worked = True
         try:
@@ -158,11 +169,11 @@ class Runner:
         except BaseException as error:
             text = " ".join(str(error).split()) or type(error).__name__
             self._note_failure(index, step, time.monotonic() - started, text)
-            trial.observer.step_finished(index, step.name, "failed", time.monotonic() - started, text)
+            trial.observer.step_finished(place, step.name, "failed", time.monotonic() - started, text)
             raise
         self._record(index, step, time.monotonic() - started, detail, ok=trial.worked)
         self._journal(index, step, "end", detail=detail)
-        trial.observer.step_finished(index, step.name, "done", time.monotonic() - started, detail)
+        trial.observer.step_finished(place, step.name, "done", time.monotonic() - started, detail)
 
     def _note_failure(self, index: int, step: Step, seconds: float, text: str) -> None:
         """Write down that a step has failed; where that cannot be, why it failed counts all the same."""
@@ -218,11 +229,11 @@ class Runner:
             text = f"going back: {reason}" if rehearsal else f"rolling back: {reason}"
             trial.observer.message(text, "info" if rehearsal else "error")
         try:
-            for index, step in self._left(trial.plan.backward):
-                # Before its generation was started there is nothing to stop and nowhere to come back from.
-                if step.needed(trial):
-                    self._in_charge(step)
-                    self._do(index, step, len(trial.plan.steps))
+            # Before its generation was started there is nothing to stop and nowhere to come back from.
+            way = [step for step in trial.plan.backward if step.needed(trial)]
+            for step in self._left(way):
+                self._in_charge(step)
+                self._do(step, way)
         except (GlassBroken, LeaseLost):
             raise
         except KeyboardInterrupt as asked:
@@ -235,7 +246,7 @@ class Runner:
             return self._end_rehearsal()
         trial.record = trial.ledger.transition(trial.record.id, State.ROLLED_BACK, reason=reason)
         trial.aftermath(lambda: dashboard(trial.config, trial.environment))
-        back_to = trial.plan.previous_build or "nothing: there was no earlier build"
+        back_to = trial.plan.previous_build or "nothing (there was no earlier build)"
         if trial.plan.kind == "apply":
             back_to = "the settings of before"
         raise type(cause)(f"{trial.environment.name} is back on {back_to}: {reason}")
@@ -273,7 +284,7 @@ class Runner:
             trial.observer.message(f"not in the ledger: {error.message}", "warning")
         trial.aftermath(lambda: trial.announce(f"THE ROLLBACK STOPPED: {text}", "critical"))
         trial.aftermath(lambda: dashboard(trial.config, trial.environment))
-        left = [step.name for _, step in self._left(trial.plan.backward) if step.needed(trial)]
+        left = [step.name for step in self._left(trial.plan.backward) if step.needed(trial)]
         return RollbackFailed(
             f"{env}: the rollback stopped: {text}; left to do: {', '.join(left) or 'nothing'}; go on with:"
             f" rollout resume {env} (it was to undo: {reason})"

@@ -75,9 +75,10 @@ def watch(config: Config, env: str, *, observer: Observer, once: bool = False) -
         if soak.done or once:
             return soak
         waiting = next((r.reason for r in soak.results if r.verdict is not Verdict.PASS), "")
-        text = f"observed {duration(soak.observed)} of {duration(soak.required)}" + (
-            f"; {waiting}" if waiting else "; all criteria pass"
-        )
+        text = f"observed {duration(soak.observed)} of {duration(soak.required)}"
+        if soak.observed < soak.required:
+            text += f", {duration(soak.required - soak.observed)} left"
+        text += f"; {waiting}" if waiting else "; all criteria pass"
         if text != said:
             said = text
             observer.message(text)
@@ -101,7 +102,7 @@ def _recorded(ledger: Ledger, record: RolloutRecord) -> bool:
 def _take_back(config: Config, env: str, record: RolloutRecord, reason: str, observer: Observer) -> None:
     if record.previous_build is None:
         raise GateFailed(
-            f"{env}: {record.build} fails, and there is no earlier build to go back to: {reason}"
+            f"{record.build} fails in {env}, and there is no earlier build to go back to: {reason}"
         )
     observer.message(f"{record.build} fails its soak: {reason}", "error")
     back = rollback(config, env, observer=observer, reason=reason, of=record.id)

@@ -14,7 +14,8 @@ from rollout.units import count, growth, quantity, share
 
 MAX_EVIDENCE = 400
 FIGURES = {
-    "time_to_promote_s": "from the start to the promotion",
+    "time_to_promote_s": "from the start to the promotion, without the time it lay interrupted",
+    "interrupted_s": "during which it lay interrupted, and nobody was at work",
     "verdict_to_turned_s": "from the verdict to all new connections on the build before",
     "verdict_to_rolled_back_s": "from the verdict to the last session on the build before",
     "sessions_moved": "live sessions carried over by the shift",

@@ -1,0 +1,50 @@
+"""The progress of a rollout on a screen, and in a file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.window import Window
+
+SCRIPT = """
+import sys, time
+from rollout.cli.progress import Progress
+from rollout.observer import Ahead
+with Progress() as progress:
+    progress.step_started(1, 4, "start", "start g2", Ahead(40.0, 80.0, True))
+    sys.stdin.readline()
+    progress.step_finished(1, "start", "done", 12.3, "all well")
+    progress.step_started(2, 4, "watch-100", "watch for 30 s", Ahead(None, 30.0, False))
+    sys.stdin.readline()
+    progress.step_finished(2, "watch-100", "failed", 3.0, "load.loops == 0: 3 in 9 observations")
+    progress.step_started(0, 2, "rollback-shift", "all traffic back", Ahead(None, 0.0, True))
+    progress.step_finished(0, "rollback-shift", "done", 0.1, "")
+"""
+
+
+def test_a_step_says_what_it_has_taken_and_what_is_left(tmp_path: Path) -> None:
+    window = Window([sys.executable, "-c", SCRIPT], tmp_path, columns=80)
+    try:
+        window.until(lambda text: "[2/4] 0 s of about 40 s, about 2 min left: start g2" in text)
+        window.until(lambda text: "[2/4] 1 s of about 40 s, about 1 min 59 s left: start g2" in text)
+        window.keys(b"\n")
+        window.until(lambda text: "12.3 s  all well  (about 1 min 20 s left)" in text)
+        window.until(lambda text: "[3/4] 0 s, at least 30 s left: watch for 30 s" in text)
+        window.keys(b"\n")
+        assert window.end() == 0
+        said = window.text
+        assert "✗ [3/4] watch-100" in said and "✓ [1/2] rollback-shift" in said
+    finally:
+        window.close()
+
+
+def test_to_a_file_goes_a_line_a_step(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], input="\n\n", capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    lines = done.stderr.splitlines()
+    assert [line.split()[2] for line in lines] == ["[2/4]", "[3/4]", "[1/2]"], done.stderr
+    assert lines[0].endswith("all well  (about 1 min 20 s left)")
+    assert "left" not in lines[1] and "left" not in lines[2]
