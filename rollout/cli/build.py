@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from rollout.cli.common import output_option, read_config, show
+from rollout.units import size
 
 
 @click.command("build")
@@ -46,6 +47,6 @@ def command(context: click.Context, source: str | None, image: bool | None, outp
             )
             if source is None:  # other folders hold trials
                 call_latest(ref, config.project)
-    lines = [made.id, *([f"image {ref.tag} {ref.id}, {ref.size / 1e6:.0f} MB"] if ref else [])]
+    lines = [made.id, *([f"image {ref.tag} {ref.id}, {size(ref.size)}"] if ref else [])]
     lines.append("next: rollout deploy <environment>")
     show(output, {**asdict(made), "image": ref and asdict(ref)}, lambda: "\n".join(lines))

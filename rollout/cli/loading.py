@@ -16,6 +16,7 @@ from rollout.evidence import from_load
 from rollout.gates import deciding, evaluate_all
 from rollout.model import Verdict
 from rollout.pipeline.begin import engine_of
+from rollout.units import duration
 
 
 def run(
@@ -45,13 +46,13 @@ def run(
                 if not load.running:
                     left = end - time.monotonic()
                     raise ChecksFailed(
-                        f"loadtest on {name}: the load has ended by itself {left:.0f} s before its time, with"
-                        f" {load.summary().verified} bytes verified; see {load.log}"
+                        f"loadtest on {name}: the load has ended by itself {duration(left)} before its time,"
+                        f" with {load.summary().verified} bytes verified; see {load.log}"
                     )
                 now = load.summary()
                 status.update(
                     f"{load.users} users, {now.commands} commands, {now.reconnections} reconnections,"
-                    f" {now.verified} bytes verified; {end - time.monotonic():.0f} s left"
+                    f" {now.verified} bytes verified; {duration(max(0.0, end - time.monotonic()))} left"
                 )
                 time.sleep(0.5)
         finally:

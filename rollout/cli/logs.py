@@ -33,4 +33,13 @@ def command(
     from rollout.direct.logs import follow_logs
 
     with at_sites(read_config(context), environment, hosts) as (sites, say):
-        follow_logs(sites, say, generation=generation, follow=follow, since=since)
+        silent = {site.name for site in sites}
+
+        def heard(host: str, line: str) -> None:
+            silent.discard(host)
+            say(host, line)
+
+        follow_logs(sites, heard, generation=generation, follow=follow, since=since)
+    who = f"{generation or 'the services'} said nothing{f' in the last {since}' if since else ''}"
+    for host in sorted(silent):
+        click.echo(f"{host}: {who}; what runs there: rollout status {environment}", err=True)

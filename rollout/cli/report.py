@@ -22,7 +22,7 @@ from rollout.errors import ConfigError
     help="Form of the report.",
 )
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="A file to write it to, not to the screen."
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="A file to write it to; - is the screen."
 )
 @output_option
 @click.pass_context
@@ -49,7 +49,7 @@ def command(
         text = json.dumps(data, indent=2) + "\n"
     else:
         text = html(data) if form == "html" else markdown(data)
-    if out is None:
+    if out is None or out == Path("-"):
         click.echo(text, nl=False)
         return
     try:

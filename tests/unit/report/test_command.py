@@ -48,6 +48,12 @@ def test_into_a_file(rollout, tmp_path):
     assert path.read_text().startswith("<!doctype html>")
 
 
+def test_a_dash_is_the_screen(rollout, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert rollout("dev", "--out", "-").stdout == rollout("dev").stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_cannot_be_written_is_one_line(rollout, tmp_path):
     with pytest.raises(ConfigError, match="name a file that can be written"):
         rollout("dev", "--out", str(tmp_path / "none" / "report.md"))
