@@ -150,7 +150,9 @@ def left_out(material: Material) -> int:
     return max(0, len({item.id for item in material.evidence}) - MAX_EVIDENCE)
 
 
-def passed(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """How many of the gates (or criteria) passed, each as it was seen last."""
-    last = {row["gate"]: row["verdict"] for row in rows}
-    return sum(verdict == Verdict.PASS for verdict in last.values()), len(last)
+def passed(rows: Sequence[dict[str, Any]]) -> tuple[int, int, int]:
+    """How many of the gates (or criteria) passed, each as it was seen last; of how many; and how many of
+    those that did not pass only warn."""
+    last = {row["gate"]: row for row in rows}
+    bad = [row for row in last.values() if row["verdict"] != Verdict.PASS]
+    return len(last) - len(bad), len(last), sum(row["severity"] == "warning" for row in bad)

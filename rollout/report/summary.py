@@ -83,11 +83,12 @@ def summary(
     if suites:
         sentences.append("Tests: " + ", ".join(f"{suite['suite']} {suite['text']}" for suite in suites) + ".")
     if gates:
-        good, total = passed(gates)
-        sentences.append(f"{good} of {count(total, 'gate')} passed.")
+        good, total, warns = passed(gates)
+        sentences.append(f"{good} of {count(total, 'gate')} passed{_only(warns)}.")
     if criteria:
-        good, total = passed(criteria)
-        sentences.append(f"{good} of {count(total, 'criterion', 'criteria')} for leaving passed.")
+        good, total, warns = passed(criteria)
+        of = count(total, "criterion", "criteria")
+        sentences.append(f"{good} of {of} for leaving passed{_only(warns)}.")
     sentences += [*_sessions(material), *_bytes(material)]
     if record.state is State.PROMOTED:
         sentences.append(
@@ -95,6 +96,10 @@ def summary(
         )
     sentences.append(monitoring["text"])
     return sentences
+
+
+def _only(warns: int) -> str:
+    return f" ({warns} of the others only {'warns' if warns == 1 else 'warn'})" if warns else ""
 
 
 def _sessions(material: Material) -> list[str]:
