@@ -101,7 +101,7 @@ def run(
         if summary.shells_lost:
             raise ChecksFailed(f"loadtest on {name}: {summary.shells_lost} shells were lost; see {load.log}")
         if bad:
-            raise ChecksFailed(f"loadtest on {name}: {bad[0].verdict}: {bad[0].reason}")
+            raise ChecksFailed(f"loadtest on {name}, {bad[0].verdict}: {bad[0].reason}")
         if wrong:
             raise ChecksFailed(
                 f"loadtest on {name}: {summary.lost} bytes lost, {summary.doubled} doubled,"

@@ -249,7 +249,7 @@ class Runner:
         back_to = trial.plan.previous_build or "nothing (there was no earlier build)"
         if trial.plan.kind == "apply":
             back_to = "the settings of before"
-        raise type(cause)(f"{trial.environment.name} is back on {back_to}: {reason}")
+        raise type(cause)(f"{trial.environment.name} is back on {back_to}; {reason}")
 
     def _without_the_ledger(self, error: RolloutError, reason: str) -> RollbackFailed:
         """A full disk, a database that is away: nobody is left on a bad build for that."""

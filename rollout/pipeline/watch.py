@@ -106,4 +106,4 @@ def _take_back(config: Config, env: str, record: RolloutRecord, reason: str, obs
         )
     observer.message(f"{record.build} fails its soak: {reason}", "error")
     back = rollback(config, env, observer=observer, reason=reason, of=record.id)
-    raise GateFailed(f"{env} is back on {back.build}: {reason}")
+    raise GateFailed(f"{env} is back on {back.build}; {reason}")

@@ -82,7 +82,7 @@ class Checks(Step):
             parts.append(f"{suite} {sum(result.ok for result in results)}/{len(results)}")
             bad += [result for result in results if not result.ok]
         for result in bad:
-            trial.observer.message(f"{result.suite}: {result.name}: {result.detail}", "warning")
+            trial.observer.message(f"{result.suite}, {result.name}: {result.detail}", "warning")
         if bad and self.otherwise:
             raise EngineError(f"{self.otherwise}: {', '.join(parts)}")
         return ", ".join(parts)
