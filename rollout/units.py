@@ -82,6 +82,15 @@ def quantity(value: float | None, unit: str) -> str:
     return number(value)
 
 
+def figure(name: str, value: object) -> tuple[str, str]:
+    """A figure of a rollout's record, whose name ends with its unit: as a label, and in that unit."""
+    label = name.removesuffix("_s").removesuffix("_ms").replace("_", " ")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return label, str(value)
+    unit = "s" if name.endswith("_s") else "ms" if name.endswith("_ms") else ""
+    return label, quantity(value, unit)
+
+
 def _plain(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}".rstrip("0").rstrip(".").replace(",", " ")
 

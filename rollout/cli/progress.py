@@ -21,6 +21,9 @@ from rollout.units import duration
 _LEVELS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 
 
+TOLD = 60.0
+"""Seconds that have to be known of what is left before it is said where not all of it is known."""
+
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -126,10 +129,12 @@ class _Going:
     def left(self, here: float | None) -> str:
         """About how long it still takes, ``here`` seconds for this step; "" where nothing is known."""
         rest = (here or 0.0) + self._ahead.rest
-        if not rest:
-            return ""
         whole = self._ahead.whole and here is not None
-        return f"{'about' if whole else 'at least'} {duration(max(1.0, float(round(rest))))} left"
+        if not whole and rest < TOLD:
+            return ""
+        return (
+            f"{'about' if whole else 'at least'} {duration(float(round(rest)))} left" if rest >= 0.5 else ""
+        )
 
     def __rich__(self) -> Text:
         elapsed = time.monotonic() - self._began

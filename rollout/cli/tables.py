@@ -12,7 +12,7 @@ from rich.text import Text
 
 from rollout.ledger import RolloutRecord, State
 from rollout.model import Verdict
-from rollout.units import duration
+from rollout.units import duration, figure
 
 if TYPE_CHECKING:  # what only looks needs nothing of what acts
     from rollout.checks.runner import CheckResult
@@ -94,7 +94,7 @@ def summary(record: RolloutRecord) -> list[RenderableType]:
     table = _table()
     table.show_header = False
     for name, value in record.figures.items():
-        table.add_row(name.replace("_", " "), str(value))
+        table.add_row(*figure(name, value))
     return [head, table]
 
 

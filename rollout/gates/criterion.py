@@ -113,6 +113,11 @@ def asked(gate: GateLike) -> str:
     return share(gate.threshold, 6) if gate.unit == "share" else quantity(gate.threshold, gate.unit)
 
 
+def percent(value: float) -> str:
+    """A share with as many figures as it takes to tell it from all of them."""
+    return share(value, 4 if 0.9995 < value < 1 else 2)
+
+
 def level(alpha: float) -> str:
     """The confidence that goes with an error probability, as people write it."""
     return f"{share(1 - alpha, 3)} confidence"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rollout import units
 from rollout.gates import needs
 from rollout.gates.criterion import (
     Finding,
@@ -13,6 +12,7 @@ from rollout.gates.criterion import (
     errors,
     level,
     meets,
+    percent,
     too_few,
     total,
     upwards,
@@ -33,11 +33,11 @@ def judge(gate: GateLike, pieces: Sequence[Evidence], look: Look) -> Finding:
     low = lower(successes, n, passing if up else failing)
     high = upper(successes, n, failing if up else passing)
     bound, other = (low, high) if up else (high, low)
-    text = f"{successes} of {n} ({units.share(rate, 2)})"
+    text = f"{successes} of {n} ({percent(rate)})"
     if gate.op == "==":
         return Finding(Verdict.ERROR, f"{text}: a rate cannot be compared with ==", n, rate)
     if passing > 0:
-        text += f", at {level(passing)} {'>=' if up else '<='} {units.share(bound, 2)}"
+        text += f", at {level(passing)} {'>=' if up else '<='} {percent(bound)}"
     needed = None
     if meets(gate, bound):
         verdict = Verdict.PASS

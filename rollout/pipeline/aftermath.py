@@ -15,7 +15,7 @@ from rollout.config import Config, Environment
 from rollout.ledger import Ledger, RolloutRecord
 from rollout.model import Verdict
 from rollout.notify import Severity, tell
-from rollout.units import number
+from rollout.units import duration, figure, number
 
 SYSTEM = "rollout"
 """Who events are by that nobody decided."""
@@ -100,7 +100,7 @@ def _figures(record: RolloutRecord) -> list[str]:
         lines.append(f"- before it: {record.previous_build} ({record.previous_generation})")
     if record.reason:
         lines.append(f"- reason: {record.reason}")
-    return lines + [f"- {name.replace('_', ' ')}: {value}" for name, value in record.figures.items()]
+    return lines + [f"- {': '.join(figure(*item))}" for item in record.figures.items()]
 
 
 def _incident(record: RolloutRecord, ledger: Ledger) -> str:
@@ -122,17 +122,17 @@ def _incident(record: RolloutRecord, ledger: Ledger) -> str:
             "",
             "## The rollback plan, carried out",
             "",
-            "| step | at (UTC) | seconds | outcome |",
+            "| step | at (UTC) | took | outcome |",
             "| --- | --- | --- | --- |",
             *(
-                f"| {event.data['step']} | {_clock(event.at)} | {event.data['seconds']:.1f} |"
+                f"| {event.data['step']} | {_clock(event.at)} | {duration(event.data['seconds'])} |"
                 f" {'' if event.data['ok'] else '**failed**: '}{_cell(event.data['outcome'])} |"
                 for event in steps
             ),
             "",
             "## Figures",
             "",
-            *(f"- {name}: {value}" for name, value in record.figures.items()),
+            *(f"- {': '.join(figure(*item))}" for item in record.figures.items()),
             "",
             "## Verdicts that were not a pass",
             "",

@@ -6,8 +6,8 @@ import re
 import time
 from typing import Any
 
+from rollout import units
 from rollout.config.metrics import METRICS
-from rollout.units import duration, number, quantity
 
 _HIDDEN = re.compile(
     # C0 and C1 controls (terminal escapes begin with one), marks that reorder text, and what has no width.
@@ -33,13 +33,7 @@ def unit_of(metric: str) -> str:
 
 def figure(name: str, value: Any) -> str:
     """A figure of a rollout's record, by the unit that its name ends with."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return clean(value)
-    if name.endswith("_s"):
-        return duration(float(value))
-    if name.endswith("_ms"):
-        return quantity(float(value), "ms")
-    return number(value)
+    return clean(units.figure(name, value)[1])
 
 
 def slug(text: str) -> str:

@@ -24,6 +24,8 @@ class Window:
         self._screen = Terminal(columns, rows, scrollback=500)
         self._master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        # These two go before what the terminal says of itself; pytest-xdist sets them for its workers.
+        env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             command,
             cwd=cwd,
@@ -32,7 +34,7 @@ class Window:
             stderr=slave,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C is the terminal's affair
-            env={**os.environ, "TERM": "xterm-256color"},
+            env={**env, "TERM": "xterm-256color"},
         )
         os.close(slave)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.units import count, duration, growth, number, quantity, share, size
+from rollout.units import count, duration, figure, growth, number, quantity, share, size
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,12 @@ def test_a_quantity_is_in_the_unit_of_its_metric():
     assert quantity(float("nan"), "ms") == "not a number"
     assert growth(0.7783) == "+77.83 %"
     assert growth(-0.02) == "-2 %"
+
+
+def test_a_figure_has_its_unit_in_its_name():
+    assert figure("time_to_promote_s", 75.274) == ("time to promote", "1 min 15 s")
+    assert figure("bytes_verified", 1234567) == ("bytes verified", "1 234 567")
+    assert figure("cause", "GateFailed") == ("cause", "GateFailed")
 
 
 @given(st.floats(0, 1e15), st.sampled_from(["share", "ms", "bytes", "s", ""]))

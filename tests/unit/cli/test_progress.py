@@ -16,10 +16,10 @@ with Progress() as progress:
     progress.step_started(1, 4, "start", "start g2", Ahead(40.0, 80.0, True))
     sys.stdin.readline()
     progress.step_finished(1, "start", "done", 12.3, "all well")
-    progress.step_started(2, 4, "watch-100", "watch for 30 s", Ahead(None, 30.0, False))
+    progress.step_started(2, 4, "watch-100", "watch for 30 s", Ahead(None, 90.0, False))
     sys.stdin.readline()
     progress.step_finished(2, "watch-100", "failed", 3.0, "load.loops == 0: 3 in 9 observations")
-    progress.step_started(0, 2, "rollback-shift", "all traffic back", Ahead(None, 0.0, True))
+    progress.step_started(0, 2, "rollback-shift", "all traffic back", Ahead(None, 20.0, False))
     progress.step_finished(0, "rollback-shift", "done", 0.1, "")
 """
 
@@ -31,7 +31,7 @@ def test_a_step_says_what_it_has_taken_and_what_is_left(tmp_path: Path) -> None:
         window.until(lambda text: "[2/4] 1 s of about 40 s, about 1 min 59 s left: start g2" in text)
         window.keys(b"\n")
         window.until(lambda text: "12.3 s  all well  (about 1 min 20 s left)" in text)
-        window.until(lambda text: "[3/4] 0 s, at least 30 s left: watch for 30 s" in text)
+        window.until(lambda text: "[3/4] 0 s, at least 1 min 30 s left: watch for 30 s" in text)
         window.keys(b"\n")
         assert window.end() == 0
         said = window.text

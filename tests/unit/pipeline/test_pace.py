@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.config import Config, load
+from rollout.config import Config
 from rollout.engine import HostFacts
 from rollout.engine.process import ProcessEngine
 from rollout.errors import EngineError
@@ -26,9 +26,8 @@ BUILD = BuildRef("2-def", "2", "def", "", 0.0, "/nowhere")
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    summaries.project(tmp_path)
-    return load(tmp_path / "rollout.yaml")
+def config(short_path: Path) -> Config:
+    return summaries.project(short_path)
 
 
 @pytest.fixture
