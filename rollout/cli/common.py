@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from rollout.config import Config, load
 
@@ -29,6 +31,13 @@ def read_config(context: click.Context) -> Config:
         ConfigError: it is missing or wrong; one line with file and place.
     """
     return load(Path(str(context.find_root().obj)))
+
+
+def command_line(context: click.Context, *words: str) -> str:
+    """A command to go on with, as it can be pasted: about the same configuration."""
+    root = context.find_root()
+    given = root.get_parameter_source("config") is ParameterSource.COMMANDLINE
+    return shlex.join(["rollout", *(("--config", str(root.obj)) if given else ()), *words])
 
 
 def show(output: str, data: Any, text: Callable[[], Any]) -> None:
