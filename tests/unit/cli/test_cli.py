@@ -44,8 +44,10 @@ def edit(project: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-def test_init_writes_the_shipped_configuration(project):
-    assert (project / "rollout.yaml").read_text() == (ROOT / "rollout.yaml").read_text()
+def test_what_init_and_build_say_to_do_next_can_be_pasted(tmp_path):
+    done = rollout("--config", "my own.yaml", "init", "--quick", cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "next: rollout --config 'my own.yaml' build"
+    assert "quick" in (tmp_path / "my own.yaml").read_text()
 
 
 def test_init_overwrites_nothing(project):
