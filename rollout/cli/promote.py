@@ -9,7 +9,9 @@ from rollout.cli.common import output_option, read_config
 
 @click.command("promote")
 @click.argument("environment")
-@click.option("--plan", "plan_only", is_flag=True, help="Show per host what would happen, and stop.")
+@click.option(
+    "--plan", "plan_only", is_flag=True, help="Show what would happen and what is in its way; do nothing."
+)
 @click.option("--wait", is_flag=True, help="Wait for a soak, more evidence or an approval; Ctrl-C ends it.")
 @click.option(
     "--override", metavar="REASON", help="Go on in spite of the criteria; needs --name. Kept for ever."

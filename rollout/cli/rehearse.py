@@ -9,7 +9,9 @@ from rollout.cli.common import output_option, read_config
 
 @click.command("rehearse")
 @click.argument("environment")
-@click.option("--plan", "plan_only", is_flag=True, help="Show per host what would happen, and stop.")
+@click.option(
+    "--plan", "plan_only", is_flag=True, help="Show what would happen and what is in its way; do nothing."
+)
 @output_option
 @click.pass_context
 def command(context: click.Context, environment: str, plan_only: bool, output: str) -> None:

@@ -9,6 +9,9 @@ from rollout.cli.common import output_option, read_config
 
 @click.command("rollback")
 @click.argument("environment")
+@click.option(
+    "--plan", "plan_only", is_flag=True, help="Show what would happen and what is in its way; do nothing."
+)
 @click.option("--break-glass", is_flag=True, help="With SSH alone: no Ansible, no ledger, no lease.")
 @click.option("--host", "hosts", multiple=True, help="With --break-glass: only this host; may be repeated.")
 @click.option("--to", metavar="GENERATION", help="With --break-glass: go back to this one, or this build.")
@@ -19,6 +22,7 @@ from rollout.cli.common import output_option, read_config
 def command(
     context: click.Context,
     environment: str,
+    plan_only: bool,
     break_glass: bool,
     hosts: tuple[str, ...],
     to: str | None,
@@ -37,9 +41,12 @@ def command(
     \b
     Example:
       rollout rollback staging
+      rollout rollback staging --plan
       rollout rollback staging --break-glass
     """
     config = read_config(context)
+    if break_glass and plan_only:
+        raise click.UsageError("--plan does not go with --break-glass, which asks before it acts")
     if break_glass:
         from rollout.cli.glass import break_it
 
@@ -50,6 +57,9 @@ def command(
     from rollout import pipeline
     from rollout.cli.rolling import carry_out
 
+    if plan_only:
+        carry_out(output, lambda observer: pipeline.plan_rollback(config, environment, observer=observer))
+        return
     carry_out(
         output, lambda observer: pipeline.rollback(config, environment, observer=observer, reason=reason)
     )

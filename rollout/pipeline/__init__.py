@@ -10,12 +10,14 @@ from rollout.pipeline.commands import (
     check,
     deploy,
     history,
+    plan_rollback,
     provision,
     resume,
     rollback,
     status,
     teardown,
 )
+from rollout.pipeline.obstacles import Obstacle, Planned
 from rollout.pipeline.plan import Plan
 from rollout.pipeline.promotion import approve, live, promote
 from rollout.pipeline.rehearsal import rehearse
@@ -25,7 +27,9 @@ from rollout.pipeline.watch import Soak, watch
 __all__ = [
     "EnvironmentStatus",
     "Override",
+    "Obstacle",
     "Plan",
+    "Planned",
     "Provisioned",
     "Soak",
     "Step",
@@ -37,6 +41,7 @@ __all__ = [
     "deploy",
     "history",
     "live",
+    "plan_rollback",
     "promote",
     "provision",
     "rehearse",

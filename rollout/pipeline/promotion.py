@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rollout.build import BuildStore
 from rollout.config import Config, Environment
 from rollout.errors import ConfigError, EngineError, Refused
 from rollout.ledger import Event, Ledger, RolloutRecord
-from rollout.model import Evidence, MonitorLog
+from rollout.model import BuildRef, Evidence, MonitorLog
 from rollout.observer import Observer
-from rollout.pipeline.begin import Leave, Override, begin, engine_of, operator
-from rollout.pipeline.criteria import Readiness, approvals, assess, permission, refuse, since
-from rollout.pipeline.plan import Plan
+from rollout.pipeline.begin import Leave, Override, begin, engine_of, look, operator
+from rollout.pipeline.criteria import Readiness, approvals, assess, permission, since
+from rollout.pipeline.obstacles import Obstacle, Planned, occupied, standing
 from rollout.pipeline.sources import Sources
 
 WAIT_POLL = 30.0
@@ -49,11 +50,12 @@ def promote(
     plan_only: bool = False,
     wait: bool = False,
     override: Override | None = None,
-) -> RolloutRecord | Plan:
+) -> RolloutRecord | Planned:
     """Promote the predecessor's build to ``env``, the very same by digest.
 
-    With ``wait``, what time can cure is waited for: a soak, evidence that is still too little, an
-    approval. An ``override`` goes on in spite of what may be overridden, and is recorded for ever.
+    With ``plan_only``, give the plan and all that is in its way. With ``wait``, what time can cure is waited
+    for: a soak, evidence that is still too little, an approval. An ``override`` goes on in spite of what may
+    be overridden, and is recorded for ever.
 
     Raises:
         Refused: the predecessor's evidence is missing or not enough; nothing was touched.
@@ -63,16 +65,52 @@ def promote(
     if environment.after is None:
         raise ConfigError(f"{env} has no predecessor; builds get there by: rollout deploy {env}")
     with Ledger(config.ledger_url) as ledger:
-        ready = _ready(config, environment, ledger, observer, wait, override)
-        assert ready.record is not None
-        build = BuildStore(config.builds_dir).find(ready.record.build)
-        if build.digest != ready.record.digest:
-            raise Refused(
-                f"{build.path} has digest {build.digest[:12]},"
-                f" but {environment.after} ran {ready.record.digest[:12]}"
-            )
+        ready, left = _ready(config, environment, ledger, observer, wait and not plan_only, override)
+        build = BuildStore(config.builds_dir).find(ready.record.build) if ready.record else None
+        if build is not None and ready.record is not None and build.digest != ready.record.digest:
+            text = f"{build.path} has digest {build.digest[:12]}, but {environment.after} ran"
+            left = [*left, Obstacle(f"{text} {ready.record.digest[:12]}")]
+        if plan_only or left:
+            planned = _planned(config, environment, ledger, build, left)
+            if plan_only:
+                return planned
+            planned.refuse()
+        assert build is not None
         leave = Leave(ready, override if ready.obstacles else None)
         return begin(config, environment, build, ledger, "promote", observer, plan_only, leave)
+
+
+def _planned(
+    config: Config,
+    environment: Environment,
+    ledger: Ledger,
+    build: BuildRef | None,
+    left: Sequence[Obstacle],
+) -> Planned:
+    """What is in the way of leaving where the build is, and of coming to ``environment``."""
+    env = environment.name
+    engine = engine_of(config, environment)
+    if build is None:
+        planned = Planned(env, "promote", None, (*occupied(ledger, env), *standing(ledger, env, engine)))
+    else:
+        planned = look(ledger, environment, build, engine, "promote")
+    obstacles = (*left, *planned.obstacles)
+    return dataclasses.replace(planned, obstacles=obstacles, ways=_ways(environment, obstacles))
+
+
+def _ways(environment: Environment, obstacles: Sequence[Obstacle]) -> tuple[str, ...]:
+    """Out of all of them together; each says its own."""
+    if not obstacles:
+        return ()
+    promote = f"rollout promote {environment.name}"
+    found = []
+    if all(each.retry_after is not None for each in obstacles):
+        found.append(f"wait until they are gone: {promote} --wait")
+    if all(each.overridable for each in obstacles):
+        found.append(f"go on all the same: {promote} --override REASON --name NAME")
+    if any(each.explained for each in obstacles):
+        found.append(f"what each criterion asks and measured: rollout gates explain {environment.after}")
+    return tuple(found)
 
 
 def judged(
@@ -119,20 +157,14 @@ def _ready(
     observer: Observer,
     wait: bool,
     override: Override | None,
-) -> Readiness:
-    """Have everything in order, waiting for it if that is asked for.
-
-    Raises:
-        Refused: something is in the way that may not be overridden, or nobody does.
-    """
+) -> tuple[Readiness, list[Obstacle]]:
+    """How it stands, and what is in the way that is not overridden; waiting for it if that is asked for."""
     said = ""
     while True:
         ready = readiness(config, environment, ledger)
         left = [o for o in ready.obstacles if override is None or not o.overridable]
-        if not left:
-            return ready
-        if not wait or any(o.retry_after is None for o in left):
-            refuse([o for o in left if o.retry_after is None] or left)
+        if not left or not wait or any(o.retry_after is None for o in left):
+            return ready, left
         if left[0].text != said:
             said = left[0].text
             observer.message(f"waiting: {said}")
