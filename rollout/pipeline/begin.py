@@ -18,7 +18,7 @@ from rollout.model import BuildRef
 from rollout.observer import Observer
 from rollout.pipeline.criteria import Readiness
 from rollout.pipeline.interrupts import Interrupts, heeding
-from rollout.pipeline.obstacles import Obstacle, Planned, occupied, refuse, standing
+from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
 from rollout.pipeline.parts import new_holders
 from rollout.pipeline.plan import Plan, make_plan
 from rollout.pipeline.runner import Runner
@@ -72,10 +72,10 @@ def begin(
     """
     engine = engine_of(config, environment, observer)
     if plan_only:
-        return look(ledger, environment, build, engine, kind)
+        return look(config, ledger, environment, build, engine, kind)
     with Lease(ledger, environment.name) as lease, attending(observer) as interrupts:
         ledger = lease.ledger
-        plan, obstacles = _proposed(ledger, environment, build, engine, kind)
+        plan, obstacles = _proposed(config, ledger, environment, build, engine, kind)
         refuse(obstacles)
         _say_again(ledger, plan, build, observer)
         interrupts.check()  # until here nothing was done
@@ -122,15 +122,17 @@ def _record_leave(ledger: Ledger, environment: Environment, record: RolloutRecor
         )
 
 
-def look(ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str) -> Planned:
+def look(
+    config: Config, ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str
+) -> Planned:
     """What bringing a build there would do, by what is on the hosts now, and what keeps it from that."""
-    plan, obstacles = _proposed(ledger, environment, build, engine, kind)
+    plan, obstacles = _proposed(config, ledger, environment, build, engine, kind)
     env = environment.name
     return Planned(env, kind, plan, (*occupied(ledger, env), *obstacles))
 
 
 def _proposed(
-    ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str
+    config: Config, ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str
 ) -> tuple[Plan, list[Obstacle]]:
     env = environment.name
     number = next((record.number for record in ledger.rollouts(env)), 0) + 1
@@ -140,7 +142,8 @@ def _proposed(
         current = None  # torn down, or the machine was started anew: nothing lives that could be moved
     wanted = engine.wanted(build)
     plan = make_plan(environment, build, f"g{number}", facts, current, wanted, kind=kind)
-    return plan, [*standing(ledger, env, engine), *new_holders(facts, wanted)]
+    there = (*standing(ledger, env, engine), *new_holders(facts, wanted))
+    return plan, [*there, *lacking(config, environment, facts)]
 
 
 def attending(observer: Observer) -> Interrupts:

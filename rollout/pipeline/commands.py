@@ -25,7 +25,7 @@ from rollout.pipeline.begin import attending, begin, engine_of, operator, run
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
-from rollout.pipeline.obstacles import Obstacle, Planned, occupied, refuse, standing
+from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
 from rollout.pipeline.parts import new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.steps.judge import SUITES
@@ -388,7 +388,7 @@ def _settings(
         return None, None, [*obstacles, Obstacle(f"nothing runs in {env}; deploy to it first")]
     wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
     plan = make_apply_plan(environment, current, facts, wanted)
-    return current, plan, [*obstacles, *new_holders(facts, wanted)]
+    return current, plan, [*obstacles, *new_holders(facts, wanted), *lacking(config, environment, facts)]
 
 
 def _record_of(ledger: Ledger, env: str, generation: str) -> RolloutRecord:

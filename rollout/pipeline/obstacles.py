@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rollout.config import Config, Environment
 from rollout.direct.mark import Mark
-from rollout.engine import Engine
+from rollout.doctor import examine_host, examine_machine
+from rollout.engine import Engine, HostFacts
 from rollout.errors import GlassBroken, Locked, Refused, RolloutError
 from rollout.ledger import Ledger, RolloutRecord, held
 
@@ -83,6 +85,21 @@ def occupied(ledger: Ledger, env: str) -> list[Obstacle]:
     """Somebody who is at work in an environment, by its lease."""
     said = held(ledger, env)
     return [Obstacle(said, kind=Locked)] if said else []
+
+
+def lacking(config: Config, environment: Environment, facts: Sequence[HostFacts]) -> list[Obstacle]:
+    """What this machine lacks for anything to be started there; of hosts that are reached over SSH nothing is
+    known before they are."""
+    findings = examine_machine(config)
+    for host in facts if environment.engine == "process" else ():
+        listeners = (host.status or {}).get("listeners", {})
+        root, listen = environment.hosts[host.host].root, environment.listens(host.host)
+        findings += examine_host(f"{environment.name}/{host.host}", root, listen, listeners.values())
+    return [
+        Obstacle(": ".join(filter(None, (each.where, each.subject, each.text))) + f"; {each.remedy}")
+        for each in findings
+        if each.verdict == "wrong"
+    ]
 
 
 def unfinished(record: RolloutRecord) -> Obstacle:

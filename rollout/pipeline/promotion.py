@@ -93,7 +93,7 @@ def _planned(
     if build is None:
         planned = Planned(env, "promote", None, (*occupied(ledger, env), *standing(ledger, env, engine)))
     else:
-        planned = look(ledger, environment, build, engine, "promote")
+        planned = look(config, ledger, environment, build, engine, "promote")
     obstacles = (*left, *planned.obstacles)
     return dataclasses.replace(planned, obstacles=obstacles, ways=_ways(environment, obstacles))
 

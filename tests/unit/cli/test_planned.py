@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -194,3 +196,29 @@ def test_waiting_and_overriding_are_offered_where_they_help(project: Path) -> No
         "rollout promote staging --override REASON --name NAME",
     ]
     assert _ways(staging, [soaking, Obstacle("does not serve")]) == ()
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_started(project: Path, rollout: Rollout) -> None:
+    port = config(project).environment("dev").listen.claude
+    with socket.create_server(("127.0.0.1", port)):
+        done = rollout("deploy", "dev")
+        assert done.returncode == ExitCode.REFUSED
+        assert done.stderr.startswith(f"rollout: dev/local: port {port}: taken by ")
+        assert f"(process {os.getpid()}); end it, or set listen.claude in rollout.yaml" in done.stderr
+        assert f"port {port}: taken by" in rollout("deploy", "dev", "--plan").stdout
+        found = rollout("doctor", "dev")
+        assert found.returncode == ExitCode.CHECKS_FAILED
+        assert f"WRONG    dev/local: port {port}: taken by" in found.stdout
+    assert not (project / ".rollout" / "env").exists()
+    with Ledger(config(project).ledger_url) as ledger:
+        assert ledger.rollouts() == []
+
+
+def test_the_doctor_says_what_cannot_be_built(project: Path, rollout: Rollout) -> None:
+    assert "ok       source: terminal-services" in rollout("doctor", "dev").stdout
+    path = project / "rollout.yaml"
+    path.write_text(path.read_text().replace("source: installed", "source: services "))
+    done = rollout("doctor", "dev")
+    assert done.returncode == ExitCode.CHECKS_FAILED
+    assert "services/pyproject.toml: No such file" in done.stdout
+    assert "-> let source: be the folder of the services, or source: installed" in done.stdout
