@@ -19,7 +19,7 @@ from rollout.pipeline.commands import (
 )
 from rollout.pipeline.obstacles import Obstacle, Planned
 from rollout.pipeline.plan import Plan
-from rollout.pipeline.promotion import approve, live, promote
+from rollout.pipeline.promotion import approve, live, now, promote
 from rollout.pipeline.rehearsal import rehearse
 from rollout.pipeline.steps import Step
 from rollout.pipeline.watch import Soak, watch
@@ -41,6 +41,7 @@ __all__ = [
     "deploy",
     "history",
     "live",
+    "now",
     "plan_rollback",
     "promote",
     "provision",

@@ -42,6 +42,21 @@ def live(config: Config, env: str, number: int | None = None) -> dict[str, Any]:
     return {"criteria": ready.results, "evidence": ready.evidence, "monitor": logs}
 
 
+def now(config: Config, env: str) -> Readiness | None:
+    """How the criteria of an environment stand at this moment, for the build that it serves.
+
+    ``None`` where it has none, or a host cannot be asked.
+    """
+    environment = config.environment(env)
+    if not environment.criteria:
+        return None
+    with Ledger(config.ledger_url) as ledger:
+        try:
+            return judged(config, environment, ledger)[0]
+        except EngineError:
+            return None
+
+
 def promote(
     config: Config,
     env: str,

@@ -119,6 +119,17 @@ def test_what_is_shown_is_what_it_is_refused_with(project: Path, rollout: Rollou
     assert {"text", "retry_after", "overridable"} == data["obstacles"][0].keys()
 
 
+def test_what_a_promotion_is_refused_for_is_explained(project: Path, rollout: Rollout) -> None:
+    on_dev(project)
+    refused = rollout("promote", "staging").stderr
+    explained = rollout("gates", "explain", "dev").stdout
+    for gate in config(project).environment("dev").criteria:
+        assert gate.name in refused
+        assert f"inconclusive: {gate.name}" in explained.splitlines()
+    assert "not judged yet" not in explained
+    assert "(dev #1, now)" in explained
+
+
 def test_a_refusal_has_one_reason_a_line_and_the_ways_out_at_its_end(project: Path, rollout: Rollout) -> None:
     on_dev(project)
     lines = rollout("promote", "staging").stderr.splitlines()
