@@ -190,11 +190,13 @@ def approve(config: Config, env: str, *, note: str = "") -> tuple[Event, list[Ev
     """Say yes to the predecessor's present build coming to ``env``; gives this approval, and all there are.
 
     Raises:
-        Refused: there is no build to say it of, or this person has said so already.
+        Refused: nobody asks for it, there is no build to say it of, or this person has said so already.
     """
     environment = config.environment(env)
     if environment.after is None:
         raise ConfigError(f"{env} has no predecessor; builds get there by: rollout deploy {env}")
+    if not environment.approvals:
+        raise Refused(f"{env} asks for no approval; approvals: 1 in its part of {config.path.name} would")
     with Ledger(config.ledger_url) as ledger:
         current = ledger.current(environment.after)
         if current is None:

@@ -199,6 +199,18 @@ def test_going_back_is_planned(project: Path, rollout: Rollout) -> None:
         assert ledger.unfinished("dev") is None
 
 
+def test_an_approval_that_nobody_asks_for_is_refused(project: Path, rollout: Rollout) -> None:
+    on_dev(project)
+    done = rollout("approve", "staging")
+    assert done.returncode == ExitCode.REFUSED
+    assert done.stderr == (
+        "rollout: staging asks for no approval; approvals: 1 in its part of rollout.yaml would\n"
+    )
+    path = project / "rollout.yaml"
+    path.write_text(path.read_text().replace("    after: dev\n", "    after: dev\n    approvals: 1\n"))
+    assert rollout("approve", "staging").stdout.endswith(f"approves {BUILD} for staging: 1 of 1\n")
+
+
 def test_waiting_and_overriding_are_offered_where_they_help(project: Path) -> None:
     staging = config(project).environment("staging")
     soaking = Obstacle("soaks", retry_after=5.0, overridable=True)
