@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import environment_argument, output_option, read_config, show
 
 WIDTH = 79
 LABEL = 12
@@ -21,7 +21,7 @@ def command() -> None:
 
 
 @command.command("explain")
-@click.argument("environment")
+@environment_argument()
 @output_option
 @click.pass_context
 def explain(context: click.Context, environment: str, output: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config
+from rollout.cli.common import environment_argument, output_option, read_config
 
 
 @click.command("rollback")
-@click.argument("environment")
+@environment_argument()
 @click.option(
     "--plan", "plan_only", is_flag=True, help="Show what would happen and what is in its way; do nothing."
 )

@@ -127,6 +127,27 @@ def test_help_lists_the_exit_codes(tmp_path):
         assert code.meaning in text
 
 
+def test_a_shell_completes_commands_and_environments(project):
+    """As the README says to switch it on, in a real bash."""
+    command = next(line for line in (ROOT / "README.md").read_text().splitlines() if "bash_source" in line)
+    edit(project, "  production:\n", "  stage-two:\n")
+
+    def completed(*words: str) -> list[str]:
+        script = f"""
+            PATH={Path(sys.executable).parent}:$PATH
+            {command}
+            COMP_WORDS=({" ".join(words)}) COMP_CWORD={len(words) - 1}
+            _rollout_completion rollout && printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        return subprocess.check_output(["bash", "-c", script], cwd=project, text=True).split()
+
+    assert completed("rollout", "pro") == ["provision", "promote"]
+    assert completed("rollout", "promote", "st") == ["staging", "stage-two"]
+    assert completed("rollout", "gates", "explain", "d") == ["dev"]
+    (project / "rollout.yaml").write_text("environments: [")
+    assert completed("rollout", "promote", "st") == []
+
+
 def test_help_imports_nothing_heavy(tmp_path):
     script = (
         "import sys\n"
