@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rollout.config import Config, Listen
 from rollout.doctor.finding import Finding
-from rollout.ports import listening, refusal
+from rollout.ports import Process, listening, refusal
 
 LITTLE_BYTES = 1_000_000_000
 """A build with its image, and the records of some rollouts."""
@@ -68,8 +68,8 @@ def _ports(name: str, root: Path, listen: Listen, ours: Collection[int]) -> Iter
             remedy = f"set listen.host or listen.{key} in rollout.yaml"
             yield Finding("wrong", name, subject, f"nobody can listen at {listen.host}:{port}: {why}", remedy)
             continue
-        there = listening(port)
-        if port in ours or any(_below(root, process.folder, process.command) for process in there):
+        there = [] if port in ours else listening(port)
+        if port in ours or any(_below(root, process) for process in there):
             yield Finding("ok", name, subject, "ours")
             continue
         who = ", ".join(map(str, there)) or f"another user's process (as root: ss -ltnp 'sport = :{port}')"
@@ -78,5 +78,5 @@ def _ports(name: str, root: Path, listen: Listen, ours: Collection[int]) -> Iter
         )
 
 
-def _below(root: Path, folder: str, command: str) -> bool:
-    return Path(folder).is_relative_to(root) or f"{root}/" in command
+def _below(root: Path, process: Process) -> bool:
+    return Path(process.folder).is_relative_to(root) or f"{root}/" in process.command
