@@ -60,13 +60,16 @@ class RolloutError(Exception):
 
     def __init__(self, message: str, *, more: Sequence[str] = (), ways: Sequence[str] = ()) -> None:
         super().__init__(" ".join(message.split()))
-        self._more = tuple(more)
+        self._more = tuple(" ".join(each.split()) for each in more)
         self._ways = tuple(ways)
 
     @property
     def message(self) -> str:
         """The one line."""
         return "; ".join([str(self.args[0]), *self._more])
+
+    def __str__(self) -> str:
+        return self.message
 
     def lines(self) -> list[str]:
         """The same for whoever reads it at the end of a command: a reason a line, then the ways out."""

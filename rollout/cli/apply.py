@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import environment_argument, output_option, read_config
+from rollout.cli.common import environment_argument, output_option, plan_option, read_config
 
 
 @click.command("apply")
 @environment_argument()
-@click.option(
-    "--plan", "plan_only", is_flag=True, help="Show what would happen and what is in its way; do nothing."
-)
+@plan_option
 @output_option
 @click.pass_context
 def command(context: click.Context, environment: str, plan_only: bool, output: str) -> None:

@@ -25,6 +25,9 @@ output_option = click.option(
 )
 
 
+plan_option = click.option(
+    "--plan", "plan_only", is_flag=True, help="Show what would happen and what is in its way; do nothing."
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 

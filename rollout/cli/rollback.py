@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import environment_argument, output_option, read_config
+from rollout.cli.common import environment_argument, output_option, plan_option, read_config
 
 
 @click.command("rollback")
 @environment_argument()
-@click.option(
-    "--plan", "plan_only", is_flag=True, help="Show what would happen and what is in its way; do nothing."
-)
+@plan_option
 @click.option("--break-glass", is_flag=True, help="With SSH alone: no Ansible, no ledger, no lease.")
 @click.option("--host", "hosts", multiple=True, help="With --break-glass: only this host; may be repeated.")
 @click.option("--to", metavar="GENERATION", help="With --break-glass: go back to this one, or this build.")

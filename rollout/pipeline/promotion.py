@@ -81,18 +81,31 @@ def promote(
         raise ConfigError(f"{env} has no predecessor; builds get there by: rollout deploy {env}")
     with Ledger(config.ledger_url) as ledger:
         ready, left = _ready(config, environment, ledger, observer, wait and not plan_only, override)
-        build = BuildStore(config.builds_dir).find(ready.record.build) if ready.record else None
-        if build is not None and ready.record is not None and build.digest != ready.record.digest:
-            text = f"{build.path} has digest {build.digest[:12]}, but {environment.after} ran"
-            left = [*left, Obstacle(f"{text} {ready.record.digest[:12]}")]
-        if plan_only or left:
-            planned = _planned(config, environment, ledger, build, left)
+        build, missing = _build(config, environment, ready)
+        if plan_only or left or missing:
+            planned = _planned(config, environment, ledger, build, [*left, *missing])
             if plan_only:
                 return planned
             planned.refuse()
         assert build is not None
         leave = Leave(ready, override if ready.obstacles else None)
-        return begin(config, environment, build, ledger, "promote", observer, plan_only, leave)
+        return begin(config, environment, build, ledger, "promote", observer, False, leave)
+
+
+def _build(
+    config: Config, environment: Environment, ready: Readiness
+) -> tuple[BuildRef | None, list[Obstacle]]:
+    """The very build that was judged, or why it is not to be had."""
+    if ready.record is None:
+        return None, []  # what there is to be said is among the obstacles already
+    try:
+        build = BuildStore(config.builds_dir).find(ready.record.build)
+    except ConfigError as error:
+        return None, [Obstacle(error.message, kind=ConfigError)]
+    if build.digest == ready.record.digest:
+        return build, []
+    text = f"{build.path} has digest {build.digest[:12]}, but {environment.after} ran"
+    return build, [Obstacle(f"{text} {ready.record.digest[:12]}")]
 
 
 def _planned(
@@ -105,10 +118,13 @@ def _planned(
     """What is in the way of leaving where the build is, and of coming to ``environment``."""
     env = environment.name
     engine = engine_of(config, environment)
-    if build is None:
-        planned = Planned(env, "promote", None, (*occupied(ledger, env), *standing(ledger, env, engine)))
-    else:
-        planned = look(config, ledger, environment, build, engine, "promote")
+    try:
+        if build is None:
+            planned = Planned(env, "promote", None, (*occupied(ledger, env), *standing(ledger, env, engine)))
+        else:
+            planned = look(config, ledger, environment, build, engine, "promote")
+    except EngineError as error:  # a host that cannot be asked is one more thing in the way
+        planned = Planned(env, "promote", None, (Obstacle(error.message, kind=EngineError),))
     obstacles = (*left, *planned.obstacles)
     return dataclasses.replace(planned, obstacles=obstacles, ways=_ways(environment, obstacles))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import zipfile
 from collections.abc import Callable, Iterator
@@ -150,6 +151,15 @@ def test_one_reason_is_one_line(rollout: Rollout) -> None:
     data = json.loads(done.stdout)
     assert (data["env"], data["kind"]) == ("staging", "promote")
     assert ["rollout deploy dev" in obstacle["text"] for obstacle in data["obstacles"]] == [True]
+
+
+def test_a_build_that_is_gone_is_one_reason_more(project: Path, rollout: Rollout) -> None:
+    on_dev(project)
+    shutil.rmtree(config(project).builds_dir / BUILD)
+    done = rollout("promote", "staging")
+    assert done.returncode == ExitCode.REFUSED
+    assert any("no build yet; make one with: rollout build" in reason for reason in reasons(done.stderr))
+    assert rollout("promote", "staging", "--plan").returncode == ExitCode.REFUSED
 
 
 def test_a_deployment_beside_what_is_unfinished(project: Path, rollout: Rollout) -> None:
