@@ -199,7 +199,8 @@ def _ready(
         if left[0].text != said:
             said = left[0].text
             observer.message(f"waiting: {said}")
-        time.sleep(min(WAIT_POLL, max(1.0, min(o.retry_after or WAIT_POLL for o in left))))
+        # All of them have to go, the last one too.
+        time.sleep(min(WAIT_POLL, max(1.0, *(o.retry_after or WAIT_POLL for o in left))))
 
 
 def approve(config: Config, env: str, *, note: str = "") -> tuple[Event, list[Event]]:
