@@ -47,7 +47,7 @@ def listening(port: int) -> list[Process]:
         with suppress(OSError):  # it has ended meanwhile, or is another's
             if any(_target(file) in wanted for file in (process / "fd").iterdir()):
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found.append(Process(int(process.name), command.strip(), _target(process / "cwd")))
+                found.append(Process(int(process.name), " ".join(command.split()), _target(process / "cwd")))
     return found
 
 

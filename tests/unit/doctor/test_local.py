@@ -58,6 +58,7 @@ def test_a_port_that_is_taken_is_told_with_whoever_has_it(listen: Listen, tmp_pa
         taken = of_port(listen.claude, found)
         assert taken.verdict == "wrong"
         assert Path(sys.executable).name in taken.text and f"process {process.pid}" in taken.text
+        assert "\n" not in taken.text
         assert "listen.claude" in taken.remedy
 
 
