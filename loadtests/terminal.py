@@ -30,10 +30,9 @@ from terminals.client import ClientError, Event, Terminal
 from terminals.protocol import STABLE_AFTER
 from terminals.protocol.client import Connected, Failed, Loop, Lost
 
+from loadtests import COMMAND_EVERY
 from loadtests.verify import PLAIN_SHELL, PROMPT, READY, SETUP, Findings, Verifier
 
-COMMAND_EVERY = 0.5
-"""Mean seconds between commands of one user."""
 ANSWER_SECONDS = 30.0
 VERIFY_EVERY = 1.0
 FINAL_SECONDS = 30.0

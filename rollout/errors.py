@@ -7,6 +7,7 @@ and ``rollout --help`` list the same codes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -51,17 +52,31 @@ class RolloutError(Exception):
 
     The message says what happened, where, and what to do about it. Line breaks in it (a host's output, say)
     are folded into spaces, so that it stays one line wherever it is shown.
+
+    ``more``: reasons beside it. ``ways``: what can be done about all of them, a line each.
     """
 
     exit_code: ExitCode = ExitCode.INTERNAL
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, more: Sequence[str] = (), ways: Sequence[str] = ()) -> None:
         super().__init__(" ".join(message.split()))
+        self._more = tuple(" ".join(each.split()) for each in more)
+        self._ways = tuple(ways)
 
     @property
     def message(self) -> str:
         """The one line."""
-        return str(self.args[0])
+        return "; ".join([str(self.args[0]), *self._more])
+
+    def __str__(self) -> str:
+        return self.message
+
+    def lines(self) -> list[str]:
+        """The same for whoever reads it at the end of a command: a reason a line, then the ways out."""
+        reasons = [str(self.args[0]), *self._more]
+        if len(reasons) > 1:
+            reasons = [f"not done, for {len(reasons)} reasons:", *(f"  - {reason}" for reason in reasons)]
+        return [*reasons, *(["ways out:"] if self._ways else []), *(f"  {way}" for way in self._ways)]
 
 
 class ConfigError(RolloutError):

@@ -16,6 +16,8 @@ from rollout.units import count, duration, number, quantity, times
 
 OF_CRITERIA = ("criteria", "soak")
 """Steps at which criteria are judged; all others judge gates."""
+NOW = "now"
+"""In the place of a step: judged at this moment, and nowhere recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,12 @@ class Judged:
     evidence: tuple[Evidence, ...]
 
 
-def collect(config: Config, env: str) -> dict[str, Any]:
+def collect(
+    config: Config, env: str, results: Iterable[GateResult] = (), evidence: Iterable[Evidence] = ()
+) -> dict[str, Any]:
     """All gates and criteria of ``env`` as JSON, each with its newest verdict, if there is one.
+
+    ``results``: of criteria, as they are judged now of the build that serves, on ``evidence``.
 
     Raises:
         ConfigError: no such environment.
@@ -40,6 +46,12 @@ def collect(config: Config, env: str) -> dict[str, Any]:
         gates = _newest(ledger, [own] if own else [], criteria=False)
         after = [record for other in config.successors(env) for record in ledger.rollouts(other.name)[:1]]
         criteria = _newest(ledger, [*after, *([own] if own else [])], criteria=True)
+        current = ledger.current(env)
+        if current is not None:
+            pieces = {piece.id: piece for piece in evidence}
+            for result in results:
+                judged = tuple(pieces[name] for name in result.evidence if name in pieces)
+                criteria[result.gate] = Judged(current, NOW, result, judged)
     return {
         "environment": env,
         "rollout": own and {"number": own.number, "build": own.build, "state": own.state.value},

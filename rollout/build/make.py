@@ -15,58 +15,59 @@ import sys
 import tarfile
 import tempfile
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+from rollout.build.installed import wheel_of
+from rollout.build.source import find_source
 from rollout.build.store import ARCHIVE, MANIFEST, SUMS, WHEELS, content_digest, file_digest
-from rollout.errors import ConfigError, EngineError
+from rollout.errors import EngineError
 from rollout.model import BuildRef
 
 # A wheel's timestamps come from here; a fixed one makes the same source give the same bytes.
 SOURCE_DATE_EPOCH = "1577836800"
-LOCK = "uv.lock"
 
 
 def build(
-    source: Path,
+    source: Path | Literal["installed"],
     folder: Path,
     *,
     lock_root: Path,
     on_progress: Callable[[str], None] = lambda line: None,
 ) -> BuildRef:
-    """Build the services in ``source`` into ``folder``/<build id>.
-
-    ``lock_root`` is where to look for the lock file when neither ``source`` nor a folder above it
-    has one, as for a patched copy. Building the same source again gives the same build.
+    """Build the services in ``source`` (see :func:`rollout.build.source.find_source`, also for ``lock_root``)
+    into ``folder``/<build id>. Building the same source again gives the same build.
 
     Raises:
-        ConfigError: ``source`` is not the services' project, or there is no lock file.
+        ConfigError: there is nothing to build, or no lock file.
         EngineError: uv or pip failed; the message has their last words.
     """
-    project = _project(source)
-    lock = _lock_folder(source, lock_root)
+    found = find_source(source, lock_root)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as temporary:
         wheels = Path(temporary) / WHEELS
         wheels.mkdir()
-        on_progress(f"building {project['name']} {project['version']}")
-        _uv("build", "--wheel", "--no-sources", "--out-dir", str(wheels), str(source))
+        on_progress(f"building {found.name} {found.version}")
+        if found.installed is not None:
+            wheel_of(found.installed, wheels)
+        else:
+            _uv("build", "--wheel", "--no-sources", "--out-dir", str(wheels), str(found.folder))
         for leftover in wheels.glob(".*"):
             leftover.unlink()
         on_progress("collecting the locked dependencies")
-        for wheel in _dependencies(project["name"], lock, folder.parent / "cache" / WHEELS):
+        for wheel in _dependencies(found.name, found.lock, folder.parent / "cache" / WHEELS):
             shutil.copy2(wheel, wheels / wheel.name)
         sums = {path.name: file_digest(path) for path in sorted(wheels.iterdir())}
         digest = content_digest(sums)
-        build_id = BuildRef.id_of(project["version"], digest)
+        build_id = BuildRef.id_of(found.version, digest)
         target = folder / build_id
-        revision = _revision(source)
+        revision = found.revision()
         created = time.time()
         manifest = {
             "id": build_id,
-            "project": project["name"],
-            "version": project["version"],
+            "project": found.name,
+            "version": found.version,
             "digest": digest,
             "revision": revision,
             "created": created,
@@ -85,7 +86,7 @@ def build(
             created = float(json.loads((target / MANIFEST).read_text())["created"])
         else:
             shutil.copytree(temporary, target)
-    return BuildRef(build_id, project["version"], digest, revision, created, str(target))
+    return BuildRef(build_id, found.version, digest, revision, created, str(target))
 
 
 def _owned_by_nobody(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -93,24 +94,6 @@ def _owned_by_nobody(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     return entry
-
-
-def _project(source: Path) -> dict[str, str]:
-    path = source / "pyproject.toml"
-    try:
-        project = tomllib.loads(path.read_text())["project"]
-        return {"name": str(project["name"]), "version": str(project["version"])}
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; 'source' must be the folder of the services") from None
-    except (KeyError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: no project name and version in it ({error})") from None
-
-
-def _lock_folder(source: Path, lock_root: Path) -> Path:
-    for candidate in (source, *source.parents, lock_root, *lock_root.parents):
-        if (candidate / LOCK).is_file():
-            return candidate
-    raise ConfigError(f"{source}: no {LOCK} here or in a folder above; make one with: uv lock")
 
 
 def _dependencies(name: str, lock: Path, cache: Path) -> list[Path]:
@@ -135,18 +118,6 @@ def _dependencies(name: str, lock: Path, cache: Path) -> list[Path]:
             with contextlib.suppress(OSError):  # another build was quicker
                 wheels.rename(kept)
     return sorted(kept.glob("*.whl"))
-
-
-def _revision(source: Path) -> str:
-    """The source revision, marked when there are changes on top of it; "" outside version control."""
-    if shutil.which("git") is None:
-        return ""
-    git = ["git", "-C", str(source)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    if head.returncode != 0:
-        return ""
-    dirty = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=False)
-    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
 def _uv(*arguments: str) -> str:

@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import environment_argument, output_option, read_config, show
 
 
 @click.command("approve")
-@click.argument("environment")
+@environment_argument()
 @click.option("--note", default="", help="What is to be known of it.")
 @output_option
 @click.pass_context

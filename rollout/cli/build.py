@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import command_line, output_option, read_config, show
 from rollout.units import size
 
 
 @click.command("build")
-@click.option("--source", metavar="DIR", help="Build this folder instead of the configured source.")
+@click.option(
+    "--source", metavar="DIR", help="Build this, a folder or installed, instead of what is configured."
+)
 @click.option(
     "--image/--no-image", default=None, help="Also as an image; by default where an environment needs it."
 )
@@ -33,20 +35,29 @@ def command(context: click.Context, source: str | None, image: bool | None, outp
     from rich.console import Console
 
     from rollout.build import build
+    from rollout.build.source import find_source
 
     config = read_config(context)
-    folder = Path(source).absolute() if source else config.source
+    chosen = config.source
+    if source is not None:
+        chosen = "installed" if source == "installed" else Path(source).absolute()
+    root = config.path.parent
     with Console(stderr=True).status("building") as status:
-        made = build(folder, config.builds_dir, lock_root=config.path.parent, on_progress=status.update)
+        made = build(chosen, config.builds_dir, lock_root=root, on_progress=status.update)
         ref = None
         if config.needs_image if image is None else image:
             from rollout.build.image import build_image, call_latest
 
             ref = build_image(
-                made, folder, project=config.project, base=config.image.base, on_progress=status.update
+                made,
+                find_source(chosen, root).folder,
+                project=config.project,
+                base=config.image.base,
+                on_progress=status.update,
             )
             if source is None:  # other folders hold trials
                 call_latest(ref, config.project)
     lines = [made.id, *([f"image {ref.tag} {ref.id}, {size(ref.size)}"] if ref else [])]
-    lines.append("next: rollout deploy <environment>")
+    first = next(env.name for env in config.environments.values() if env.after is None)
+    lines.append(f"next: {command_line(context, 'deploy', first)}")
     show(output, {**asdict(made), "image": ref and asdict(ref)}, lambda: "\n".join(lines))

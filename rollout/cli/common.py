@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from rollout.config import Config, load
+if TYPE_CHECKING:
+    from rollout.config import Config
 
 PIPED_WIDTH = 240
 
@@ -22,13 +25,45 @@ output_option = click.option(
 )
 
 
+plan_option = click.option(
+    "--plan", "plan_only", is_flag=True, help="Show what would happen and what is in its way; do nothing."
+)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def environment_argument(**options: Any) -> Callable[[F], F]:
+    """The argument ENVIRONMENT, which a shell can complete. ``options``: of :func:`click.argument`."""
+    return click.argument("environment", shell_complete=environments, **options)
+
+
+def environments(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The environments of the configuration that begin so; none where it cannot be read."""
+    from ruamel.yaml import YAML
+
+    path = Path(str(context.find_root().params.get("config") or "rollout.yaml"))
+    try:
+        names = YAML(typ="safe").load(path)["environments"]
+        return [str(name) for name in names if str(name).startswith(incomplete)]
+    except Exception:  # nobody who presses a key wants to be told what is wrong with a file
+        return []
+
+
 def read_config(context: click.Context) -> Config:
     """The configuration that ``--config`` names.
 
     Raises:
         ConfigError: it is missing or wrong; one line with file and place.
     """
+    from rollout.config import load  # late: help and completion need none
+
     return load(Path(str(context.find_root().obj)))
+
+
+def command_line(context: click.Context, *words: str) -> str:
+    """A command to go on with, as it can be pasted: about the same configuration."""
+    root = context.find_root()
+    given = root.get_parameter_source("config") is ParameterSource.COMMANDLINE
+    return shlex.join(["rollout", *(("--config", str(root.obj)) if given else ()), *words])
 
 
 def show(output: str, data: Any, text: Callable[[], Any]) -> None:

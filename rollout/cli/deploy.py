@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config
+from rollout.cli.common import environment_argument, output_option, plan_option, read_config
 
 
 @click.command("deploy")
-@click.argument("environment")
+@environment_argument()
 @click.option("--build", "build_id", metavar="ID", help="Which build; the newest by default.")
-@click.option("--plan", "plan_only", is_flag=True, help="Show per host what would happen, and stop.")
+@plan_option
 @output_option
 @click.pass_context
 def command(

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from rollout.cli.common import read_config
+from rollout.cli.common import environment_argument, read_config
 
 
 @click.command("exec")
-@click.argument("environment")
+@environment_argument()
 @click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context

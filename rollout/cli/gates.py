@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import environment_argument, output_option, read_config, show
 
 WIDTH = 79
 LABEL = 12
@@ -21,11 +21,14 @@ def command() -> None:
 
 
 @command.command("explain")
-@click.argument("environment")
+@environment_argument()
 @output_option
 @click.pass_context
 def explain(context: click.Context, environment: str, output: str) -> None:
     """Every gate and criterion: what it asks, how it is judged, what was measured, what a pass takes.
+
+    Criteria are judged now, of the build that serves, as `rollout promote` does; gates were in the last
+    rollout.
 
     \b
     Example:
@@ -36,12 +39,14 @@ def explain(context: click.Context, environment: str, output: str) -> None:
 
     from rich.text import Text
 
+    from rollout import pipeline
     from rollout.cli.tables import VERDICTS
     from rollout.explain import collect, lines
     from rollout.model import Verdict
 
     config = read_config(context)
-    data = collect(config, environment)
+    ready = pipeline.now(config, environment)
+    data = collect(config, environment, *((ready.results, ready.evidence) if ready else ()))
 
     def text() -> list[Text]:
         newest = data["rollout"]

@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import environment_argument, output_option, read_config, show
 
 
 @click.command("history")
-@click.argument("environment", required=False)
+@environment_argument(required=False)
 @output_option
 @click.pass_context
 def command(context: click.Context, environment: str | None, output: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import environment_argument, output_option, read_config, show
 
 
 @click.command("loadtest")
-@click.argument("environment")
+@environment_argument()
 @click.option(
     "--users", type=click.IntRange(1, 5000), help="People in live shells [default: as configured, or 20]."
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import read_config
+from rollout.cli.common import environment_argument, read_config
 
 
 @click.command("logs")
-@click.argument("environment")
+@environment_argument()
 @click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
 @click.option("--generation", default="", help="Only this generation's workers and web, e.g. g7.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes; Ctrl-C ends it.")

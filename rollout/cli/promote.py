@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config
+from rollout.cli.common import environment_argument, output_option, plan_option, read_config
 
 
 @click.command("promote")
-@click.argument("environment")
-@click.option("--plan", "plan_only", is_flag=True, help="Show per host what would happen, and stop.")
+@environment_argument()
+@plan_option
 @click.option("--wait", is_flag=True, help="Wait for a soak, more evidence or an approval; Ctrl-C ends it.")
 @click.option(
     "--override", metavar="REASON", help="Go on in spite of the criteria; needs --name. Kept for ever."

@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import environment_argument, output_option, read_config, show
 
 
 @click.command("provision")
-@click.argument("environment")
+@environment_argument()
 @click.option("--check", is_flag=True, help="Say what would change, and change nothing.")
 @output_option
 @click.pass_context

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config
+from rollout.cli.common import environment_argument, output_option, plan_option, read_config
 
 
 @click.command("rehearse")
-@click.argument("environment")
-@click.option("--plan", "plan_only", is_flag=True, help="Show per host what would happen, and stop.")
+@environment_argument()
+@plan_option
 @output_option
 @click.pass_context
 def command(context: click.Context, environment: str, plan_only: bool, output: str) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.common import output_option, read_config
+from rollout.cli.common import environment_argument, output_option, read_config
 from rollout.errors import ConfigError
 
 
 @click.command("report")
-@click.argument("environment")
+@environment_argument()
 @click.option("--rollout", "number", type=int, help="Its number (see history); the newest by default.")
 @click.option(
     "--format",

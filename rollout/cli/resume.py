@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config
+from rollout.cli.common import environment_argument, output_option, read_config
 
 
 @click.command("resume")
-@click.argument("environment")
+@environment_argument()
 @output_option
 @click.pass_context
 def command(context: click.Context, environment: str, output: str) -> None:

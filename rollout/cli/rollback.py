@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import output_option, read_config
+from rollout.cli.common import environment_argument, output_option, plan_option, read_config
 
 
 @click.command("rollback")
-@click.argument("environment")
+@environment_argument()
+@plan_option
 @click.option("--break-glass", is_flag=True, help="With SSH alone: no Ansible, no ledger, no lease.")
 @click.option("--host", "hosts", multiple=True, help="With --break-glass: only this host; may be repeated.")
 @click.option("--to", metavar="GENERATION", help="With --break-glass: go back to this one, or this build.")
@@ -19,6 +20,7 @@ from rollout.cli.common import output_option, read_config
 def command(
     context: click.Context,
     environment: str,
+    plan_only: bool,
     break_glass: bool,
     hosts: tuple[str, ...],
     to: str | None,
@@ -37,9 +39,12 @@ def command(
     \b
     Example:
       rollout rollback staging
+      rollout rollback staging --plan
       rollout rollback staging --break-glass
     """
     config = read_config(context)
+    if break_glass and plan_only:
+        raise click.UsageError("--plan does not go with --break-glass, which asks before it acts")
     if break_glass:
         from rollout.cli.glass import break_it
 
@@ -50,6 +55,11 @@ def command(
     from rollout import pipeline
     from rollout.cli.rolling import carry_out
 
+    if plan_only:
+        carry_out(
+            config, output, lambda observer: pipeline.plan_rollback(config, environment, observer=observer)
+        )
+        return
     carry_out(
         config,
         output,

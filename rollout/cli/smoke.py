@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.common import output_option
+from rollout.cli.common import environment_argument, output_option
 from rollout.cli.suites import junit_option, run
 
 
 @click.command("smoke")
-@click.argument("environment")
+@environment_argument()
 @output_option
 @junit_option
 @click.pass_context

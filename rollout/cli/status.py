@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import environment_argument, output_option, read_config, show
 from rollout.config import parse_duration
 from rollout.errors import ConfigError
 
 
 @click.command("status")
-@click.argument("environment", required=False)
+@environment_argument(required=False)
 @click.option("--watch", is_flag=True, help="Go on with what comes; Ctrl-C ends it.")
 @click.option(
     "--interval",

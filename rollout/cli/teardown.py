@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from rollout.cli.common import read_config
+from rollout.cli.common import environment_argument, read_config
 
 
 @click.command("teardown")
-@click.argument("environment")
+@environment_argument()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def command(context: click.Context, environment: str, yes: bool) -> None:

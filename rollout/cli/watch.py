@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from rollout.cli.common import output_option, read_config, show
+from rollout.cli.common import environment_argument, output_option, read_config, show
 
 
 @click.command("watch")
-@click.argument("environment")
+@environment_argument()
 @click.option("--once", is_flag=True, help="One look: for cron, or to see how the soak stands.")
 @output_option
 @click.pass_context

@@ -7,18 +7,18 @@ when its monitor period is shorter than a health check takes to fail; the relati
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from terminals.protocol import STABLE_AFTER
 
+from loadtests import COMMAND_EVERY
 from rollout.config.document import Place
-from rollout.config.model import Environment, Gate
+from rollout.config.model import Environment, Gate, Load
 from rollout.gates import checkpoints, needs
 from rollout.gates.trend import COVERED, LEAST
 from rollout.units import count, duration, share
 
 Found = Iterator[tuple[Place, str]]
-_BY_RECONNECTING = ("load.reconnect_rate", "load.reconnect_ms", "load.connect_ms")
 _EVERYBODYS = ("load.bytes_lost", "load.bytes_doubled", "load.commands_twice")
 _COMPARED = ("rate", "samples", "count")
 
@@ -57,21 +57,37 @@ def _comparison(environment: Environment, gate: Gate, place: Place) -> Found:
 
 
 def _load(environment: Environment, gate: Gate, place: Place) -> Found:
-    """What reconnections have to show, against the reconnections that the users can make."""
-    load = environment.load
-    if gate.metric not in _BY_RECONNECTING or load is None or gate.compare == "baseline":
+    """What the users' connections and commands have to show, against those that they can make in time: at the
+    step that decides, and at the first one, where they are fewest."""
+    load, steps = environment.load, environment.canary
+    if gate.metric not in _BY_USERS or load is None or gate.compare == "baseline":
         return
-    hold = 0.0 if gate.on == "checks" else environment.canary[-1].hold
-    wanted = _wanted(gate, looks=len(checkpoints(hold, environment.max_hold)))
+    last = 0.0 if gate.on == "checks" else steps[-1].hold
+    looks = len(checkpoints(last, environment.max_hold))
+    found = _few(environment, gate, load, 1.0, last, looks)
+    if not found and gate.on != "checks" and gate.severity == "critical" and len(steps) > 1:
+        hosts = len(environment.host_batches()[0]) / len(environment.hosts)
+        found = _few(environment, gate, load, hosts * steps[0].weight / 100, steps[0].hold, 1)
+    if found:
+        yield (*place, "threshold"), found
+
+
+def _few(environment: Environment, gate: Gate, load: Load, part: float, hold: float, looks: int) -> str:
+    """Why a share of the users is too few for a gate at a step of that hold; "" when it is not."""
+    wanted = _wanted(gate, looks=looks)
+    what, each = _BY_USERS[gate.metric]
+    users = math.ceil(load.users * part)
     seconds = min(max(environment.max_hold, hold), gate.window or math.inf)
-    likely = load.users * seconds / _between_cuts(load.cut_every)
-    if wanted is not None and likely < wanted[0]:
-        during = "max_hold" if gate.window is None else f"a window of {duration(gate.window)}"
-        yield (
-            (*place, "threshold"),
-            f"{wanted[1]} takes {wanted[0]} reconnections without a failure, and {load.users} users make "
-            f"about {likely:.0f} in {during}; raise load.users or max_hold",
-        )
+    likely = users * seconds * each(load)
+    if wanted is None or likely >= wanted[0]:
+        return ""
+    during = "max_hold" if gate.window is None else f"a window of {duration(gate.window)}"
+    of = "" if part == 1 else f" of {load.users} at {share(part)}"
+    first = "" if part == 1 else ", or the first weight"
+    return (
+        f"{wanted[1]} takes {wanted[0]} {what} without a failure, and {users} users{of} make about"
+        f" {likely:.0f} in {during}; raise load.users or max_hold{first}"
+    )
 
 
 def _criterion(environment: Environment, gate: Gate, place: Place) -> Found:
@@ -129,7 +145,27 @@ def _wanted(gate: Gate, looks: int = 1) -> tuple[int, str] | None:
     return needed, f"{name} at {share(gate.confidence, 3)} confidence{among}"
 
 
-def _between_cuts(cut_every: float) -> float:
-    """Mean seconds between the cuts of one user, who is never cut before a connection counts as stable."""
+def _reconnections(load: Load) -> float:
+    """Reconnections of a user in a second: nobody is cut before a connection counts as stable."""
+    if not load.cut_every:
+        return 0.0
     settle = STABLE_AFTER * 1.25
-    return settle + cut_every * math.exp(-settle / cut_every) if cut_every else math.inf
+    return 1 / (settle + load.cut_every * math.exp(-settle / load.cut_every))
+
+
+def _commands(load: Load) -> float:
+    """Commands of a user in a second."""
+    return 1 / COMMAND_EVERY
+
+
+_BY_USERS: dict[str, tuple[str, Callable[[Load], float]]] = {
+    "load.reconnect_rate": ("reconnections", _reconnections),
+    "load.reconnect_ms": ("reconnections", _reconnections),
+    "load.connect_ms": ("reconnections", _reconnections),
+    "load.command_ms": ("commands", _commands),
+    "load.success_rate": (
+        "reconnections and commands",
+        lambda load: _reconnections(load) + _commands(load),
+    ),
+}
+"""What a metric is measured by, and how many of them a user makes in a second."""

@@ -40,6 +40,10 @@ def _path(value: Any, info: ValidationInfo) -> Path:
     return Path(base, Path(value).expanduser()).absolute()
 
 
+def _source(value: Any, info: ValidationInfo) -> Path | str:
+    return value if value == "installed" else _path(value, info)
+
+
 def _batch_size(value: Any) -> int | str:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     share = isinstance(value, str) and re.fullmatch(r"[1-9]\d?%|100%", value)
@@ -51,6 +55,8 @@ def _batch_size(value: Any) -> int | str:
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+Source = Annotated[Path | Literal["installed"], BeforeValidator(_source)]
+"""A folder, or the services that came with this program."""
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Words = Annotated[tuple[StrictStr, ...], Field(min_length=1)]
@@ -420,7 +426,7 @@ class Config(Section):
 
     version: Literal[1]
     project: Name
-    source: FilePath
+    source: Source
     state: FilePath
     ledger: StrictStr | None = None
     image: Image = Image()

@@ -3,5 +3,6 @@
 from rollout.doctor.control import examine_control
 from rollout.doctor.finding import Finding
 from rollout.doctor.hosts import examine_hosts
+from rollout.doctor.local import examine_host, examine_machine
 
-__all__ = ["Finding", "examine_control", "examine_hosts"]
+__all__ = ["Finding", "examine_control", "examine_host", "examine_hosts", "examine_machine"]

@@ -8,18 +8,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from rollout.build.source import find_source
 from rollout.config import Config, Environment
 from rollout.doctor.finding import Finding
-from rollout.errors import RolloutError
-
-LITTLE_BYTES = 1_000_000_000
-"""A build with its image, and the records of some rollouts."""
+from rollout.doctor.local import examine_machine
+from rollout.errors import ConfigError, RolloutError
 
 
 def examine_control(config: Config, environments: list[Environment]) -> list[Finding]:
     """Look at this machine, for what these environments need of it. Changes nothing."""
     docker = any(environment.engine == "docker" for environment in environments)
-    findings = [_python(), _uv(), _disk(config), _ledger(config)]
+    findings = [_python(), _uv(), *examine_machine(config), _source(config), _ledger(config)]
     if docker:
         findings += [_ssh(), _compose(), *_engine(config)]
     return findings
@@ -39,13 +38,12 @@ def _uv() -> Finding:
         return Finding("wrong", "", "uv", str(error), "install what the lock file names: make setup")
 
 
-def _disk(config: Config) -> Finding:
-    folder = next(path for path in (config.state, *config.state.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    if free < LITTLE_BYTES:
-        remedy = f"make room; old builds are in {config.builds_dir}"
-        return Finding("warning", "", "disk", f"{free / 1e9:.1f} GB free at {folder}", remedy)
-    return Finding("ok", "", "disk", f"{free / 1e9:.1f} GB free at {folder}")
+def _source(config: Config) -> Finding:
+    try:
+        return Finding("ok", "", "source", str(find_source(config.source, config.path.parent)))
+    except ConfigError as error:
+        text, _, remedy = error.message.partition("; ")
+        return Finding("wrong", "", "source", text, remedy)
 
 
 def _ledger(config: Config) -> Finding:

@@ -13,6 +13,7 @@ from rollout.config import Config, Environment
 from rollout.direct.reach import on_each
 from rollout.direct.sites import Site, sites_of
 from rollout.doctor.finding import Finding
+from rollout.doctor.local import examine_host
 from rollout.errors import RolloutError
 
 OLDEST_ENGINE = (20, 10)
@@ -189,11 +190,13 @@ def _processes(site: Site) -> Iterator[Finding]:
     try:
         status = site.control("status")
     except RolloutError as error:
+        yield from examine_host(site.name, site.root, site.listen)
         absent = error.message.endswith("not found")  # not even its program is there
         text = "none runs: nothing is deployed" if absent else error.message[:150]
         remedy = "deploy or promote a build" if absent else "rollout logs ENV says why"
         yield Finding("warning", site.name, "session manager", text, remedy)
         return
+    yield from examine_host(site.name, site.root, site.listen, status["listeners"].values())
     yield Finding("ok", site.name, "session manager", f"answers; {status['sessions']['live']} live sessions")
     if site.mark() is not None:
         yield Finding(

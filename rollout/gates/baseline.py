@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rollout.gates import needs
 from rollout.gates.criterion import Finding, GateLike, Look, errors, level, meets, total
@@ -43,8 +44,10 @@ def judge(gate: GateLike, pieces: Sequence[Evidence], base: Sequence[Evidence], 
         case "samples":
             return _samples(gate, pieces, base, look)
         case "rate":
-            failures = [sum(p.n - (p.successes or 0) for p in side) for side in (pieces, base)]
-            return _tallies(gate, failures[0], n, failures[1], total(base), look)
+            ours, theirs = (sum(p.n - (p.successes or 0) for p in side) for side in (pieces, base))
+            return _unless_hopeless(
+                gate, theirs / total(base), _tallies(gate, ours, n, theirs, total(base), look)
+            )
         case "count":
             tallies = [math.fsum(p.value or 0.0 for p in side) for side in (pieces, base)]
             if any(tally != round(tally) for tally in tallies):
@@ -162,6 +165,16 @@ def _tallies(gate: GateLike, ours: int, n: int, theirs: int, m: int, look: Look)
     else:
         verdict, text = Verdict.INCONCLUSIVE, f"{text}: not enough to tell"
     return Finding(verdict, text, n, measured, high, low, high)
+
+
+def _unless_hopeless(gate: GateLike, failing: float, found: Finding) -> Finding:
+    """Nothing can fail twice as often as what fails always: to be as good as that proves nothing."""
+    if found.verdict is not Verdict.PASS or failing * gate.threshold < 1:
+        return found
+    text = (
+        f"{found.text}: the baseline itself fails too often for anything to be {gate.threshold:g} times worse"
+    )
+    return replace(found, verdict=Verdict.INCONCLUSIVE, text=text)
 
 
 def _ratio(share: float, n: int, m: int) -> float | None:

@@ -50,9 +50,10 @@ def takes(gate: GateLike, kind: EvidenceKind, n: int, looks: int = 1) -> str:
         return text + (f" (at any of the {looks} looks of the step that decides)" if looks > 1 else "")
     match kind:
         case "ratio":
-            of = n or 15
-            allowed = next((failed for failed in range(of, -1, -1) if meets(gate, 1 - failed / of)), None)
-            return f"of {of}, {allowed} may fail" if allowed is not None else f"more than {of} checks"
+            if not n:
+                return f"{gate.op} {100 * gate.threshold:g}% of its checks, all of which are made"
+            allowed = next((failed for failed in range(n, -1, -1) if meets(gate, 1 - failed / n)), None)
+            return f"of {n}, {allowed} may fail" if allowed is not None else f"more than {n} checks"
         case "series":
             window = f" over {units.share(trend.COVERED)} of the window" if gate.window is not None else ""
             return f"{max(least, trend.LEAST)} readings of each host and profile at least{window}"

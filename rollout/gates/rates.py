@@ -36,17 +36,25 @@ def judge(gate: GateLike, pieces: Sequence[Evidence], look: Look) -> Finding:
     text = f"{successes} of {n} ({percent(rate)})"
     if gate.op == "==":
         return Finding(Verdict.ERROR, f"{text}: a rate cannot be compared with ==", n, rate)
-    if passing > 0:
-        text += f", at {level(passing)} {'>=' if up else '<='} {percent(bound)}"
     needed = None
+    if not meets(gate, other):  # the bound that decides is the one that is told
+        text += f", at {level(failing)} {'<=' if up else '>='} {_beside(gate, other)}"
+        return Finding(Verdict.FAIL, text, n, rate, bound, low, high)
+    if passing > 0:
+        text += f", at {level(passing)} {'>=' if up else '<='} {_beside(gate, bound)}"
     if meets(gate, bound):
         verdict = Verdict.PASS
-    elif not meets(gate, other):
-        verdict = Verdict.FAIL
     else:
         verdict, needed = Verdict.INCONCLUSIVE, needs.observations(failed / n, share, passing)
         text += f": not enough to tell{_outlook(needed, n)}"
     return Finding(verdict, text, n, rate, bound, low, high, needed)
+
+
+def _beside(gate: GateLike, bound: float) -> str:
+    """A bound with as many figures as it takes to tell it from the threshold."""
+    shown = percent(bound)
+    near = shown == percent(gate.threshold) and bound != gate.threshold
+    return f"{bound:.4%}" if near else shown
 
 
 def _outlook(needed: int | None, n: int) -> str:

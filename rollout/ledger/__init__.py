@@ -1,6 +1,6 @@
 """The ledger: every rollout, step, piece of evidence and verdict. Written once, never changed."""
 
-from rollout.ledger.lease import Lease, held_by
+from rollout.ledger.lease import Lease, held, held_by
 from rollout.ledger.records import Event, EventKind, JournalEntry, RolloutRecord, State
 from rollout.ledger.store import Ledger
 from rollout.ledger.verify import Flaw, Verification
@@ -15,5 +15,6 @@ __all__ = [
     "RolloutRecord",
     "State",
     "Verification",
+    "held",
     "held_by",
 ]

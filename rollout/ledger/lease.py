@@ -56,11 +56,8 @@ class Lease:
             connection.execute(insert(leases).values(env=self._env, **free).on_conflict_do_nothing())
             row = connection.execute(sa.select(leases).where(self._row()).with_for_update()).one()
             now = _now(connection)
-            if row.owner and row.expires > now and not _gone(row.owner):
-                raise Locked(
-                    f"{self._env} is held by {describe(row.owner)} since {_clock(row.since)};"
-                    f" its lease ends at {_clock(row.expires)} unless it is renewed"
-                )
+            if holds := _holds(row, now):
+                raise Locked(holds)
             self.token = row.token + 1
             values = {"owner": me(), "token": self.token, "since": now, "expires": now + self._ttl}
             connection.execute(leases.update().where(self._row()).values(**values))
@@ -124,11 +121,19 @@ class Lease:
 
 def held_by(ledger: Ledger, env: str) -> str:
     """Who has the lease of an environment now, ``user@machine``; "" where nobody has."""
+    row, until = _held(ledger, env)
+    return f"{row.owner.get('user')}@{row.owner.get('host')}" if row is not None and until else ""
+
+
+def held(ledger: Ledger, env: str) -> str:
+    """Who holds an environment now, since when, and until when at most; "" where nobody does."""
+    return _held(ledger, env)[1]
+
+
+def _held(ledger: Ledger, env: str) -> tuple[sa.Row[Any] | None, str]:
     with ledger.database.reading() as connection:
         row = connection.execute(sa.select(leases).where(leases.c.env == env)).one_or_none()
-        if row is None or not row.owner or row.expires <= _now(connection) or _gone(row.owner):
-            return ""
-    return f"{row.owner.get('user')}@{row.owner.get('host')}"
+        return row, _holds(row, _now(connection)) if row is not None else ""
 
 
 def me() -> dict[str, Any]:
@@ -141,6 +146,15 @@ def me() -> dict[str, Any]:
         "pid_namespace": _namespace(),
         "start": _start_time(os.getpid()),
     }
+
+
+def _holds(row: sa.Row[Any], now: float) -> str:
+    if not row.owner or row.expires <= now or _gone(row.owner):
+        return ""
+    return (
+        f"{row.env} is held by {describe(row.owner)} since {_clock(row.since)};"
+        f" its lease ends at {_clock(row.expires)} unless it is renewed"
+    )
 
 
 def describe(owner: dict[str, Any]) -> str:

@@ -9,14 +9,16 @@ from rollout.pipeline.commands import (
     apply,
     check,
     deploy,
+    plan_rollback,
     provision,
     resume,
     rollback,
     status,
     teardown,
 )
+from rollout.pipeline.obstacles import Obstacle, Planned
 from rollout.pipeline.plan import Plan
-from rollout.pipeline.promotion import approve, live, promote
+from rollout.pipeline.promotion import approve, live, now, promote
 from rollout.pipeline.rehearsal import rehearse
 from rollout.pipeline.steps import Step
 from rollout.pipeline.watch import Soak, watch
@@ -24,7 +26,9 @@ from rollout.pipeline.watch import Soak, watch
 __all__ = [
     "EnvironmentStatus",
     "Override",
+    "Obstacle",
     "Plan",
+    "Planned",
     "Provisioned",
     "Soak",
     "Step",
@@ -35,6 +39,8 @@ __all__ = [
     "check",
     "deploy",
     "live",
+    "now",
+    "plan_rollback",
     "promote",
     "provision",
     "rehearse",

@@ -17,9 +17,9 @@ from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.model import BuildRef
 from rollout.observer import Observer
 from rollout.pipeline.criteria import Readiness
-from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.interrupts import Interrupts, heeding
-from rollout.pipeline.parts import refuse_new_holders
+from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
+from rollout.pipeline.parts import new_holders
 from rollout.pipeline.plan import Plan, make_plan
 from rollout.pipeline.runner import Runner
 from rollout.pipeline.trial import Trial
@@ -63,7 +63,7 @@ def begin(
     observer: Observer,
     plan_only: bool,
     leave: Leave | None = None,
-) -> RolloutRecord | Plan:
+) -> RolloutRecord | Planned:
     """Plan and, unless only that is wanted, carry out. ``leave``: with what it left where it was before.
 
     Raises:
@@ -72,12 +72,11 @@ def begin(
     """
     engine = engine_of(config, environment, observer)
     if plan_only:
-        return plan_of(ledger, environment, build, engine, kind)
+        return look(config, ledger, environment, build, engine, kind)
     with Lease(ledger, environment.name) as lease, attending(observer) as interrupts:
         ledger = lease.ledger
-        nothing_unfinished(ledger, environment.name)
-        nothing_broken(environment.name, engine)
-        plan = plan_of(ledger, environment, build, engine, kind)
+        plan, obstacles = _proposed(config, ledger, environment, build, engine, kind)
+        refuse(obstacles)
         _say_again(ledger, plan, build, observer)
         interrupts.check()  # until here nothing was done
         record = ledger.create(
@@ -123,16 +122,28 @@ def _record_leave(ledger: Ledger, environment: Environment, record: RolloutRecor
         )
 
 
-def plan_of(ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str) -> Plan:
-    """The plan of bringing a build there, by what is on the hosts now."""
-    number = next((record.number for record in ledger.rollouts(environment.name)), 0) + 1
+def look(
+    config: Config, ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str
+) -> Planned:
+    """What bringing a build there would do, by what is on the hosts now, and what keeps it from that."""
+    plan, obstacles = _proposed(config, ledger, environment, build, engine, kind)
+    env = environment.name
+    return Planned(env, kind, plan, (*occupied(ledger, env), *obstacles))
+
+
+def _proposed(
+    config: Config, ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str
+) -> tuple[Plan, list[Obstacle]]:
+    env = environment.name
+    number = next((record.number for record in ledger.rollouts(env)), 0) + 1
     facts = engine.facts()
-    current = ledger.current(environment.name)
+    current = ledger.current(env)
     if current is not None and not any(host.status for host in facts):
         current = None  # torn down, or the machine was started anew: nothing lives that could be moved
     wanted = engine.wanted(build)
-    refuse_new_holders(facts, wanted)
-    return make_plan(environment, build, f"g{number}", facts, current, wanted, kind=kind)
+    plan = make_plan(environment, build, f"g{number}", facts, current, wanted, kind=kind)
+    there = (*standing(ledger, env, engine), *new_holders(facts, wanted))
+    return plan, [*there, *lacking(config, environment, facts)]
 
 
 def attending(observer: Observer) -> Interrupts:
@@ -179,18 +190,4 @@ def _same_hosts(environment: Environment, plan: Plan, record: RolloutRecord) -> 
             f"{env}: rollout #{record.number} was planned for {', '.join(sorted(planned))}, and {env} has"
             f" {', '.join(sorted(environment.hosts))} now; put the hosts back as they were, then:"
             f" rollout resume {env}"
-        )
-
-
-def nothing_unfinished(ledger: Ledger, env: str) -> None:
-    """Refuse to begin beside what was left half done.
-
-    Raises:
-        Refused: names it, and the way out.
-    """
-    unfinished = ledger.unfinished(env)
-    if unfinished is not None:
-        raise Refused(
-            f"{env} has an unfinished rollout (#{unfinished.number}, {unfinished.state});"
-            f" finish it with: rollout resume {env}"
         )

@@ -21,11 +21,12 @@ from rollout.ledger import Lease, Ledger, RolloutRecord, State, held_by
 from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted
-from rollout.pipeline.begin import attending, begin, engine_of, nothing_unfinished, operator, run
+from rollout.pipeline.begin import attending, begin, engine_of, operator, run
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
-from rollout.pipeline.parts import refuse_new_holders, replacements, summary
+from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
+from rollout.pipeline.parts import new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.steps.judge import SUITES
 
@@ -61,10 +62,10 @@ class Provisioned:
 
 def deploy(
     config: Config, env: str, build_id: str | None, *, observer: Observer, plan_only: bool = False
-) -> RolloutRecord | Plan:
+) -> RolloutRecord | Planned:
     """Bring a build (the newest by default) to an environment without predecessor.
 
-    Returns the plan with ``plan_only``, else the record of the promoted rollout.
+    Returns the plan and what is in its way with ``plan_only``, else the record of the promoted rollout.
 
     Raises:
         ConfigError: unknown environment or build, or one that has a predecessor.
@@ -96,47 +97,20 @@ def rollback(
         attending(observer) as interrupts,
     ):
         ledger = lease.ledger
-        nothing_unfinished(ledger, env)
         engine = engine_of(config, environment, observer)
-        nothing_broken(env, engine)
-        current = ledger.current(env)
-        if current is None or current.previous_build is None or current.previous_generation is None:
-            raise Refused(f"{env} has no earlier build to go back to; look at: rollout history {env}")
-        if of is not None and current.id != of:
-            raise Refused(f"{env} serves another build by now ({current.build})")
-        facts = engine.facts()
-        target = _another(ledger, env, current, current.previous_generation)
-        if target is None:
-            text = f"{env} has served no other build than {current.build}"
-            if of is not None:  # nobody is there to decide, and the build itself was found to be bad
-                raise Refused(f"{text}; look at: rollout history {env}")
-            target = _record_of(ledger, env, current.previous_generation)
+        target, plan, obstacles = _way_back(config, environment, ledger, engine, of)
+        refuse(obstacles)
+        assert target is not None and plan is not None
+        if plan.build == plan.previous_build:
+            text = f"{env} has served no other build than {plan.build}"
             observer.message(f"{text}: back to {target.generation}, which is the same", "warning")
-        warm = all(
-            any(
-                entry["name"] == target.generation and entry["workers"]
-                for entry in (host.status or {}).get("generations", [])
-            )
-            for host in facts
-        )
-        generation = target.generation if warm else f"{target.generation}r{current.number}"
-        wanted = engine.wanted(BuildStore(config.builds_dir).find(target.build))
-        plan = make_rollback_plan(
-            environment,
-            current,
-            facts,
-            build=target.build,
-            generation=generation,
-            warm=warm,
-            wanted=wanted,
-        )
         interrupts.check()
         record = ledger.create(
             env=env,
             kind="rollback",
             build=target.build,
             digest=target.digest,
-            generation=generation,
+            generation=plan.generation,
             # Going back twice goes further back, not forth again.
             previous=_before(ledger, env, target),
             plan=plan.as_dict(),
@@ -147,50 +121,57 @@ def rollback(
         return run(config, environment, engine, lease, observer, record, interrupts)
 
 
+def plan_rollback(config: Config, env: str, *, observer: Observer) -> Planned:
+    """What :func:`rollback` would do now, and what is in its way. Changes nothing.
+
+    Raises:
+        EngineError: a host cannot be asked.
+    """
+    environment = config.environment(env)
+    with Ledger(config.ledger_url) as ledger:
+        engine = engine_of(config, environment, observer)
+        _, plan, obstacles = _way_back(config, environment, ledger, engine, None)
+        return Planned(env, "rollback", plan, (*occupied(ledger, env), *obstacles))
+
+
 def apply(
     config: Config, env: str, *, observer: Observer, plan_only: bool = False
-) -> RolloutRecord | Plan | None:
+) -> RolloutRecord | Planned | None:
     """Have the declared settings in force, under live sessions, with the build that serves.
 
-    Returns ``None`` where they are already.
+    Returns ``None`` where they are already and nothing is in the way; with ``plan_only``, what would be done
+    and what is in its way.
 
     Raises:
         Refused: nothing is deployed, something is unfinished or broken, or it would be the end of shells.
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
-    with (
-        Ledger(config.ledger_url) as opened,
-        Lease(opened, env) as lease,
-        attending(observer) as interrupts,
-    ):
-        ledger = lease.ledger
-        nothing_unfinished(ledger, env)
+    with Ledger(config.ledger_url) as opened:
         engine = engine_of(config, environment, observer)
-        nothing_broken(env, engine)
-        current = ledger.current(env)
-        facts = engine.facts()
-        if current is None or not any(host.status for host in facts):
-            raise Refused(f"nothing runs in {env}; deploy to it first")
-        wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
-        refuse_new_holders(facts, wanted)
-        plan = make_apply_plan(environment, current, facts, wanted)
-        if plan is None:
-            return None
         if plan_only:
-            return plan
-        interrupts.check()
-        record = ledger.create(
-            env=env,
-            kind="apply",
-            build=current.build,
-            digest=current.digest,
-            generation=current.generation,
-            previous=_before(ledger, env, current),
-            plan=plan.as_dict(),
-            operator=operator(),
-        )
-        return run(config, environment, engine, lease, observer, record, interrupts)
+            _, plan, found = _settings(config, environment, opened, engine)
+            obstacles = (*occupied(opened, env), *found)
+            return Planned(env, "apply", plan, obstacles) if plan or obstacles else None
+        with Lease(opened, env) as lease, attending(observer) as interrupts:
+            ledger = lease.ledger
+            current, plan, found = _settings(config, environment, ledger, engine)
+            refuse(found)
+            if plan is None:
+                return None
+            assert current is not None
+            interrupts.check()
+            record = ledger.create(
+                env=env,
+                kind="apply",
+                build=current.build,
+                digest=current.digest,
+                generation=current.generation,
+                previous=_before(ledger, env, current),
+                plan=plan.as_dict(),
+                operator=operator(),
+            )
+            return run(config, environment, engine, lease, observer, record, interrupts)
 
 
 def resume(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
@@ -352,6 +333,57 @@ def _drift(
         return {}  # its build is gone from this machine
     facts = [HostFacts(host, (), status) for host, status in hosts.items()]
     return {host: summary(pair) for host, pair in replacements(facts, wanted).items()}
+
+
+def _way_back(
+    config: Config, environment: Environment, ledger: Ledger, engine: Engine, of: int | None
+) -> tuple[RolloutRecord | None, Plan | None, list[Obstacle]]:
+    """The rollout whose build is returned to, how, and what is in the way of that."""
+    env = environment.name
+    obstacles, current = standing(ledger, env, engine), ledger.current(env)
+    if current is None or current.previous_build is None or current.previous_generation is None:
+        text = f"{env} has no earlier build to go back to; look at: rollout history {env}"
+        return None, None, [*obstacles, Obstacle(text)]
+    if of is not None and current.id != of:
+        return None, None, [*obstacles, Obstacle(f"{env} serves another build by now ({current.build})")]
+    target = _another(ledger, env, current, current.previous_generation)
+    if target is None:
+        if of is not None:  # nobody is there to decide, and the build itself was found to be bad
+            text = f"{env} has served no other build than {current.build}; look at: rollout history {env}"
+            return None, None, [*obstacles, Obstacle(text)]
+        target = _record_of(ledger, env, current.previous_generation)
+    facts = engine.facts()
+    warm = all(
+        any(
+            entry["name"] == target.generation and entry["workers"]
+            for entry in (host.status or {}).get("generations", [])
+        )
+        for host in facts
+    )
+    plan = make_rollback_plan(
+        environment,
+        current,
+        facts,
+        build=target.build,
+        generation=target.generation if warm else f"{target.generation}r{current.number}",
+        warm=warm,
+        wanted=engine.wanted(BuildStore(config.builds_dir).find(target.build)),
+    )
+    return target, plan, obstacles
+
+
+def _settings(
+    config: Config, environment: Environment, ledger: Ledger, engine: Engine
+) -> tuple[RolloutRecord | None, Plan | None, list[Obstacle]]:
+    """The rollout whose build serves, what has to be done to have the declared settings in force with it
+    (``None``: nothing), and what is in the way of that."""
+    env = environment.name
+    obstacles, current, facts = standing(ledger, env, engine), ledger.current(env), engine.facts()
+    if current is None or not any(host.status for host in facts):
+        return None, None, [*obstacles, Obstacle(f"nothing runs in {env}; deploy to it first")]
+    wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
+    plan = make_apply_plan(environment, current, facts, wanted)
+    return current, plan, [*obstacles, *new_holders(facts, wanted), *lacking(config, environment, facts)]
 
 
 def _record_of(ledger: Ledger, env: str, generation: str) -> RolloutRecord:

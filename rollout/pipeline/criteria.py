@@ -8,27 +8,14 @@ from typing import Any
 
 from rollout.checks.runner import CheckResult
 from rollout.config import Environment, Gate
-from rollout.errors import Refused
 from rollout.evidence import from_checks, from_monitor
 from rollout.gates import deciding, evaluate
 from rollout.ledger import Event, Ledger, RolloutRecord, State
 from rollout.model import Evidence, GateResult, MonitorLog, Verdict
+from rollout.pipeline.obstacles import Obstacle, unfinished
 from rollout.units import duration
 
 APPROVAL_POLL = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a build may not go on. ``text`` is one line with the way out.
-
-    ``retry_after``: seconds after which it may be gone by itself; ``None``: waiting does not help.
-    ``overridable``: somebody with a name and a reason may go on all the same.
-    """
-
-    text: str
-    retry_after: float | None = None
-    overridable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +96,7 @@ def assess(
         results.append(evaluate(gate, found, now=None if gate.about.source == "checks" else now))
         evidence |= {item.id: item for item in found if item.metric == gate.metric}
     obstacles += _soak(predecessor, current, logs, seen.soaked(now))
-    obstacles += _criteria(predecessor, current, results)
+    obstacles += _criteria(predecessor, results)
     return Readiness(current, tuple(obstacles), tuple(results), tuple(evidence.values()), seen.observed)
 
 
@@ -165,24 +152,11 @@ def permission(ledger: Ledger, environment: Environment, digest: str, *, now: fl
     return found
 
 
-def refuse(obstacles: Sequence[Obstacle]) -> None:
-    """Refuse, where there is an obstacle.
-
-    Raises:
-        Refused: names all of them.
-    """
-    if obstacles:
-        raise Refused("; also: ".join(obstacle.text for obstacle in obstacles))
-
-
 def _proven(ledger: Ledger, predecessor: Environment) -> tuple[RolloutRecord | None, Obstacle | None]:
     name = predecessor.name
     newest = next(iter(ledger.rollouts(name)), None)
     if newest is not None and newest.state.open:
-        return None, Obstacle(
-            f"{name} has an unfinished rollout (#{newest.number}, {newest.state});"
-            f" finish it with: rollout resume {name}"
-        )
+        return None, unfinished(newest)
     current = ledger.current(name)
     if current is None:
         return None, Obstacle(
@@ -220,7 +194,8 @@ def _gates(
         yield Obstacle(f"no gate of {name} decides anything; make one of them critical")
     bad = [result for result in decided if result.verdict is not Verdict.PASS]
     if bad:
-        yield Obstacle(f"{current.build} did not pass in {name}: {bad[0].reason}", overridable=True)
+        text = f"{current.build} did not pass in {name}: {bad[0].reason}"
+        yield Obstacle(text, overridable=True, explained=True)
     else:
         yield from _as_they_are_now(ledger, predecessor, proof, results, current)
     names = {result.gate for result in results}
@@ -307,19 +282,27 @@ def _evidence(
     return [item for item in asked if item.metric == gate.metric]
 
 
-def _criteria(
-    predecessor: Environment, current: RolloutRecord, results: Sequence[GateResult]
-) -> Iterator[Obstacle]:
+def _criteria(predecessor: Environment, results: Sequence[GateResult]) -> Iterator[Obstacle]:
+    name = predecessor.name
     every = predecessor.monitor.every if predecessor.monitor else APPROVAL_POLL
-    for gate, result in zip(predecessor.criteria, results, strict=True):
-        if result.verdict is Verdict.PASS or gate.severity == "warning":
-            continue
-        later = every if result.verdict is Verdict.INCONCLUSIVE else None
-        yield Obstacle(
-            f"{current.build} does not meet a criterion of {predecessor.name}: {result.reason}",
-            retry_after=later,
-            overridable=True,
-        )
+    open_ones = [
+        result
+        for gate, result in zip(predecessor.criteria, results, strict=True)
+        if result.verdict is not Verdict.PASS and gate.severity != "warning"
+    ]
+    early = [result for result in open_ones if result.verdict is Verdict.INCONCLUSIVE]
+    for result in open_ones:
+        if result not in early:
+            text = f"{name}'s criterion fails: {result.reason}"
+            if result.verdict is Verdict.ERROR:
+                text = f"{name}'s criterion is in error: {result.reason}"
+            yield Obstacle(text, overridable=True, explained=True)
+    if early:
+        text = f"{name}'s criterion is inconclusive: {early[0].reason}"
+        if len(early) > 1:  # one cause, as a rule: there are no records yet
+            others = ", ".join(result.gate for result in early[1:])
+            text = f"{name}'s criteria are inconclusive: {early[0].reason}; and so are {others}"
+        yield Obstacle(text, retry_after=every, overridable=True, explained=True)
 
 
 def _how_to_deploy(environment: Environment) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rollout.direct.mark import Mark
 from rollout.engine import Engine
-from rollout.errors import GlassBroken
+from rollout.pipeline.obstacles import broken, refuse
 
 
 def nothing_broken(env: str, engine: Engine) -> None:
@@ -24,5 +24,4 @@ def refuse_broken(env: str, marks: Mapping[str, Mark]) -> None:
     Raises:
         GlassBroken: as :func:`nothing_broken`.
     """
-    for host, mark in marks.items():
-        raise GlassBroken(f"{env}: {host}: {mark}; first have the ledger know it: rollout adopt {env}")
+    refuse(broken(env, marks))

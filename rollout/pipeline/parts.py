@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rollout.engine.base import PARTS, HostFacts, PartRef, Parts, running_parts
-from rollout.errors import Refused
+from rollout.pipeline.obstacles import Obstacle
 
 _MISSING = object()
 _NAMES = {"manager": "session manager"}
@@ -38,12 +38,9 @@ def replacements(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> dic
     return found
 
 
-def refuse_new_holders(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> None:
-    """See to it that no holder has to be made anew, which would be the end of its shells.
-
-    Raises:
-        Refused: one has to; the text says why, and how many live sessions it has.
-    """
+def new_holders(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> list[Obstacle]:
+    """Where a holder would have to be made anew, and its shells would end: why, and how many."""
+    found = []
     for host in facts:
         runs, declared = running_parts(host.status)["holder"], wanted.get(host.host, {}).get("holder")
         if host.status is None or runs is None or declared is None:
@@ -51,10 +48,13 @@ def refuse_new_holders(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) 
         why = _made_anew(runs, declared, host.status.get("listeners", {}))
         if why:
             live = host.status["sessions"]["live"]
-            raise Refused(
-                f"{host.host}: {why}: that takes the end of {live} live sessions; end them with"
-                " rollout teardown, then deploy"
+            found.append(
+                Obstacle(
+                    f"{host.host}: {why}: that takes the end of {live} live sessions; end them with"
+                    " rollout teardown, then deploy"
+                )
             )
+    return found
 
 
 def _made_anew(runs: PartRef, declared: PartRef, listeners: Mapping[str, int]) -> str:

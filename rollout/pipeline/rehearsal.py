@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from rollout.config import Config, Environment
 from rollout.engine import Engine
-from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.observer import Observer
-from rollout.pipeline.begin import attending, engine_of, nothing_unfinished, operator, run
-from rollout.pipeline.glass import nothing_broken
+from rollout.pipeline.begin import attending, engine_of, operator, run
+from rollout.pipeline.obstacles import Obstacle, Planned, occupied, refuse, standing
 from rollout.pipeline.plan import Plan, make_rehearsal_plan
 
 
 def rehearse(
     config: Config, env: str, *, observer: Observer, plan_only: bool = False
-) -> RolloutRecord | Plan:
+) -> RolloutRecord | Planned:
     """Prove the way back before a promotion needs it, with the build that serves.
 
     All sessions move to a second generation of it and return; what was measured is recorded.
@@ -28,12 +27,13 @@ def rehearse(
     with Ledger(config.ledger_url) as ledger:
         engine = engine_of(config, environment, observer)
         if plan_only:
-            return _rehearsal(ledger, environment, engine)[1]
+            _, plan, obstacles = _rehearsal(ledger, environment, engine)
+            return Planned(env, "rehearsal", plan, (*occupied(ledger, env), *obstacles))
         with Lease(ledger, env) as lease, attending(observer) as interrupts:
             ledger = lease.ledger
-            nothing_unfinished(ledger, env)
-            nothing_broken(env, engine)
-            current, plan = _rehearsal(ledger, environment, engine)
+            current, plan, obstacles = _rehearsal(ledger, environment, engine)
+            refuse(obstacles)
+            assert current is not None and plan is not None
             interrupts.check()
             record = ledger.create(
                 env=env,
@@ -48,9 +48,16 @@ def rehearse(
             return run(config, environment, engine, lease, observer, record, interrupts)
 
 
-def _rehearsal(ledger: Ledger, environment: Environment, engine: Engine) -> tuple[RolloutRecord, Plan]:
-    current = ledger.current(environment.name)
+def _rehearsal(
+    ledger: Ledger, environment: Environment, engine: Engine
+) -> tuple[RolloutRecord | None, Plan | None, list[Obstacle]]:
+    env = environment.name
+    obstacles, current = standing(ledger, env, engine), ledger.current(env)
     if current is None:
-        raise Refused(f"{environment.name} has no build to rehearse with; look at: rollout status")
-    number = next((record.number for record in ledger.rollouts(environment.name)), 0) + 1
-    return current, make_rehearsal_plan(environment, current, engine.facts(), f"g{number}")
+        return (
+            None,
+            None,
+            [*obstacles, Obstacle(f"{env} has no build to rehearse with; look at: rollout status")],
+        )
+    number = next((record.number for record in ledger.rollouts(env)), 0) + 1
+    return current, make_rehearsal_plan(environment, current, engine.facts(), f"g{number}"), obstacles

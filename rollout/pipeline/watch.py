@@ -11,7 +11,8 @@ from rollout.ledger import Ledger, RolloutRecord
 from rollout.model import GateResult, Verdict
 from rollout.observer import Observer
 from rollout.pipeline.commands import rollback
-from rollout.pipeline.criteria import Readiness, refuse
+from rollout.pipeline.criteria import Readiness
+from rollout.pipeline.obstacles import refuse
 from rollout.pipeline.promotion import judged
 from rollout.units import duration
 

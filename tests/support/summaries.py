@@ -39,6 +39,7 @@ environments:
     canary: [{weight: 10, hold: 30s}, {weight: 100, hold: 30s}]
     checks: [validate, smoke]
     load: {users: 60}
+    max_hold: 10m
     monitor: {every: 1m}
     soak: 24h
     rehearsal: 30d

@@ -44,8 +44,10 @@ def edit(project: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-def test_init_writes_the_shipped_configuration(project):
-    assert (project / "rollout.yaml").read_text() == (ROOT / "rollout.yaml").read_text()
+def test_what_init_and_build_say_to_do_next_can_be_pasted(tmp_path):
+    done = rollout("--config", "my own.yaml", "init", "--quick", cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "next: rollout --config 'my own.yaml' build"
+    assert "quick" in (tmp_path / "my own.yaml").read_text()
 
 
 def test_init_overwrites_nothing(project):
@@ -123,6 +125,27 @@ def test_help_lists_the_exit_codes(tmp_path):
     text = rollout("--help", cwd=tmp_path).stdout
     for code in ExitCode:
         assert code.meaning in text
+
+
+def test_a_shell_completes_commands_and_environments(project):
+    """As the README says to switch it on, in a real bash."""
+    command = next(line for line in (ROOT / "README.md").read_text().splitlines() if "bash_source" in line)
+    edit(project, "  production:\n", "  stage-two:\n")
+
+    def completed(*words: str) -> list[str]:
+        script = f"""
+            PATH={Path(sys.executable).parent}:$PATH
+            {command}
+            COMP_WORDS=({" ".join(words)}) COMP_CWORD={len(words) - 1}
+            _rollout_completion rollout && printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        return subprocess.check_output(["bash", "-c", script], cwd=project, text=True).split()
+
+    assert completed("rollout", "pro") == ["provision", "promote"]
+    assert completed("rollout", "promote", "st") == ["staging", "stage-two"]
+    assert completed("rollout", "gates", "explain", "d") == ["dev"]
+    (project / "rollout.yaml").write_text("environments: [")
+    assert completed("rollout", "promote", "st") == []
 
 
 def test_help_imports_nothing_heavy(tmp_path):

@@ -27,7 +27,7 @@ environments:
     after: dev
     hosts: {local: {root: /tmp/r/staging}}
     listen: {system: 6001, claude: 6002, web: 6110}
-    canary: [{weight: 10, hold: 5s}, {weight: 100, hold: 5s}]
+    canary: [{weight: 50, hold: 5s}, {weight: 100, hold: 5s}]
     load: {users: 60, cut_every: 3s}
     monitor: {every: 60s}
     soak: 36h
@@ -72,10 +72,16 @@ def test_the_base_of_these_tests_is_sound(tmp_path: Path) -> None:
         ("load.reconnect_rate, op: \">\", threshold: 0.99", "monitor.success_rate, op: \">\", threshold: 0.99", "gates.0.metric: monitor.success_rate is known when a build leaves; move it to criteria:"),
         ("max_hold: 2m", "max_hold: 20s", "99 % at 95 % confidence over 3 looks takes 408 reconnections without a failure, and 60 users make about 315"),
         ("threshold: 0.99}", "threshold: 0.99, window: 10s}", "make about 158 in a window of 10 s"),
+        # At the first step only some of the users are there: a good build would be taken back.
+        ("weight: 50", "weight: 10", "staging.gates.0.threshold: 99 % at 95 % confidence takes 299 reconnections without a failure, and 6 users of 60 at 10 % make about 189 in max_hold; raise load.users or max_hold, or the first weight"),
+        ("metric: load.reconnect_rate, op: \">\", threshold: 0.99}\n      - {metric: load.connect_ms, op: \"<\", threshold: 100}", "metric: load.connect_ms, op: \"<\", threshold: 100}", None),
+        ("load: {users: 60", "load: {users: 8", "staging.gates.0.threshold: 99 %"),
+        ("load.reconnect_rate, op: \">\", threshold: 0.99}", "load.command_ms, op: \"<\", threshold: 100, percentile: 99.99}", "p99.99 at 95 % confidence over 6 looks takes 47873 commands without a failure, and 60 users make about 14400"),
+        ("load.reconnect_rate, op: \">\", threshold: 0.99}", "load.success_rate, op: \">\", threshold: 0.9999}", "47873 reconnections and commands"),
         ("threshold: 100}", "threshold: 100, percentile: 99.9}", "p99.9 at 95 % confidence over 6 looks takes 4786 reconnections"),
         ("threshold: 100}", "threshold: 100, min_samples: 9999}", "min_samples takes 9999 reconnections"),
         ("threshold: 100}", "threshold: 100, on: checks}", None),
-        ("canary: [{weight: 10, hold: 5s}, {weight: 100, hold: 5s}]", "canary: [{weight: 100, hold: 5s}]", "gates.2.compare: both never serve at the same time"),
+        ("canary: [{weight: 50, hold: 5s}, {weight: 100, hold: 5s}]", "canary: [{weight: 100, hold: 5s}]", "gates.2.compare: both never serve at the same time"),
         ("op: \"<\", threshold: 1.25", "op: \"==\", threshold: 1.25", "gates.2.op: with compare: baseline the threshold is how many times worse"),
         ("threshold: 1.25", "threshold: 0", "gates.2.threshold: expected the ratio to the baseline that is still good"),
         ("threshold: 1.25", "threshold: 1.25, on: checks", "gates.2.on: a comparison is made while both serve"),
@@ -93,3 +99,19 @@ def test_relations_between_need_and_time(tmp_path: Path, old: str, new: str, exp
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert expected in caught.value.message
+
+
+def test_too_few_users_for_a_percentile_at_the_first_step_are_told_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    """Eight users, a tenth of them, two minutes: 36 samples came, of which p95 takes 59."""
+    path = written(tmp_path, "weight: 50", "weight: 10")
+    text = (
+        path.read_text().replace("users: 60", "users: 8").replace("load.reconnect_rate", "load.reconnect_ms")
+    )
+    text = text.replace(
+        'load.reconnect_ms, op: ">", threshold: 0.99', 'load.reconnect_ms, op: "<", threshold: 500'
+    )
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"p95 .* takes 59 reconnections .* 1 users of 8 at 10 %"):
+        load(path)

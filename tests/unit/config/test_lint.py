@@ -27,7 +27,7 @@ environments:
     after: dev
     hosts: {local: {root: /tmp/r/staging}}
     listen: {system: 6001, claude: 6002, web: 6110}
-    canary: [{weight: 10, hold: 5s}, {weight: 100, hold: 5s}]
+    canary: [{weight: 50, hold: 5s}, {weight: 100, hold: 5s}]
     move: {interval: 200ms, deadline: 30s}
     load: {users: 60, cut_every: 3s}
     gates:
@@ -69,9 +69,9 @@ def test_the_base_of_these_tests_is_sound(tmp_path: Path) -> None:
         ("web: 6110", "web: 6001", "port 6001 is taken by environments.staging.listen.system"),
         ("/tmp/r/staging", "/tmp/r/dev", "is the root of environments.dev.hosts.local already"),
         ("/tmp/r/staging", "/tmp/" + "x" * 80, "characters long; sockets below it leave room for 80"),
-        ("weight: 10, hold: 5s}, {weight: 100", "weight: 50, hold: 5s}, {weight: 50", "canary.1.weight: 50 after 50"),
+        ("{weight: 100, hold: 5s}]", "{weight: 50, hold: 5s}]", "canary.1.weight: 50 after 50"),
         ("{weight: 100, hold: 5s}]", "{weight: 90, hold: 5s}]", "canary.1.weight: the last step ends at 90"),
-        ("weight: 10, hold: 5s", "weight: 10, hold: 0s", "canary.0: nothing is held here"),
+        ("weight: 50, hold: 5s", "weight: 50, hold: 0s", "canary.0: nothing is held here"),
         ("gates:\n      - {metric: load.reconnect_rate, op: \">\", threshold: 0.99}\n      - {metric: load.connect_ms, op: \"<\", threshold: 100}\n    max_hold: 2m", "gates: [{metric: load.loops, op: ==, threshold: 0}]\n    max_hold: 4s", "max_hold: 4 s is shorter than a hold of 5 s"),
         ("interval: 200ms", "interval: 40s", "move.interval: longer than the deadline"),
         ("cut_every: 3s", "cut_every: 0s", "60 users make about 0 in max_hold"),

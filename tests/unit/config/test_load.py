@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -54,11 +53,6 @@ def refusal(path: Path) -> str:
     assert caught.value.exit_code is ExitCode.USAGE
     assert "\n" not in caught.value.message
     return caught.value.message
-
-
-def test_the_shipped_file_is_the_packaged_one() -> None:
-    root = Path(__file__).parents[3] / "rollout.yaml"
-    assert root.read_text() == files("rollout.config").joinpath("default.yaml").read_text()
 
 
 def test_the_shipped_file_loads_and_chains_three_environments() -> None:

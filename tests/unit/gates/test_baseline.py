@@ -107,6 +107,16 @@ def test_failures_of_unequal_traffic_are_compared_as_shares() -> None:
     assert result.verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [((0, 1000), (0, 1000)), ((400, 1000), (0, 1000))])
+def test_beside_a_baseline_that_hardly_works_nothing_passes(
+    ours: tuple[int, int], theirs: tuple[int, int]
+) -> None:
+    twice = Gate(op="<", threshold=2, compare="baseline")
+    result = evaluate(twice, [rate(*ours), rate(*theirs, labels=BASELINE)])
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the baseline itself fails too often for anything to be 2 times worse" in result.reason
+
+
 def test_only_whole_counts_are_compared() -> None:
     assert evaluate(SLOWER, [count(0.5, 10), count(1, 10, labels=BASELINE)]).verdict is Verdict.ERROR
 

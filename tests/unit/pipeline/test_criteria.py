@@ -17,7 +17,8 @@ from rollout.gates import evaluate_all
 from rollout.ledger import State
 from rollout.model import BuildRef, Evidence, GateResult, Verdict
 from rollout.pipeline.commands import _another
-from rollout.pipeline.criteria import assess, permission, refuse
+from rollout.pipeline.criteria import assess, permission
+from rollout.pipeline.obstacles import refuse
 from rollout.pipeline.plan import Plan, make_plan
 from tests.support.rollouts import begun
 from tests.unit.pipeline.records import Days
@@ -279,7 +280,7 @@ def test_a_criterion_that_fails_is_not_waited_for(ledger, watched):
     record = checked(ledger, promoted(ledger, watched))
     days = Days(record.ended).minutes(1300).minutes(141, ok=False)
     (obstacle,) = assessed(ledger, watched, days).obstacles
-    assert "does not meet a criterion of dev: monitor.success_rate" in obstacle.text
+    assert "dev's criterion fails: monitor.success_rate" in obstacle.text
     assert obstacle.retry_after is None
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from rollout.engine.base import HostFacts, PartRef
 from rollout.errors import Refused
+from rollout.pipeline.obstacles import refuse
 from rollout.pipeline.parts import (
     as_params,
     from_params,
-    refuse_new_holders,
+    new_holders,
     replacements,
     summary,
     there,
@@ -80,17 +81,17 @@ def test_a_session_manager_that_has_lost_its_holder_says_nothing_of_it():
 def test_a_holder_that_cannot_go_on_from_the_one_that_runs_is_refused_with_its_cost():
     new = PartRef("b2", "h3", "", {"version": 3, "resumes": [2, 3]})
     with pytest.raises(Refused, match=r"a: the holder of build b2 is of version 3.*the end of 7 live sess"):
-        refuse_new_holders(facts(), wanted(holder=new))
+        refuse(new_holders(facts(), wanted(holder=new)))
     assert "holder" not in replacements(facts(), wanted(holder=new))["a"]
-    refuse_new_holders(facts(), wanted())
+    refuse(new_holders(facts(), wanted()))
 
 
 def test_ports_that_are_the_container_s_are_refused_with_their_cost():
     new = PartRef("b1", "h1", "", {"version": 1, "resumes": [1], "ports": {"system": 4011, "web": 4110}})
     with pytest.raises(Refused, match=r"container: system 4001 -> 4011: that takes the end of 7 live"):
-        refuse_new_holders(facts(listeners={"system": 4001, "web": 4110}), wanted(holder=new))
-    refuse_new_holders(facts(listeners={"system": 4011, "web": 4110}), wanted(holder=new))
-    refuse_new_holders(facts(listeners={"system": 4001, "web": 4110}), wanted())
+        refuse(new_holders(facts(listeners={"system": 4001, "web": 4110}), wanted(holder=new)))
+    refuse(new_holders(facts(listeners={"system": 4011, "web": 4110}), wanted(holder=new)))
+    refuse(new_holders(facts(listeners={"system": 4001, "web": 4110}), wanted()))
 
 
 def test_a_holder_from_which_there_is_no_way_back_stays_and_the_plan_says_so():
@@ -107,8 +108,8 @@ def test_a_holder_from_which_there_is_no_way_back_stays_and_the_plan_says_so():
 def test_an_older_build_leaves_the_holder_that_runs():
     old = PartRef("b0", "h0", "", {"version": 1})
     assert "holder" not in replacements(facts(), wanted(holder=old))["a"]
-    refuse_new_holders(facts(), wanted(holder=old))
-    refuse_new_holders(facts(), wanted(holder=PartRef("b0", "h0")))
+    refuse(new_holders(facts(), wanted(holder=old)))
+    refuse(new_holders(facts(), wanted(holder=PartRef("b0", "h0"))))
 
 
 def test_both_sides_survive_the_ledger():

@@ -1,0 +1,120 @@
+"""What keeps a command from being carried out: the same list is shown with its plan and refused with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rollout.config import Config, Environment
+from rollout.direct.mark import Mark
+from rollout.doctor import examine_host, examine_machine
+from rollout.engine import Engine, HostFacts
+from rollout.errors import GlassBroken, Locked, Refused, RolloutError
+from rollout.ledger import Ledger, RolloutRecord, held
+
+if TYPE_CHECKING:
+    from rollout.pipeline.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why something may not be done. ``text`` is one line with the way out.
+
+    ``retry_after``: seconds after which it may be gone by itself; ``None``: waiting does not help.
+    ``overridable``: somebody with a name and a reason may go on all the same. ``explained``: ``rollout gates
+    explain`` says more, of the environment that the build comes from. ``kind``: the error that it ends in.
+    """
+
+    text: str
+    retry_after: float | None = None
+    overridable: bool = False
+    explained: bool = False
+    kind: type[RolloutError] = Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a command would do, and what keeps it from that.
+
+    ``plan``: ``None`` where none can be made. ``ways``: out of all the obstacles together, a line each.
+    """
+
+    env: str
+    kind: str
+    plan: Plan | None
+    obstacles: tuple[Obstacle, ...] = ()
+    ways: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON: the plan's own keys (without a plan, ``env`` and ``kind`` alone), and ``obstacles``."""
+        planned = self.plan.as_dict() if self.plan else {"env": self.env, "kind": self.kind}
+        obstacles = [
+            {"text": each.text, "retry_after": each.retry_after, "overridable": each.overridable}
+            for each in self.obstacles
+        ]
+        return {**planned, "obstacles": obstacles, "ways": list(self.ways)}
+
+    def refuse(self) -> None:
+        """Refuse, where there is an obstacle.
+
+        Raises:
+            Refused, Locked: names all of them; it is of the kind of the first.
+        """
+        refuse(self.obstacles, self.ways)
+
+
+def refuse(obstacles: Sequence[Obstacle], ways: Sequence[str] = ()) -> None:
+    """Refuse, where there is an obstacle.
+
+    Raises:
+        Refused, Locked: names all of them; it is of the kind of the first.
+    """
+    if obstacles:
+        first, *more = obstacles
+        raise first.kind(first.text, more=[each.text for each in more], ways=ways)
+
+
+def standing(ledger: Ledger, env: str, engine: Engine) -> list[Obstacle]:
+    """What keeps anything from beginning in an environment, but for somebody who is at work there."""
+    left = ledger.unfinished(env)
+    return [*([unfinished(left)] if left else []), *broken(env, engine.marks())]
+
+
+def occupied(ledger: Ledger, env: str) -> list[Obstacle]:
+    """Somebody who is at work in an environment, by its lease."""
+    said = held(ledger, env)
+    return [Obstacle(said, kind=Locked)] if said else []
+
+
+def lacking(config: Config, environment: Environment, facts: Sequence[HostFacts]) -> list[Obstacle]:
+    """What this machine lacks for anything to be started there; of hosts that are reached over SSH nothing is
+    known before they are."""
+    findings = examine_machine(config)
+    for host in facts if environment.engine == "process" else ():
+        listeners = (host.status or {}).get("listeners", {})
+        root, listen = environment.hosts[host.host].root, environment.listens(host.host)
+        findings += examine_host(f"{environment.name}/{host.host}", root, listen, listeners.values())
+    return [
+        Obstacle(": ".join(filter(None, (each.where, each.subject, each.text))) + f"; {each.remedy}")
+        for each in findings
+        if each.verdict == "wrong"
+    ]
+
+
+def unfinished(record: RolloutRecord) -> Obstacle:
+    """A rollout that has not ended."""
+    return Obstacle(
+        f"{record.env} has an unfinished rollout (#{record.number}, {record.state});"
+        f" finish it with: rollout resume {record.env}"
+    )
+
+
+def broken(env: str, marks: Mapping[str, Mark]) -> list[Obstacle]:
+    """Where the hosts were led back without the ledger, and by whom."""
+    return [
+        Obstacle(
+            f"{env}: {host}: {mark}; first have the ledger know it: rollout adopt {env}", kind=GlassBroken
+        )
+        for host, mark in list(marks.items())[:1]
+    ]
