@@ -61,8 +61,15 @@ def ranks(n: int, share: float, below: float, above: float) -> tuple[int, int]:
     It is below the first with a probability of at most ``below`` (0: there is no such sample), above the
     second with at most ``above`` (n + 1: there is none).
     """
-    from scipy.stats import binom  # late: it takes longer than a whole `rollout status`
+    first = _least(below, n, share) if below > 0 else 0
+    last = _least(1 - above, n, share) + 1 if above > 0 else n + 1
+    return first, last
 
-    first = int(binom.ppf(below, n, share)) if below > 0 else 0
-    last = int(binom.ppf(1 - above, n, share)) + 1 if above > 0 else n + 1
-    return max(0, first), last
+
+def _least(probability: float, n: int, share: float) -> int:
+    """The least number of successes in ``n`` trials at or below which they are with that probability."""
+    from scipy.special import bdtr, bdtrik  # late; and scipy.stats takes three times as long to import
+
+    found = math.ceil(bdtrik(probability, n, share))
+    below = max(0, found - 1)
+    return below if bdtr(below, n, share) >= probability else found

@@ -167,8 +167,12 @@ def test_help_answers_within_one_and_a_half_imports_of_click_plus_100_ms():
     assert figures.help_ms <= 1.5 * figures.click_ms + 100, figures
 
 
-def test_what_only_looks_takes_no_more_than_three_imports_of_what_it_reads_with(short_path):
+def test_what_only_looks_takes_few_imports_of_what_it_reads_with(short_path):
     looking_speed.project(short_path)
     taken = looking_speed.measure(short_path, rounds=5)
-    limit = 3 * taken.pop("yardstick")
-    assert max(taken.values()) <= limit, (limit, taken)
+    yardstick = taken.pop("yardstick")
+    # The last judges, too, for which it needs a part of scipy.
+    limits = {"status": 3.0, "history": 3.0, "gates explain dev": 4.75}
+    times = {name: seconds / yardstick for name, seconds in taken.items()}
+    assert times.keys() == limits.keys()
+    assert [name for name in limits if times[name] > limits[name]] == [], times
