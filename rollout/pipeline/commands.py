@@ -22,6 +22,7 @@ from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted
 from rollout.pipeline.begin import attending, begin, engine_of, nothing_unfinished, operator, run
+from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
@@ -84,7 +85,8 @@ def rollback(
     """Return to the build before the present one, without having to name it. ``reason`` is recorded.
 
     Raises:
-        Refused: there is none; or the present one is not of the rollout ``of`` any more.
+        Refused: there is none, or nobody has its files and it does not run; or the present one is not of the
+            rollout ``of`` any more.
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
@@ -118,7 +120,13 @@ def rollback(
             for host in facts
         )
         generation = target.generation if warm else f"{target.generation}r{current.number}"
-        wanted = engine.wanted(BuildStore(config.builds_dir).find(target.build))
+        try:
+            wanted = engine.wanted(build_at_hand(config, environment, target.build))
+        except Refused as gone:
+            if not warm:
+                raise Refused(f"{gone}{_without_files(environment)}") from None
+            wanted = {}
+            observer.message(f"session manager and monitor stay as they are: {gone}", "warning")
         plan = make_rollback_plan(
             environment,
             current,
@@ -170,7 +178,7 @@ def apply(
         facts = engine.facts()
         if current is None or not any(host.status for host in facts):
             raise Refused(f"nothing runs in {env}; deploy to it first")
-        wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
+        wanted = engine.wanted(build_at_hand(config, environment, current.build))
         refuse_new_holders(facts, wanted)
         plan = make_apply_plan(environment, current, facts, wanted)
         if plan is None:
@@ -341,22 +349,33 @@ def _status(config: Config, environment: Environment, ledger: Ledger) -> Environ
         engine.marks(),
         environment.soak,
         seconds,
-        _drift(config, engine, current, hosts),
+        _drift(config, environment, engine, current, hosts),
     )
 
 
 def _drift(
-    config: Config, engine: Engine, current: RolloutRecord | None, hosts: dict[str, dict[str, Any] | None]
+    config: Config,
+    environment: Environment,
+    engine: Engine,
+    current: RolloutRecord | None,
+    hosts: dict[str, dict[str, Any] | None],
 ) -> dict[str, str]:
     """What runs, compared with what is declared."""
     if current is None:
         return {}
     try:
-        wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
-    except ConfigError:
-        return {}  # its build is gone from this machine
+        wanted = engine.wanted(build_at_hand(config, environment, current.build))
+    except Refused:
+        return {}  # nobody has its files any more
     facts = [HostFacts(host, (), status) for host, status in hosts.items()]
     return {host: summary(pair) for host, pair in replacements(facts, wanted).items()}
+
+
+def _without_files(environment: Environment) -> str:
+    """Another way back, where there is one."""
+    if environment.engine != "docker":
+        return ""
+    return f", or start it from the image on the hosts: rollout rollback {environment.name} --break-glass"
 
 
 def _record_of(ledger: Ledger, env: str, generation: str) -> RolloutRecord:

@@ -8,6 +8,7 @@ from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.observer import Observer
 from rollout.pipeline.begin import attending, engine_of, nothing_unfinished, operator, run
+from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.plan import Plan, make_rehearsal_plan
 
@@ -20,7 +21,7 @@ def rehearse(
     All sessions move to a second generation of it and return; what was measured is recorded.
 
     Raises:
-        Refused: nothing is deployed there.
+        Refused: nothing is deployed there, or nobody has its files any more.
         GateFailed: a session was cut, or something was lost or doubled.
         Locked and everything that :meth:`Runner.run` raises.
     """
@@ -28,12 +29,12 @@ def rehearse(
     with Ledger(config.ledger_url) as ledger:
         engine = engine_of(config, environment, observer)
         if plan_only:
-            return _rehearsal(ledger, environment, engine)[1]
+            return _rehearsal(config, ledger, environment, engine)[1]
         with Lease(ledger, env) as lease, attending(observer) as interrupts:
             ledger = lease.ledger
             nothing_unfinished(ledger, env)
             nothing_broken(env, engine)
-            current, plan = _rehearsal(ledger, environment, engine)
+            current, plan = _rehearsal(config, ledger, environment, engine)
             interrupts.check()
             record = ledger.create(
                 env=env,
@@ -48,9 +49,12 @@ def rehearse(
             return run(config, environment, engine, lease, observer, record, interrupts)
 
 
-def _rehearsal(ledger: Ledger, environment: Environment, engine: Engine) -> tuple[RolloutRecord, Plan]:
+def _rehearsal(
+    config: Config, ledger: Ledger, environment: Environment, engine: Engine
+) -> tuple[RolloutRecord, Plan]:
     current = ledger.current(environment.name)
     if current is None:
         raise Refused(f"{environment.name} has no build to rehearse with; look at: rollout status")
+    build_at_hand(config, environment, current.build)
     number = next((record.number for record in ledger.rollouts(environment.name)), 0) + 1
     return current, make_rehearsal_plan(environment, current, engine.facts(), f"g{number}")
