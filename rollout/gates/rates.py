@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rollout.gates import needs
@@ -36,8 +37,6 @@ def judge(gate: GateLike, pieces: Sequence[Evidence], look: Look) -> Finding:
     text = f"{successes} of {n} ({percent(rate)})"
     if gate.op == "==":
         return Finding(Verdict.ERROR, f"{text}: a rate cannot be compared with ==", n, rate)
-    if passing > 0:
-        text += f", at {level(passing)} {'>=' if up else '<='} {percent(bound)}"
     needed = None
     if meets(gate, bound):
         verdict = Verdict.PASS
@@ -45,8 +44,20 @@ def judge(gate: GateLike, pieces: Sequence[Evidence], look: Look) -> Finding:
         verdict = Verdict.FAIL
     else:
         verdict, needed = Verdict.INCONCLUSIVE, needs.observations(failed / n, share, passing)
+    # The bound that decided: a build is bad by the better one.
+    alpha, is_lower, decided = (failing, not up, other) if verdict is Verdict.FAIL else (passing, up, bound)
+    if alpha > 0:
+        text += f", at {level(alpha)} {'>=' if is_lower else '<='} {_outwards(decided, is_lower)}"
+    if verdict is Verdict.INCONCLUSIVE:
         text += f": not enough to tell{_outlook(needed, n)}"
     return Finding(verdict, text, n, rate, bound, low, high, needed)
+
+
+def _outwards(bound: float, is_lower: bool) -> str:
+    """A bound in figures, rounded away from the rate: short of a threshold, it never looks like it."""
+    steps = 1e6 if 0.9995 < bound < 1 else 1e4
+    exact = round(bound * steps, 6)
+    return percent((math.floor(exact) if is_lower else math.ceil(exact)) / steps)
 
 
 def _outlook(needed: int | None, n: int) -> str:
