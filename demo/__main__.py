@@ -30,6 +30,8 @@ from rollout.checks.load import LoadRun, LoadSummary
 from rollout.config import load as load_config
 from rollout.direct.sites import Site, sites_of
 from rollout.errors import EngineError
+from rollout.ledger import Ledger
+from rollout.model import GateResult, Verdict
 from rollout.pipeline.begin import engine_of
 
 HERE = Path(__file__).resolve().parent
@@ -57,6 +59,9 @@ class Outcome:
 
     good: dict[str, Any]
     bad: dict[str, Any]
+    left: str
+    """The environment that the good build came from, on these criteria:"""
+    criteria: list[GateResult]
     residents: LoadSummary
     replaced: Survived
     killed: Survived
@@ -111,9 +116,12 @@ def release(folder: Path, version: str, patch: Path | None = None) -> Path:
 
 
 def shells(sites: Sequence[Site]) -> dict[str, int]:
-    """The live sessions of an environment's hosts, with the process of each."""
+    """The live sessions of people on an environment's hosts, with the process of each.
+
+    The monitor ends its own.
+    """
     found = (entry for site in sites for entry in site.control("sessions")["items"])
-    return {entry["id"]: entry["pid"] for entry in found if entry["live"]}
+    return {entry["id"]: entry["pid"] for entry in found if entry["live"] and "_monitor" not in entry["id"]}
 
 
 def left_of(before: dict[str, int], sites: Sequence[Site]) -> Survived:
@@ -144,24 +152,21 @@ def kill_managers(sites: Sequence[Site]) -> Survived:
     return left_of(before, sites)
 
 
-def soak(stage: Stage, environment: str) -> None:
-    """Wait out an environment's soak window."""
-    time.sleep(load_config(stage.config).environment(environment).soak + 0.5)
-
-
 def deploy(stage: Stage, source: Path) -> None:
-    """Build, deploy to dev and wait out dev's soak window."""
+    """Build, and deploy to dev."""
     rollout(stage, "build", "--source", str(source))
     rollout(stage, "deploy", "dev")
-    soak(stage, "dev")
 
 
 def promote(stage: Stage) -> None:
-    """Promote along the chain, to its end."""
+    """Promote along the chain, to its end, each time once the monitor has seen enough."""
     for environment in stage.chain:
-        rollout(stage, "promote", environment)
-        if environment != stage.chain[-1]:
-            soak(stage, environment)
+        rollout(stage, "promote", environment, "--wait")
+
+
+def show_plan(stage: Stage, environment: str) -> None:
+    """What a promotion would do. It ends as a refusal as long as the monitor has not seen enough."""
+    subprocess.run([*stage.rollout, "promote", environment, "--plan"], check=False)
 
 
 def play(stage: Stage) -> Outcome:
@@ -177,6 +182,7 @@ def play(stage: Stage) -> Outcome:
         folder = Path(temporary)
         say(f"Act 1. A first build goes to dev and, on its evidence, to {' and '.join(stage.chain)}.")
         deploy(stage, SERVICES)
+        say("A monitor uses it as people do. What it must have seen is seconds here, not a day.")
         promote(stage)
 
         say(f"{stage.residents} people take up work in live shells on {last}. They stay to the end.")
@@ -195,7 +201,7 @@ def play(stage: Stage) -> Outcome:
             sites = sites_of(config, config.environment(last))
             before = shells(sites)
             console.print(f"\n[bold]$ rollout promote {first} --plan[/]")
-            console.print(quietly(stage, "promote", first, "--plan"))
+            show_plan(stage, first)
             promote(stage)
             good = newest(stage, last)
             replaced = left_of(before, sites)
@@ -210,7 +216,7 @@ def play(stage: Stage) -> Outcome:
             say("Act 3. A really bad release: it drops every session that an earlier build created,")
             say("just after attaching it. dev cannot see that: its checks use fresh sessions.")
             deploy(stage, release(folder, "0.3.0", HERE / "reconnection-loop.patch"))
-            rollout(stage, "promote", first, expect=EXIT_GATE_FAILED)
+            rollout(stage, "promote", first, "--wait", expect=EXIT_GATE_FAILED)
             bad = newest(stage, first)
         finally:
             say("The residents verify their shells to the last byte and leave.")
@@ -224,7 +230,11 @@ def play(stage: Stage) -> Outcome:
     spared += [host for name in stage.chain[1:] for host in config.environment(name).hosts]
     facts = [fact for name in stage.chain for fact in engine_of(config, config.environment(name)).facts()]
     seen = [fact.host for fact in facts if fact.host in spared and bad["build"] in fact.builds]
-    return Outcome(good, bad, summary, replaced, killed, time.monotonic() - started, spared, seen)
+    with Ledger(config.ledger_url) as ledger:
+        criteria = [result for _, result in ledger.verdicts(good["id"], "criteria")]
+    left = config.environment(last).after or ""
+    seconds = time.monotonic() - started
+    return Outcome(good, bad, left, criteria, summary, replaced, killed, seconds, spared, seen)
 
 
 def quietly(stage: Stage, *arguments: str) -> str:
@@ -239,7 +249,10 @@ def verdict(outcome: Outcome, residents: int) -> list[tuple[str, object, bool]]:
     doubled = good["bytes_doubled"] + bad["bytes_doubled"] + people.doubled
     twice = good["commands_twice"] + bad["commands_twice"] + people.twice
     verified = good["bytes_verified"] + bad["bytes_verified"] + people.verified
+    met = sum(result.verdict is Verdict.PASS for result in outcome.criteria)
     return [
+        (f"criteria of {outcome.left} that the good build met", f"{met} of {len(outcome.criteria)}",
+         0 < met == len(outcome.criteria)),
         ("good build", outcome.good["state"], outcome.good["state"] == "promoted"),
         ("bad build", outcome.bad["state"], outcome.bad["state"] == "rolled-back"),
         ("sessions carried across the promotion", good["sessions_moved"], good["sessions_moved"] > residents),

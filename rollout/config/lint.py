@@ -172,6 +172,8 @@ def _engine(environment: Environment) -> Iterator[Problem]:
         return
     if "limits" in environment.model_fields_set:
         yield Problem(("limits",), "the engine process has no containers to limit; use engine: docker")
+    if "logs" in environment.model_fields_set:
+        yield Problem(("logs",), "the engine process has no containers with logs; use engine: docker")
     if environment.firewall:
         yield Problem(("firewall",), "the engine process sets no host up; use engine: docker")
     if "infra" in environment.checks:

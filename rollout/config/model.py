@@ -306,6 +306,13 @@ class Limits(Section):
     process_cpus: Annotated[float, Field(gt=0)] | None = None
 
 
+class Logs(Section):
+    """How the containers of an environment write their logs: ``size`` bytes a file, and three files each."""
+
+    format: Literal["text", "json"] = "text"
+    size: Annotated[Size, Field(ge=1_000_000)] = 10_000_000
+
+
 class Environment(Section):
     """A place where one build at a time serves users, and the criteria for a build to get and stay there."""
 
@@ -325,6 +332,7 @@ class Environment(Section):
     vault: Vault | None = None
     firewall: StrictBool = False
     limits: Limits = Limits()
+    logs: Logs = Logs()
     batches: Annotated[tuple[BatchSize, ...], Field(min_length=1)] = ("100%",)
     canary: Annotated[tuple[CanaryStep, ...], Field(min_length=1)] = (CanaryStep(weight=100),)
     move: Move = Move()

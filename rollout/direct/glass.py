@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from rollout.config import Config, Environment
 from rollout.direct.choice import Choice, View, choose
+from rollout.direct.compose import start_words
 from rollout.direct.mark import Mark
 from rollout.direct.reach import on_each
 from rollout.direct.sites import Site, sites_of
@@ -170,23 +171,10 @@ class Glass:
             raise EngineError(
                 f"{site.name}: neither {name} nor its image {image} is there any more; name another with --to"
             )
-        workers = str(self._environment.workers)
-        variables = {
-            "TERMINALS_PROJECT": site.project,
-            "TERMINALS_IMAGE": image,
-            "TERMINALS_BUILD": build,
-            "TERMINALS_GENERATION": name,
-            "TERMINALS_WORKERS": workers,
-        }
-        words = [
-            "env", *(f"{key}={value}" for key, value in variables.items()),
-            "docker", "compose", "--ansi", "never", "--progress", "quiet", "-p", f"{site.project}-{name}",
-            "-f", "generation.yaml", "up", "--detach", "--no-recreate", "--scale", f"worker={workers}",
-            "worker", "web",
-        ]  # fmt: skip
+        words = start_words(site.project, name, image, build, self._environment)
         folder = shlex.quote(str(site.root / "compose"))
         site.ask("sh", "-c", f"cd {folder} && exec {shlex.join(words)}", timeout=2 * READY_SECONDS)
-        ready = ("--workers", workers, "--timeout", str(READY_SECONDS))
+        ready = ("--workers", str(self._environment.workers), "--timeout", str(READY_SECONDS))
         site.control("wait", name, *ready, timeout=READY_SECONDS + 20)
 
     def _verify(self, site: Site, name: str) -> None:

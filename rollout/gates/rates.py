@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rollout.gates import needs
@@ -37,24 +38,26 @@ def judge(gate: GateLike, pieces: Sequence[Evidence], look: Look) -> Finding:
     if gate.op == "==":
         return Finding(Verdict.ERROR, f"{text}: a rate cannot be compared with ==", n, rate)
     needed = None
-    if not meets(gate, other):  # the bound that decides is the one that is told
-        text += f", at {level(failing)} {'<=' if up else '>='} {_beside(gate, other)}"
-        return Finding(Verdict.FAIL, text, n, rate, bound, low, high)
-    if passing > 0:
-        text += f", at {level(passing)} {'>=' if up else '<='} {_beside(gate, bound)}"
     if meets(gate, bound):
         verdict = Verdict.PASS
+    elif not meets(gate, other):
+        verdict = Verdict.FAIL
     else:
         verdict, needed = Verdict.INCONCLUSIVE, needs.observations(failed / n, share, passing)
+    # The bound that decided: a build is bad by the better one.
+    alpha, is_lower, decided = (failing, not up, other) if verdict is Verdict.FAIL else (passing, up, bound)
+    if alpha > 0:
+        text += f", at {level(alpha)} {'>=' if is_lower else '<='} {_outwards(decided, is_lower)}"
+    if verdict is Verdict.INCONCLUSIVE:
         text += f": not enough to tell{_outlook(needed, n)}"
     return Finding(verdict, text, n, rate, bound, low, high, needed)
 
 
-def _beside(gate: GateLike, bound: float) -> str:
-    """A bound with as many figures as it takes to tell it from the threshold."""
-    shown = percent(bound)
-    near = shown == percent(gate.threshold) and bound != gate.threshold
-    return f"{bound:.4%}" if near else shown
+def _outwards(bound: float, is_lower: bool) -> str:
+    """A bound in figures, rounded away from the rate: short of a threshold, it never looks like it."""
+    steps = 1e6 if 0.9995 < bound < 1 else 1e4
+    exact = round(bound * steps, 6)
+    return percent((math.floor(exact) if is_lower else math.ceil(exact)) / steps)
 
 
 def _outlook(needed: int | None, n: int) -> str:

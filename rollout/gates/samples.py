@@ -70,6 +70,6 @@ def _least(probability: float, n: int, share: float) -> int:
     """The least number of successes in ``n`` trials at or below which they are with that probability."""
     from scipy.special import bdtr, bdtrik  # late; and scipy.stats takes three times as long to import
 
-    found = math.ceil(bdtrik(probability, n, share))
+    found = math.ceil(float(bdtrik(probability, n, share)))
     below = max(0, found - 1)
     return below if bdtr(below, n, share) >= probability else found

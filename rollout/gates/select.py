@@ -96,6 +96,10 @@ def contradiction(piece: Evidence, now: float | None) -> str:
         return f"{name}: ends {duration(piece.ended - now)} in the future, a clock is wrong"
     if piece.n < 0:
         return f"{name}: a negative number of observations"
+    # What a query of one's own gives may be anything.
+    signed = piece.kind == "series" or piece.metric.startswith("prometheus.")
+    if not signed and min((*piece.samples, piece.value or 0.0), default=0.0) < 0:
+        return f"{name}: a {'count' if piece.kind == 'count' else 'measurement'} below zero"
     match piece.kind:
         case "ratio" | "rate":
             if piece.successes is None or not 0 <= piece.successes <= piece.n:
@@ -112,8 +116,6 @@ def contradiction(piece: Evidence, now: float | None) -> str:
                 return f"{name}: the value is not a number"
             if piece.value is not None and not piece.n and not math.isfinite(piece.value):
                 return f"{name}: the value is not a number"
-            if piece.kind == "count" and (piece.value or 0.0) < 0:
-                return f"{name}: a count below zero"
     return ""
 
 

@@ -22,6 +22,7 @@ from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted
 from rollout.pipeline.begin import attending, begin, engine_of, operator, run
+from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
@@ -87,7 +88,8 @@ def rollback(
     """Return to the build before the present one, without having to name it. ``reason`` is recorded.
 
     Raises:
-        Refused: there is none; or the present one is not of the rollout ``of`` any more.
+        Refused: there is none, or nobody has its files and it does not run; or the present one is not of the
+            rollout ``of`` any more.
         Locked and everything that :meth:`Runner.run` raises.
     """
     environment = config.environment(env)
@@ -98,7 +100,7 @@ def rollback(
     ):
         ledger = lease.ledger
         engine = engine_of(config, environment, observer)
-        target, plan, obstacles = _way_back(config, environment, ledger, engine, of)
+        target, plan, obstacles = _way_back(config, environment, ledger, engine, observer, of)
         refuse(obstacles)
         assert target is not None and plan is not None
         if plan.build == plan.previous_build:
@@ -130,7 +132,7 @@ def plan_rollback(config: Config, env: str, *, observer: Observer) -> Planned:
     environment = config.environment(env)
     with Ledger(config.ledger_url) as ledger:
         engine = engine_of(config, environment, observer)
-        _, plan, obstacles = _way_back(config, environment, ledger, engine, None)
+        _, plan, obstacles = _way_back(config, environment, ledger, engine, observer, None)
         return Planned(env, "rollback", plan, (*occupied(ledger, env), *obstacles))
 
 
@@ -317,26 +319,35 @@ def _status(config: Config, environment: Environment, ledger: Ledger) -> Environ
         environment.soak,
         seconds,
         held_by(ledger, environment.name),
-        _drift(config, engine, current, hosts),
+        _drift(config, environment, engine, current, hosts),
     )
 
 
 def _drift(
-    config: Config, engine: Engine, current: RolloutRecord | None, hosts: dict[str, dict[str, Any] | None]
+    config: Config,
+    environment: Environment,
+    engine: Engine,
+    current: RolloutRecord | None,
+    hosts: dict[str, dict[str, Any] | None],
 ) -> dict[str, str]:
     """What runs, compared with what is declared."""
     if current is None:
         return {}
     try:
-        wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
-    except ConfigError:
-        return {}  # its build is gone from this machine
+        wanted = engine.wanted(build_at_hand(config, environment, current.build))
+    except Refused:
+        return {}  # nobody has its files any more
     facts = [HostFacts(host, (), status) for host, status in hosts.items()]
     return {host: summary(pair) for host, pair in replacements(facts, wanted).items()}
 
 
 def _way_back(
-    config: Config, environment: Environment, ledger: Ledger, engine: Engine, of: int | None
+    config: Config,
+    environment: Environment,
+    ledger: Ledger,
+    engine: Engine,
+    observer: Observer,
+    of: int | None,
 ) -> tuple[RolloutRecord | None, Plan | None, list[Obstacle]]:
     """The rollout whose build is returned to, how, and what is in the way of that."""
     env = environment.name
@@ -360,6 +371,13 @@ def _way_back(
         )
         for host in facts
     )
+    try:
+        wanted = engine.wanted(build_at_hand(config, environment, target.build))
+    except Refused as gone:
+        if not warm:
+            return target, None, [*obstacles, Obstacle(f"{gone}{_without_files(environment)}")]
+        wanted = {}
+        observer.message(f"session manager and monitor stay as they are: {gone}", "warning")
     plan = make_rollback_plan(
         environment,
         current,
@@ -367,7 +385,7 @@ def _way_back(
         build=target.build,
         generation=target.generation if warm else f"{target.generation}r{current.number}",
         warm=warm,
-        wanted=engine.wanted(BuildStore(config.builds_dir).find(target.build)),
+        wanted=wanted,
     )
     return target, plan, obstacles
 
@@ -381,9 +399,19 @@ def _settings(
     obstacles, current, facts = standing(ledger, env, engine), ledger.current(env), engine.facts()
     if current is None or not any(host.status for host in facts):
         return None, None, [*obstacles, Obstacle(f"nothing runs in {env}; deploy to it first")]
-    wanted = engine.wanted(BuildStore(config.builds_dir).find(current.build))
+    try:
+        wanted = engine.wanted(build_at_hand(config, environment, current.build))
+    except Refused as gone:
+        return current, None, [*obstacles, Obstacle(gone.message)]
     plan = make_apply_plan(environment, current, facts, wanted)
     return current, plan, [*obstacles, *new_holders(facts, wanted), *lacking(config, environment, facts)]
+
+
+def _without_files(environment: Environment) -> str:
+    """Another way back, where there is one."""
+    if environment.engine != "docker":
+        return ""
+    return f", or start it from the image on the hosts: rollout rollback {environment.name} --break-glass"
 
 
 def _record_of(ledger: Ledger, env: str, generation: str) -> RolloutRecord:

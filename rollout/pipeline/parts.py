@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rollout.engine.base import PARTS, HostFacts, PartRef, Parts, running_parts
@@ -28,6 +28,10 @@ def replacements(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> dic
         if host.status is None or host.host not in wanted:
             continue
         runs = running_parts(host.status)
+        holder = runs["holder"]
+        # Where it was asked which builds are there: nothing is, that could go on as this one.
+        if holder is not None and host.builds and holder.build not in host.builds:
+            runs["holder"] = replace(holder, build="")
         pairs = {
             part: (runs[part], _instead_of(runs[part], declared))
             for part, declared in wanted[host.host].items()
@@ -77,9 +81,9 @@ def _made_anew(runs: PartRef, declared: PartRef, listeners: Mapping[str, int]) -
 
 
 def undone(replaced: Replaced) -> dict[str, dict[str, Pair]]:
-    """What is put back where the rest is taken back: not a holder from which the one before cannot go on."""
+    """What is put back where the rest is taken back: not a holder that has to stay."""
     found = {
-        host: {part: pair for part, pair in pairs.items() if part != "holder" or _resumes(pair[0], pair[1])}
+        host: {part: pair for part, pair in pairs.items() if part != "holder" or not _stays(*pair)}
         for host, pairs in replaced.items()
     }
     return {host: pairs for host, pairs in found.items() if pairs}
@@ -122,17 +126,23 @@ def _lines(part: str, old: PartRef | None, new: PartRef | None) -> Iterator[str]
         yield f"{name}: {_of(old)} -> {_of(new)}"
         return
     if old.code != new.code:
-        yield f"{name}: {_of(old)} -> {new.build}" + _stays(part, old, new)
+        yield f"{name}: {_of(old)} -> {new.build}" + (_why_it_stays(old, new) if part == "holder" else "")
     if old.settings != new.settings:
         whose = "settings" if part == "manager" else f"{name}'s settings"
         yield f"{whose}: {', '.join(differences(old.configured, new.configured)) or 'another form'}"
 
 
-def _stays(part: str, old: PartRef, new: PartRef) -> str:
-    if part != "holder" or _resumes(old, new):
+def _stays(old: PartRef | None, new: PartRef | None) -> bool:
+    """Whether a holder is not put back: the one before cannot go on from it, or is not on the host."""
+    return old is None or not old.build or not _resumes(old, new)
+
+
+def _why_it_stays(old: PartRef, new: PartRef) -> str:
+    if not _stays(old, new):
         return ""
     before, after = (str(of.configured.get("version")) for of in (old, new))
-    return f" (version {before} -> {after}: it stays when the rest is taken back)"
+    why = f"version {before} -> {after}: " if not _resumes(old, new) else ""
+    return f" ({why}it stays when the rest is taken back)"
 
 
 def _of(part: PartRef | None) -> str:

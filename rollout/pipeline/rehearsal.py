@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from rollout.config import Config, Environment
 from rollout.engine import Engine
+from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.observer import Observer
 from rollout.pipeline.begin import attending, engine_of, operator, run
+from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.obstacles import Obstacle, Planned, occupied, refuse, standing
 from rollout.pipeline.plan import Plan, make_rehearsal_plan
 
@@ -19,7 +21,7 @@ def rehearse(
     All sessions move to a second generation of it and return; what was measured is recorded.
 
     Raises:
-        Refused: nothing is deployed there.
+        Refused: nothing is deployed there, or nobody has its files any more.
         GateFailed: a session was cut, or something was lost or doubled.
         Locked and everything that :meth:`Runner.run` raises.
     """
@@ -27,11 +29,11 @@ def rehearse(
     with Ledger(config.ledger_url) as ledger:
         engine = engine_of(config, environment, observer)
         if plan_only:
-            _, plan, obstacles = _rehearsal(ledger, environment, engine)
+            _, plan, obstacles = _rehearsal(config, ledger, environment, engine)
             return Planned(env, "rehearsal", plan, (*occupied(ledger, env), *obstacles))
         with Lease(ledger, env) as lease, attending(observer) as interrupts:
             ledger = lease.ledger
-            current, plan, obstacles = _rehearsal(ledger, environment, engine)
+            current, plan, obstacles = _rehearsal(config, ledger, environment, engine)
             refuse(obstacles)
             assert current is not None and plan is not None
             interrupts.check()
@@ -49,15 +51,16 @@ def rehearse(
 
 
 def _rehearsal(
-    ledger: Ledger, environment: Environment, engine: Engine
+    config: Config, ledger: Ledger, environment: Environment, engine: Engine
 ) -> tuple[RolloutRecord | None, Plan | None, list[Obstacle]]:
     env = environment.name
     obstacles, current = standing(ledger, env, engine), ledger.current(env)
     if current is None:
-        return (
-            None,
-            None,
-            [*obstacles, Obstacle(f"{env} has no build to rehearse with; look at: rollout status")],
-        )
+        text = f"{env} has no build to rehearse with; look at: rollout status"
+        return None, None, [*obstacles, Obstacle(text)]
+    try:
+        build_at_hand(config, environment, current.build)
+    except Refused as gone:
+        obstacles.append(Obstacle(gone.message))
     number = next((record.number for record in ledger.rollouts(env)), 0) + 1
     return current, make_rehearsal_plan(environment, current, engine.facts(), f"g{number}"), obstacles

@@ -353,19 +353,17 @@ def test_a_generation_of_its_own_project_takes_over(project, variables, terminal
     assert f"{NAME}_run" in [volume.name for volume in client().volumes.list()]
 
 
-def test_overlay_of_production_limits_and_takes_the_token_from_a_file(variables, tmp_path, project):
-    token = tmp_path / "token"
-    token.write_text("a-secret-of-production\n")
-    token.chmod(0o400)
-    os.chown(token, 10001, 10001)
+def test_limits_and_logs_that_are_asked_for_are_those_of_the_containers(variables, project):
     other = Project(
         f"{NAME}-g3",
         "generation.yaml",
-        "production.yaml",
         **variables,
         TERMINALS_PROJECT=NAME,
         TERMINALS_GENERATION="g3",
-        TERMINALS_TOKEN_FILE=str(token),
+        TERMINALS_PROCESS_MEMORY=str(512 << 20),
+        TERMINALS_PROCESS_CPUS="2",
+        TERMINALS_LOG_FORMAT="json",
+        TERMINALS_LOG_SIZE="50000000",
     )
     try:
         other("up", "--detach", "--wait", "worker", "web")
@@ -373,9 +371,7 @@ def test_overlay_of_production_limits_and_takes_the_token_from_a_file(variables,
         assert worker["HostConfig"]["Memory"] == 512 << 20
         assert worker["HostConfig"]["NanoCpus"] == 2 * 10**9
         assert worker["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
-        assert worker["HostConfig"]["LogConfig"]["Config"]["max-size"] == "50m"
-        assert "a-secret-of-production" not in json.dumps(worker)
-        assert other.container("worker").exec_run("cat /run/secrets/token").output == token.read_bytes()
+        assert worker["HostConfig"]["LogConfig"]["Config"]["max-size"] == "50000000"
         assert json.loads(other.container("worker").logs().splitlines()[0])["level"] == "info"
     finally:
         other("down", "--timeout", "5")

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from rollout.config import Environment
+from rollout.config.model import Limits, Logs
+from rollout.direct.compose import compose_variables, start_words
 from rollout.engine.docker import MONITOR, RUN
 
 COMPOSE = Path(__file__).parents[2] / "compose"
 PROGRAM = Path(sys.executable).with_name("docker-compose")
+MANAGED = ["compose.yaml", "manager.yaml"]
 
 
 def compose(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -29,25 +33,17 @@ def compose(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def read(*files: str) -> dict:
-    """The services as they would be, all files together."""
+def read(*files: str, **variables: str) -> dict:
+    """The services as they would be, all files together, with these settings and no others."""
     words = ["--project-name", "terminals-read", *(word for file in files for word in ("--file", file))]
-    done = compose(*words, TERMINALS_IMAGE="terminals:1", TERMINALS_TOKEN_FILE="/dev/null")
+    done = compose(*words, **variables)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        ("compose.yaml",),
-        ("manager.yaml",),
-        *((first, second) for first in ("compose.yaml", "manager.yaml", "generation.yaml")
-          for second in ("dev.yaml", "staging.yaml", "production.yaml")),
-    ],
-)  # fmt: skip
-def test_files_fit_together(files):
-    read(*files)
+@pytest.mark.parametrize("file", ["compose.yaml", "manager.yaml", "generation.yaml"])
+def test_each_file_is_one_that_the_program_takes(file):
+    read(file)
 
 
 def test_without_a_word_it_is_what_was_built_here_and_nothing_is_fetched():
@@ -60,16 +56,9 @@ def test_without_a_word_it_is_what_was_built_here_and_nothing_is_fetched():
     }
 
 
-@pytest.mark.parametrize("overlay", ["staging.yaml", "production.yaml"])
-def test_staging_and_production_do_not_start_whatever_was_built_last(overlay):
-    done = compose("--file", "compose.yaml", "--file", overlay, TERMINALS_TOKEN_FILE="/dev/null")
-    assert done.returncode != 0
-    assert "TERMINALS_IMAGE" in done.stderr
-
-
-@pytest.mark.parametrize("files", [("compose.yaml",), ("manager.yaml",), ("manager.yaml", "production.yaml")])
-def test_monitor_may_reach_the_terminals_and_write_its_volume_and_nothing_else(files):
-    found = read(*files)
+@pytest.mark.parametrize("file", MANAGED)
+def test_monitor_may_reach_the_terminals_and_write_its_volume_and_nothing_else(file):
+    found = read(file)
     monitor = found["services"]["monitor"]
     assert monitor["read_only"] is True
     assert monitor["cap_drop"] == ["ALL"]
@@ -83,12 +72,9 @@ def test_monitor_may_reach_the_terminals_and_write_its_volume_and_nothing_else(f
     assert found["volumes"]["monitor"]["name"] == "terminals-read_monitor"
 
 
-MANAGED = [("compose.yaml",), ("manager.yaml",), ("manager.yaml", "production.yaml")]
-
-
-@pytest.mark.parametrize("files", MANAGED)
-def test_ports_network_and_homes_are_the_holder_s_and_the_manager_may_come_and_go(files):
-    services = read(*files)["services"]
+@pytest.mark.parametrize("file", MANAGED)
+def test_ports_network_and_homes_are_the_holder_s_and_the_manager_may_come_and_go(file):
+    services = read(file)["services"]
     holder, manager = services["holder"], services["manager"]
     assert manager["network_mode"] == "none"
     assert "ports" not in manager
@@ -112,11 +98,56 @@ def test_ports_network_and_homes_are_the_holder_s_and_the_manager_may_come_and_g
         assert one["pids_limit"]
 
 
-@pytest.mark.parametrize("overlay", ["staging.yaml", "production.yaml"])
-def test_memory_of_shells_is_limited_where_they_are(overlay):
-    services = read("manager.yaml", overlay)["services"]
-    assert int(services["holder"]["mem_limit"]) >= 2 << 30
+@pytest.fixture
+def environment():
+    """An environment whose limits and logs are all others than the Compose files' own."""
+    return Environment(
+        engine="docker",
+        hosts={"one": {"root": "/srv/t"}},
+        listen={"system": 4001, "claude": 4002, "web": 4110},
+        gates=[{"metric": "smoke.pass_ratio", "op": ">", "threshold": 0.9}],
+        limits={"manager_memory": "2GiB", "process_memory": "128MiB", "process_cpus": 1.5},
+        logs={"format": "json", "size": "50MB"},
+    )
+
+
+def test_limits_and_logs_of_an_environment_are_those_of_its_containers(environment):
+    variables = compose_variables(environment)
+    manager = read("manager.yaml", **variables)["services"]
+    generation = read("generation.yaml", **variables)["services"]
+    services = {**manager, **generation}
+    # Everybody's shells count where they are.
+    assert int(services["holder"]["mem_limit"]) == 2 << 30
     assert "mem_limit" not in services["manager"]
+    for name in ("worker", "web"):
+        assert (int(services[name]["mem_limit"]), services[name]["cpus"]) == (128 << 20, 1.5)
+    for name, service in services.items():
+        assert service["logging"]["options"]["max-size"] == "50000000", name
+        # In the holder it would be in everybody's shells.
+        form = "json" if name != "holder" else None
+        assert service.get("environment", {}).get("TERMINALS_LOG_FORMAT") == form, name
+
+
+def test_without_a_word_an_environment_is_as_the_files_are_by_themselves(environment):
+    plain = compose_variables(environment.model_copy(update={"limits": Limits(), "logs": Logs()}))
+    for file in ("manager.yaml", "generation.yaml"):
+        declared, by_itself = read(file, **plain)["services"], read(file)["services"]
+        for service in declared.values():
+            assert service["logging"]["options"].pop("max-size") == "10000000"
+        for service in by_itself.values():
+            assert service["logging"]["options"].pop("max-size") == "10m"
+        assert declared == by_itself
+
+
+def test_a_generation_that_is_started_without_ansible_has_the_limits_of_its_environment(environment):
+    words = start_words("t-staging", "g7r1", "terminals:1", "1", environment)
+    variables = {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
+    assert compose_variables(environment).items() <= variables.items()
+    assert read("generation.yaml", **variables)["services"]["worker"]["command"][-3:] == [
+        "g7r1",
+        "--build",
+        "1",
+    ]
 
 
 def test_manager_of_another_build_leaves_the_holder_as_it_is():
@@ -129,12 +160,6 @@ def test_manager_of_another_build_leaves_the_holder_as_it_is():
     assert after["holder"] == before["holder"]
     assert after["manager"]["image"] == "terminals:2"
     assert after["manager"]["command"][-2:] == ["--build", "2"]
-
-
-def test_production_gives_the_monitor_the_token_as_the_others():
-    monitor = read("manager.yaml", "production.yaml")["services"]["monitor"]
-    assert monitor["environment"]["TERMINALS_TOKEN_FILE"] == "/run/secrets/token"
-    assert [secret["source"] for secret in monitor["secrets"]] == ["token"]
 
 
 def test_its_configuration_is_one_that_it_understands():

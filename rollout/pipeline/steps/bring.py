@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rollout.build import BuildStore
 from rollout.errors import EngineError
+from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.retention import builds_to_keep
 from rollout.pipeline.steps.base import Back, Step
 
@@ -35,7 +36,7 @@ class Start(Step):
     kind = "start"
 
     def run(self, trial: Trial) -> str:
-        build = BuildStore(trial.config.builds_dir).find(trial.plan.build)
+        build = build_at_hand(trial.config, trial.environment, trial.plan.build)
         fence = trial.lease.token
         trial.engine.start(build, trial.plan.generation, fence=fence, hosts=list(self.hosts))
         return ""

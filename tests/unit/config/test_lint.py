@@ -62,6 +62,7 @@ def test_the_base_of_these_tests_is_sound(tmp_path: Path) -> None:
         ("checks: [validate]", "checks: [validate]\n    monitor: {alerts: [{name: a, severity: info, metric: up, op: ==, threshold: 0}, {name: a, severity: info, metric: up, op: ==, threshold: 0}]}", 'another alert is called "a" too'),
         ("checks: [validate]", "checks: [validate]\n    notify: [ops]", 'dev.notify.0: nobody is called "ops"; add them to notify'),
         ("checks: [validate]", "checks: [validate]\n    limits: {process_memory: 128MiB}", "dev.limits: the engine process has no containers to limit; use engine: docker"),
+        ("checks: [validate]", "checks: [validate]\n    logs: {format: json}", "dev.logs: the engine process has no containers with logs; use engine: docker"),
         ("checks: [validate]", "checks: [validate]\n    firewall: true", "dev.firewall: the engine process sets no host up; use engine: docker"),
         ("after: dev", "after: dve", 'rollout.yaml:13:12: environments.staging.after: no environment "dve"; did you mean "dev"?'),
         ("after: dev", "after: staging", "a circle: staging after staging"),

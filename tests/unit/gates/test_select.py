@@ -63,7 +63,9 @@ def test_evidence_of_the_future_is_an_error(ahead: float, verdict: Verdict) -> N
         piece("samples", 3, samples=(1.0, 2.0)),
         piece("series", 2, samples=(1.0, 2.0), times=(1.0,)),
         piece("series", 2, samples=(1.0, 2.0), times=(1.0, math.nan)),
+        piece("samples", 2, samples=(1.0, -1.0)),
         piece("gauge", 1, value=None),
+        piece("gauge", 1, value=-1.0),
         piece("count", 3, value=0.0, at=(60.0, 0.0)),
         piece("count", 3, value=0.0, at=(0.0, math.inf)),
         piece("none-such", 3, value=0.0),
@@ -71,6 +73,11 @@ def test_evidence_of_the_future_is_an_error(ahead: float, verdict: Verdict) -> N
 )
 def test_evidence_that_cannot_be_true_is_an_error(wrong: object) -> None:
     assert evaluate(Gate(), [wrong]).verdict is Verdict.ERROR  # type: ignore[list-item]
+
+
+def test_a_query_of_ones_own_may_give_less_than_nothing() -> None:
+    gate = Gate(metric="prometheus.value")
+    assert evaluate(gate, [piece("gauge", 1, metric=gate.metric, value=-1.0)]).verdict is Verdict.PASS
 
 
 def test_evidence_of_different_kinds_is_an_error() -> None:

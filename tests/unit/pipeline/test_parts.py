@@ -78,6 +78,16 @@ def test_a_session_manager_that_has_lost_its_holder_says_nothing_of_it():
     assert "holder" not in replacements(facts(holder=None), wanted())["a"]
 
 
+def test_a_holder_of_no_build_on_the_host_is_replaced_and_not_put_back():
+    # The first holder of a host may name its version alone, and there are no files to go on as that one.
+    replaced = replacements(
+        facts(holder={"build": "0.1.0", "code": "h1", "version": 1, "resumes": [1]}), wanted()
+    )
+    assert "holder: build unknown -> b2 (it stays when the rest is taken back)" in summary(replaced["a"])
+    assert set(replaced["a"]) == {"manager", "holder", "monitor"}
+    assert set(undone(replaced)["a"]) == {"manager", "monitor"}
+
+
 def test_a_holder_that_cannot_go_on_from_the_one_that_runs_is_refused_with_its_cost():
     new = PartRef("b2", "h3", "", {"version": 3, "resumes": [2, 3]})
     with pytest.raises(Refused, match=r"a: the holder of build b2 is of version 3.*the end of 7 live sess"):
