@@ -18,6 +18,7 @@ from rollout.build.hosts import Answer, SshHost
 from rollout.build.store import read_image
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
+from rollout.direct.compose import compose_variables
 from rollout.direct.mark import (
     MONITOR,
     NAME,
@@ -145,9 +146,6 @@ class DockerEngine(ManagerCommands):
             terminals_docker_generation=generation,
             terminals_docker_workers=self._environment.workers,
             terminals_manager_fence=fence,
-            terminals_docker_manager_memory=self._environment.limits.manager_memory or 0,
-            terminals_docker_process_memory=self._environment.limits.process_memory,
-            terminals_docker_process_cpus=self._environment.limits.process_cpus or 0,
             parts={host: parts for host, parts in self.wanted(build).items() if host in hosts},
         )
 
@@ -411,6 +409,7 @@ class DockerEngine(ManagerCommands):
                 "terminals_docker_root": str(host.root),
                 "terminals_docker_project": self._project,
                 "terminals_docker_listen": listen.model_dump(include={"host", "system", "claude", "web"}),
+                "terminals_docker_limits": compose_variables(environment),
             }
             if playbook in ("deploy", "manage"):
                 inventory[name]["terminals_docker_compose_source"] = str(packaged("compose"))

@@ -47,7 +47,7 @@ def host(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
     ]
     folder = tmp_path_factory.mktemp("infra")
     host = LabHost(folder, the_lab.fresh(dev=1), built[0], checks=["infra", "smoke"], gates=gates,
-                   limits={"manager_memory": "2GiB", "process_cpus": 1.5})  # fmt: skip
+                   limits={"manager_memory": "2GiB", "process_cpus": 1.5}, logs={"size": "5MB"})  # fmt: skip
     assert host.run("provision", "dev") == 0, host.said
     assert host.run("deploy", "dev") == 0, host.said
     return host
@@ -102,7 +102,7 @@ def test_limits_are_those_of_the_configuration_and_logs_end_somewhere(deployed):
         f"{{{{.HostConfig.{key}}}}}" for key in ("Memory", "NanoCpus", "OomScoreAdj", "LogConfig.Config")
     )
     found = deployed.ssh(f"docker inspect --format '{form}' {HOLDER} {MANAGER} {WORKER} {WEB}").splitlines()
-    log = "map[max-file:3 max-size:10m]"
+    log = "map[max-file:3 max-size:5000000]"
     generation = f"{256 << 20} 1500000000 500 {log}"
     assert found == [f"{2 << 30} 0 0 {log}", f"0 0 0 {log}", generation, generation]
 
