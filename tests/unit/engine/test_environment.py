@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.terminals.rollout.plugins.module_utils import root
+from ansible_collections.terminals.rollout.plugins.module_utils import process, root
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Failed, Host
 
 
@@ -98,3 +98,14 @@ def test_in_check_mode_nothing_is_run(tmp_path):
     assert host.run("Make it", ["touch", str(tmp_path / "made")]) == ""
     assert host.did == ["Make it"]
     assert not any(tmp_path.iterdir())
+
+
+def test_the_first_holder_knows_of_which_build_it_is(tmp_path):
+    """Or whoever replaces it has nothing to go back to."""
+    assert "--build" not in process.Environment(Host(), tmp_path).supervised()
+    complete = tmp_path / "base" / "venv" / ".complete"
+    complete.parent.mkdir(parents=True)
+    complete.touch()
+    assert "--build" not in process.Environment(Host(), tmp_path).supervised()
+    complete.write_text("0.1.0-ab12cd34ef56\n")
+    assert "holder.sock --build 0.1.0-ab12cd34ef56\n" in process.Environment(Host(), tmp_path).supervised()

@@ -25,6 +25,8 @@ PRIVATE = 0o700
 SECRET = 0o600
 TOKEN_LENGTH = 43
 DIRECTORIES = ("builds", "conf", "conf/programs", "log", "run", "state")
+COMPLETE = ".complete"
+"""The file of a virtual environment in which all is there; it says of which build."""
 SHUT_DOWN_SECONDS = 60
 # The environment of all services, for as long as they run: nothing else of whoever deploys.
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
@@ -41,8 +43,10 @@ class Environment:
         self._seconds = seconds
         """Until what is started has to be ready."""
         self._programs = root / "conf" / "programs"
+        self._base = root / "base" / "venv"
+        """What the holder runs from, until another build's goes on in its place."""
         self._supervisor = Supervisor(root / "run" / "supervisor.sock")
-        self.control = self._control(root / "base" / "venv")
+        self.control = self._control(self._base)
 
     # --- builds ------------------------------------------------------------------------------
 
@@ -61,7 +65,7 @@ class Environment:
             text = "".join(map(secrets.choice, [alphabet] * TOKEN_LENGTH))
             self._host.write("Make the token", token, f"{text}\n", SECRET, secret=True)
         folder = self._root / "builds" / build
-        if not (folder / "venv" / ".complete").exists():
+        if not (folder / "venv" / COMPLETE).exists():
             self._host.directory(folder, PRIVATE)
             words = [
                 "tar",
@@ -75,11 +79,11 @@ class Environment:
             self._host.run("Carry the build to the host", words)
         if not self._host.check:
             _verify(folder)
-        for venv in (folder / "venv", self._root / "base" / "venv"):
-            self._venv(venv, folder / "wheels", uv, python)
+        for venv in (folder / "venv", self._base):
+            self._venv(venv, build, folder / "wheels", uv, python)
 
-    def _venv(self, venv: Path, wheels: Path, uv: str, python: str) -> None:
-        complete = venv / ".complete"
+    def _venv(self, venv: Path, build: str, wheels: Path, uv: str, python: str) -> None:
+        complete = venv / COMPLETE
         if complete.exists():
             return
         if not self._host.check:
@@ -99,7 +103,7 @@ class Environment:
             ]
             self._host.expect(f"{venv} cannot be filled", [*fill, *map(str, sorted(wheels.glob("*.whl")))])
             # Made last: an environment that a full disk or a crash left half made is made again.
-            complete.touch()
+            complete.write_text(f"{build}\n")
         self._host.did.append(f"Make the virtual environment of {venv.parent.name}")
 
     # --- generations -------------------------------------------------------------------------
@@ -260,7 +264,7 @@ class Environment:
     def supervised(self) -> str:
         """The supervisor's configuration, the holder's program in it."""
         run = self._root / "run"
-        terminals = str(self._root / "base" / "venv" / "bin" / "terminals")
+        terminals = str(self._base / "bin" / "terminals")
         factory = "supervisor.rpcinterface:make_main_rpcinterface"
         sections = [
             _section(
@@ -277,7 +281,7 @@ class Environment:
             _section("supervisorctl", serverurl=f"unix://{_literal(run / 'supervisor.sock')}"),
             self._program(
                 "holder",
-                [terminals, "holder", "--socket", str(run / "holder.sock")],
+                [terminals, "holder", "--socket", str(run / "holder.sock"), *self._build_of_base()],
                 # Holds shells and sockets. Nothing ever restarts it: another build goes on in its place, as
                 # the same process.
                 autorestart="true",
@@ -290,13 +294,19 @@ class Environment:
         ]
         return "\n".join(sections)
 
+    def _build_of_base(self) -> list[str]:
+        """What the holder is told that it is; an environment of before that was said does not know."""
+        complete = self._base / COMPLETE
+        build = complete.read_text().strip() if complete.exists() else ""
+        return ["--build", build] if build else []
+
     def _have_supervisor(self) -> None:
         path = self._root / "conf" / "supervisord.conf"
         self._host.write("Configure the supervisor", path, self.supervised(), SECRET)
         if self._host.check or self._supervisor.pid is not None:
             return
         kept = [f"{name}={os.environ[name]}" for name in KEPT if os.environ.get(name)]
-        program = str(self._root / "base" / "venv" / "bin" / "supervisord")
+        program = str(self._base / "bin" / "supervisord")
         what = "Start the supervisor, the holder and the session manager"
         self._host.run(what, ["env", "-i", *kept, program, "-c", str(path)])
 
