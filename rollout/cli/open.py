@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from rollout.cli.common import read_config
+from rollout.cli.common import environment_argument, read_config
 
 
 @click.command("open")
-@click.argument("environment")
+@environment_argument()
 @click.option("--no-browser", is_flag=True, help="Only print the links.")
 @click.pass_context
 def command(context: click.Context, environment: str, no_browser: bool) -> None:
