@@ -20,18 +20,18 @@ class Control:
         self._host = host
         self._ctl = list(ctl)
 
-    def ask(self, *words: object, fence: int | None = None) -> Answer:
-        """Ask it, and give its answer whatever it is."""
+    def ask(self, *words: object, fence: int | None = None, text: str = "") -> Answer:
+        """Ask it, and give its answer whatever it is. ``text``: the standard input of who asks."""
         token = [] if fence is None else ["--fence", str(fence)]
-        return self._host.ask([*self._ctl, *token, *map(str, words)])
+        return self._host.ask([*self._ctl, *token, *map(str, words)], text=text)
 
-    def expect(self, what: str, *words: object, fence: int | None = None) -> dict[str, Any]:
+    def expect(self, what: str, *words: object, fence: int | None = None, text: str = "") -> dict[str, Any]:
         """Ask or tell it what it must not refuse.
 
         Raises:
             Failed: it did, or it is not there.
         """
-        answer = self.ask(*words, fence=fence)
+        answer = self.ask(*words, fence=fence, text=text)
         if answer.code != 0:
             raise Failed(f"{what}: {answer.reason}")
         found: dict[str, Any] = json.loads(answer.out)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from ansible_collections.terminals.rollout.plugins.module_utils.control import Control
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Failed, Host
+from ansible_collections.terminals.rollout.plugins.module_utils.parts import Part, settings_file
 from ansible_collections.terminals.rollout.plugins.module_utils.root import check, claim, remove
 
 PUBLIC = 0o755
@@ -28,10 +28,6 @@ KEEP_SECRET = (
     ' if cmp -s "secrets/.$1" "secrets/$1"; then rm "secrets/.$1";'
     ' else mv "secrets/.$1" "secrets/$1"; echo changed; fi'
 )
-Part = Mapping[str, Any]
-"""Options ``build``, ``image``, ``settings`` and ``config`` of a session manager or a monitor.
-
-``secrets`` of the latter are URLs by name."""
 
 
 class Environment:
@@ -214,15 +210,15 @@ class Environment:
         if answer.code != 0:
             raise Failed(f"the session manager does not go on: {answer.reason}")
 
-    def renew_holder(self, build: str, image: str, fence: int | None) -> None:
+    def renew_holder(self, part: Part, fence: int | None) -> None:
         """Have the holder go on as another build: its process stays, with all shells, sockets and records.
 
         Raises:
             Failed: it cannot.
         """
         token = [] if fence is None else ["--fence", str(fence)]
-        words = ["docker", *ALONE, "--volume", f"{self._project}_run:{RUN}", image, "ctl"]
-        words += ["--socket", f"{RUN}/manager.sock", *token, "renew-holder", build]
+        words = ["docker", *ALONE, "--volume", f"{self._project}_run:{RUN}", part["image"], "ctl"]
+        words += ["--socket", f"{RUN}/manager.sock", *token, "renew-holder", part["build"]]
         self._host.run("Have the holder go on as another build", words)
 
     def replace_monitor(self, part: Part) -> None:
@@ -327,10 +323,5 @@ class Environment:
                 self._host.did.append("Bring the URLs of those who are told")
 
     def _settings(self, folder: str, part: Part) -> Path:
-        """The file of a part's settings. Those of an earlier one are there: it goes back to them."""
-        self._host.directory(self._root / "conf" / folder, PUBLIC)
-        path: Path = self._root / "conf" / folder / f"{part['settings']}.json"
-        if part["config"]:
-            text = json.dumps(part["config"], indent=4, sort_keys=True)
-            self._host.write("Write its settings", path, f"{text}\n", READABLE)
-        return path
+        place = self._root / "conf" / folder
+        return settings_file(self._host, place, part, directory=PUBLIC, file=READABLE)

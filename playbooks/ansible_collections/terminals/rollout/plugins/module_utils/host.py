@@ -134,8 +134,12 @@ class Host:
         return True
 
 
-def carry_out(module: AnsibleModule, act: Act) -> None:
-    """The body of each module: ``act`` gets the host and the task's options, and may give more results."""
+def carry_out(spec: Mapping[str, Any], act: Act, **conditions: Any) -> None:
+    """The whole of each module: ``act`` gets the host and the task's options, and may give more results.
+
+    ``conditions``: on the options, as :class:`AnsibleModule` has them.
+    """
+    module = AnsibleModule(dict(spec), supports_check_mode=True, **conditions)
     host = Host(check=module.check_mode)
     try:
         results = act(host, module.params) or {}

@@ -17,7 +17,26 @@ SETTINGS: dict[str, Any] = {
 }
 IMAGE: dict[str, Any] = {"image": {"type": "str", "required": True}}
 SECRETS: dict[str, Any] = {"secrets": {"type": "dict", "default": {}, "no_log": True}}
-FENCE: dict[str, Any] = {"fence": {"type": "int"}}
+GENERATION: dict[str, Any] = {
+    "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
+    "generation": {"type": "str", "required": True},
+    "workers": {"type": "int", "default": 1},
+    "fence": {"type": "int"},
+}
+REPLACED: dict[str, Any] = {
+    "replaced": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["manager", "holder", "monitor"],
+        "required": True,
+    },
+    "fence": {"type": "int"},
+}
+CONTROL: dict[str, Any] = {
+    "ctl": {"type": "list", "elements": "str", "required": True},
+    "fence": {"type": "int", "required": True},
+}
+GONE: dict[str, Any] = {"state": {"type": "str", "choices": ["absent"], "required": True}}
 PROCESS: dict[str, Any] = {
     "root": {"type": "path", "required": True},
     "seconds": {"type": "int", "default": 60},

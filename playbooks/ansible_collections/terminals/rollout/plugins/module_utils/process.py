@@ -5,19 +5,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import shlex
 import shutil
 import string
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.terminals.rollout.plugins.module_utils.control import Control
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Failed, Host
+from ansible_collections.terminals.rollout.plugins.module_utils.parts import Part, settings_file
 from ansible_collections.terminals.rollout.plugins.module_utils.root import check, claim, remove
 from ansible_collections.terminals.rollout.plugins.module_utils.supervisor import Supervisor
 
@@ -30,8 +29,6 @@ COMPLETE = ".complete"
 SHUT_DOWN_SECONDS = 60
 # The environment of all services, for as long as they run: nothing else of whoever deploys.
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
-Part = Mapping[str, Any]
-"""Options ``build``, ``settings`` and ``config`` of a session manager or a monitor."""
 
 
 class Environment:
@@ -67,15 +64,8 @@ class Environment:
         folder = self._root / "builds" / build
         if not (folder / "venv" / COMPLETE).exists():
             self._host.directory(folder, PRIVATE)
-            words = [
-                "tar",
-                "--extract",
-                "--file",
-                str(archive),
-                "--directory",
-                str(folder),
-                "--no-same-owner",
-            ]
+            words = ["tar", "--extract", "--no-same-owner", "--file", str(archive)]
+            words += ["--directory", str(folder)]
             self._host.run("Carry the build to the host", words)
         if not self._host.check:
             _verify(folder)
@@ -90,18 +80,9 @@ class Environment:
             shutil.rmtree(venv, ignore_errors=True)
             make = [uv, "venv", "--quiet", "--python", python, str(venv)]
             self._host.expect(f"{venv} cannot be made", make)
-            fill = [
-                uv,
-                "pip",
-                "install",
-                "--quiet",
-                "--offline",
-                "--no-index",
-                "--no-deps",
-                "--python",
-                str(venv),
-            ]
-            self._host.expect(f"{venv} cannot be filled", [*fill, *map(str, sorted(wheels.glob("*.whl")))])
+            fill = [uv, "pip", "install", "--quiet", "--offline", "--no-index", "--no-deps"]
+            fill += ["--python", str(venv), *map(str, sorted(wheels.glob("*.whl")))]
+            self._host.expect(f"{venv} cannot be filled", fill)
             # Made last: an environment that a full disk or a crash left half made is made again.
             complete.write_text(f"{build}\n")
         self._host.did.append(f"Make the virtual environment of {venv.parent.name}")
@@ -198,17 +179,17 @@ class Environment:
             return
         if self._supervisor.update("manager"):
             self._host.did.append("Replace the session manager")
-        words = ["ctl", "--socket", str(self._root / "run" / "manager.sock"), "managed", part["build"]]
-        words += [part["settings"], "--timeout", str(self._seconds), "--before", "-"]
-        self._host.expect("the session manager does not go on", [program, *words], text=sessions)
+        words = ("managed", part["build"], part["settings"], "--timeout", self._seconds, "--before", "-")
+        control.expect("the session manager does not go on", *words, text=sessions)
 
-    def renew_holder(self, build: str, fence: int | None) -> None:
+    def renew_holder(self, part: Part, fence: int | None) -> None:
         """Have the holder go on as another build: its process stays, with all shells, sockets and records.
 
         Raises:
             Failed: it cannot.
         """
         if not self._host.check:
+            build = part["build"]
             control = self._control(self._root / "builds" / build / "venv")
             control.expect("the holder does not go on as another build", "renew-holder", build, fence=fence)
         self._host.did.append("Have the holder go on as another build")
@@ -315,13 +296,8 @@ class Environment:
         return _section(f"program:{name}", command=_literal(shlex.join(words)), **{**common, **options})
 
     def _settings(self, folder: str, part: Part) -> Path:
-        """The file of a part's settings. Those of an earlier one are there: it goes back to them."""
-        self._host.directory(self._root / "conf" / folder, PRIVATE)
-        path: Path = self._root / "conf" / folder / f"{part['settings']}.json"
-        if part["config"]:
-            text = json.dumps(part["config"], indent=4, sort_keys=True)
-            self._host.write("Write its settings", path, f"{text}\n", SECRET)
-        return path
+        place = self._root / "conf" / folder
+        return settings_file(self._host, place, part, directory=PRIVATE, file=SECRET)
 
     def _log(self, name: str) -> str:
         return f"{_literal(self._root / 'log')}/{name}.log"

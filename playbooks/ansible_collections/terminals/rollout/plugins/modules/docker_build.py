@@ -13,10 +13,9 @@ description:
   - Takes the environment's directory and brings the Compose files.
   - Checks that the image that has arrived is the one that was built.
 author: The rollout authors (!UNKNOWN)
-requirements:
-  - python >= 3.9
 extends_documentation_fragment:
   - terminals.rollout.docker
+  - terminals.rollout.task
 options:
   image:
     description: Name and tag of the build's image, which has arrived already; looked at where it is given.
@@ -28,13 +27,6 @@ options:
     description: The Compose files, by name.
     type: dict
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: The host is asked, and nothing on it is changed.
-  diff_mode:
-    support: full
-    description: The files that are written are shown.
 """
 
 EXAMPLES = r"""
@@ -60,12 +52,15 @@ did:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Host, carry_out
-from ansible_collections.terminals.rollout.plugins.module_utils.options import (
-    DOCKER,
-    docker_environment,
-)
+from ansible_collections.terminals.rollout.plugins.module_utils.options import DOCKER, docker_environment
+
+SPEC: dict[str, Any] = {
+    **DOCKER,
+    "image": {"type": "str"},
+    "image_id": {"type": "str"},
+    "files": {"type": "dict", "required": True},
+}
 
 
 def act(host: Host, options: dict[str, Any]) -> None:
@@ -75,14 +70,7 @@ def act(host: Host, options: dict[str, Any]) -> None:
 
 def main() -> None:
     """Carry the task out."""
-    spec = {
-        **DOCKER,
-        "image": {"type": "str"},
-        "image_id": {"type": "str"},
-        "files": {"type": "dict", "required": True},
-    }
-    together = [("image", "image_id")]
-    carry_out(AnsibleModule(spec, required_together=together, supports_check_mode=True), act)
+    carry_out(SPEC, act, required_together=[("image", "image_id")])
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ description:
   - Takes the environment's directory, makes its token, unpacks the build and checks it against its digests.
   - Makes a virtual environment of it, and once the one of what holds the sessions.
 author: The rollout authors (!UNKNOWN)
-requirements:
-  - python >= 3.9
 extends_documentation_fragment:
   - terminals.rollout.process
+  - terminals.rollout.task.quiet
 options:
   build:
     description: The build's id.
@@ -34,13 +33,6 @@ options:
     description: The Python that they are made from.
     type: path
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: The host is asked, and nothing on it is changed.
-  diff_mode:
-    support: none
-    description: Nothing that it changes is a file that would be shown.
 """
 
 EXAMPLES = r"""
@@ -65,32 +57,28 @@ did:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Host, carry_out
-from ansible_collections.terminals.rollout.plugins.module_utils.options import (
-    PROCESS,
-    process_environment,
-)
+from ansible_collections.terminals.rollout.plugins.module_utils.options import PROCESS, process_environment
+
+SPEC: dict[str, Any] = {
+    **PROCESS,
+    "build": {"type": "str", "required": True},
+    "archive": {"type": "path", "required": True},
+    "uv": {"type": "path", "required": True},
+    "python": {"type": "path", "required": True},
+}
 
 
 def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
     environment = process_environment(host, options)
-    environment.install(
-        options["build"], Path(options["archive"]), uv=options["uv"], python=options["python"]
-    )
+    archive = Path(options["archive"])
+    environment.install(options["build"], archive, uv=options["uv"], python=options["python"])
 
 
 def main() -> None:
     """Carry the task out."""
-    spec = {
-        **PROCESS,
-        "build": {"type": "str", "required": True},
-        "archive": {"type": "path", "required": True},
-        "uv": {"type": "path", "required": True},
-        "python": {"type": "path", "required": True},
-    }
-    carry_out(AnsibleModule(spec, supports_check_mode=True), act)
+    carry_out(SPEC, act)
 
 
 if __name__ == "__main__":

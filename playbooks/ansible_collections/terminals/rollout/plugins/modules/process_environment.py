@@ -13,23 +13,15 @@ description:
   - Stops everything of it, sessions included, and removes its directory.
   - The directory has to be one that was made for it.
 author: The rollout authors (!UNKNOWN)
-requirements:
-  - python >= 3.9
 extends_documentation_fragment:
   - terminals.rollout.process
+  - terminals.rollout.task.quiet
 options:
   state:
     description: It is not there afterwards.
     type: str
     choices: [absent]
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: The host is asked, and nothing on it is changed.
-  diff_mode:
-    support: none
-    description: Nothing that it changes is a file that would be shown.
 """
 
 EXAMPLES = r"""
@@ -50,12 +42,14 @@ did:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Host, carry_out
 from ansible_collections.terminals.rollout.plugins.module_utils.options import (
+    GONE,
     PROCESS,
     process_environment,
 )
+
+SPEC: dict[str, Any] = {**PROCESS, **GONE}
 
 
 def act(host: Host, options: dict[str, Any]) -> None:
@@ -65,11 +59,7 @@ def act(host: Host, options: dict[str, Any]) -> None:
 
 def main() -> None:
     """Carry the task out."""
-    spec = {
-        **PROCESS,
-        "state": {"type": "str", "choices": ["absent"], "required": True},
-    }
-    carry_out(AnsibleModule(spec, supports_check_mode=True), act)
+    carry_out(SPEC, act)
 
 
 if __name__ == "__main__":

@@ -13,41 +13,15 @@ description:
   - Starts the supervisor, the holder, the session manager and the monitor, too, where there is none.
   - Those that run stay.
 author: The rollout authors (!UNKNOWN)
-requirements:
-  - python >= 3.9
 extends_documentation_fragment:
   - terminals.rollout.process
-  - terminals.rollout.process_parts
+  - terminals.rollout.parts.processes
+  - terminals.rollout.generation
+  - terminals.rollout.task
 options:
-  state:
-    description:
-      - With C(present) it runs afterwards, without traffic, and is ready.
-      - With C(absent) it is stopped, and nothing of it is left but its build.
-      - With C(verified) nothing is changed, and it is an error if it is not ready.
-    type: str
-    choices: [present, absent, verified]
-    default: present
-  generation:
-    description: Name of the generation.
-    type: str
-    required: true
-  workers:
-    description: Its worker processes.
-    type: int
-    default: 1
-  fence:
-    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is done.
-    type: int
   build:
     description: Its build, which is on the host.
     type: str
-attributes:
-  check_mode:
-    support: full
-    description: The host is asked, and nothing on it is changed.
-  diff_mode:
-    support: full
-    description: The files that are written are shown.
 """
 
 EXAMPLES = r"""
@@ -81,46 +55,33 @@ did:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Host, carry_out
 from ansible_collections.terminals.rollout.plugins.module_utils.options import (
-    FENCE,
+    GENERATION,
     PROCESS,
     PROCESS_PARTS,
     process_environment,
 )
 
+SPEC: dict[str, Any] = {**PROCESS, **PROCESS_PARTS, **GENERATION, "build": {"type": "str"}}
+
 
 def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
     environment = process_environment(host, options)
-    generation, workers = options["generation"], options["workers"]
+    generation, workers, fence = options["generation"], options["workers"], options["fence"]
     if options["state"] == "present":
         parts = options["manager"], options["monitor"]
-        environment.start(generation, options["build"], workers, *parts, options["fence"])
+        environment.start(generation, options["build"], workers, *parts, fence)
     elif options["state"] == "absent":
-        environment.stop(generation, options["fence"])
+        environment.stop(generation, fence)
     else:
         environment.control.until_ready(generation, workers, options["seconds"])
 
 
 def main() -> None:
     """Carry the task out."""
-    spec = {
-        **PROCESS,
-        **PROCESS_PARTS,
-        **FENCE,
-        "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
-        "generation": {"type": "str", "required": True},
-        "workers": {"type": "int", "default": 1},
-        "build": {"type": "str"},
-    }
-    carry_out(
-        AnsibleModule(
-            spec, required_if=[("state", "present", ("build", "manager"))], supports_check_mode=True
-        ),
-        act,
-    )
+    carry_out(SPEC, act, required_if=[("state", "present", ("build", "manager"))])
 
 
 if __name__ == "__main__":

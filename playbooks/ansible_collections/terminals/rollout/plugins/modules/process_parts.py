@@ -13,23 +13,12 @@ description:
   - Puts others in the place of the session manager, the holder and the monitor, each where it is asked for.
   - Sessions go on. A session manager that does not answer is replaced all the more.
 author: The rollout authors (!UNKNOWN)
-requirements:
-  - python >= 3.9
 extends_documentation_fragment:
   - terminals.rollout.process
-  - terminals.rollout.process_parts
+  - terminals.rollout.parts.processes
+  - terminals.rollout.parts.replaced
+  - terminals.rollout.task
 options:
-  replaced:
-    description:
-      - What is replaced. For each, what is to be in its place is needed.
-      - Where nothing is said of a monitor, none is to be.
-    type: list
-    elements: str
-    choices: [manager, holder, monitor]
-    required: true
-  fence:
-    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is replaced.
-    type: int
   holder:
     description: What the holder goes on as.
     type: dict
@@ -38,13 +27,6 @@ options:
         description: Its build, which is on the host.
         type: str
         required: true
-attributes:
-  check_mode:
-    support: full
-    description: The host is asked, and nothing on it is changed.
-  diff_mode:
-    support: full
-    description: The files that are written are shown.
 """
 
 EXAMPLES = r"""
@@ -70,49 +52,31 @@ did:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.terminals.rollout.plugins.module_utils.host import Failed, Host, carry_out
+from ansible_collections.terminals.rollout.plugins.module_utils.host import Host, carry_out
 from ansible_collections.terminals.rollout.plugins.module_utils.options import (
-    FENCE,
     PROCESS,
     PROCESS_PARTS,
+    REPLACED,
     process_environment,
 )
+from ansible_collections.terminals.rollout.plugins.module_utils.parts import replace_parts
+
+SPEC: dict[str, Any] = {
+    **PROCESS,
+    **PROCESS_PARTS,
+    **REPLACED,
+    "holder": {"type": "dict", "options": {"build": {"type": "str", "required": True}}},
+}
 
 
 def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
-    environment = process_environment(host, options)
-    replaced = options["replaced"]
-    missing = [part for part in ("manager", "holder") if part in replaced and not options[part]]
-    if missing:
-        raise Failed(f"nothing is said of what is to be in the place of: {', '.join(missing)}")
-    environment.control.in_charge(options["fence"])
-    if "manager" in replaced:
-        environment.replace_manager(options["manager"])
-    if "holder" in replaced:
-        environment.renew_holder(options["holder"]["build"], options["fence"])
-    if "monitor" in replaced and options["monitor"]:
-        environment.replace_monitor(options["monitor"])
-    elif "monitor" in replaced:
-        environment.remove_monitor()
+    replace_parts(process_environment(host, options), options)
 
 
 def main() -> None:
     """Carry the task out."""
-    spec = {
-        **PROCESS,
-        **PROCESS_PARTS,
-        **FENCE,
-        "replaced": {
-            "type": "list",
-            "elements": "str",
-            "choices": ["manager", "holder", "monitor"],
-            "required": True,
-        },
-        "holder": {"type": "dict", "options": {"build": {"type": "str", "required": True}}},
-    }
-    carry_out(AnsibleModule(spec, supports_check_mode=True), act)
+    carry_out(SPEC, act)
 
 
 if __name__ == "__main__":

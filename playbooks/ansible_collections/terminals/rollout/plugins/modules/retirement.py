@@ -12,18 +12,10 @@ version_added: 0.1.0
 description:
   - Sets the time at which a generation that has no traffic any more stops, or takes that back.
 author: The rollout authors (!UNKNOWN)
-requirements:
-  - python >= 3.9
+extends_documentation_fragment:
+  - terminals.rollout.control
+  - terminals.rollout.task.quiet
 options:
-  ctl:
-    description: The words of C(terminals ctl) on this host.
-    type: list
-    elements: str
-    required: true
-  fence:
-    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is changed.
-    type: int
-    required: true
   state:
     description: With C(absent) a generation that was to be retired is kept.
     type: str
@@ -40,13 +32,6 @@ options:
   way_back_from:
     description: The generation from which a monitor may lead everybody back to this one until then.
     type: str
-attributes:
-  check_mode:
-    support: full
-    description: The host is asked, and nothing on it is changed.
-  diff_mode:
-    support: none
-    description: Nothing that it changes is a file that would be shown.
 """
 
 EXAMPLES = r"""
@@ -70,9 +55,17 @@ did:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.terminals.rollout.plugins.module_utils.control import Control
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Failed, Host, carry_out
+from ansible_collections.terminals.rollout.plugins.module_utils.options import CONTROL
+
+SPEC: dict[str, Any] = {
+    **CONTROL,
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "generation": {"type": "str", "required": True},
+    "after": {"type": "float", "default": 0},
+    "way_back_from": {"type": "str"},
+}
 
 
 def act(host: Host, options: dict[str, Any]) -> None:
@@ -95,15 +88,7 @@ def act(host: Host, options: dict[str, Any]) -> None:
 
 def main() -> None:
     """Carry the task out."""
-    spec = {
-        "ctl": {"type": "list", "elements": "str", "required": True},
-        "fence": {"type": "int", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "generation": {"type": "str", "required": True},
-        "after": {"type": "float", "default": 0},
-        "way_back_from": {"type": "str"},
-    }
-    carry_out(AnsibleModule(spec, supports_check_mode=True), act)
+    carry_out(SPEC, act)
 
 
 if __name__ == "__main__":

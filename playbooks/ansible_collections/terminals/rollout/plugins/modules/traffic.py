@@ -12,18 +12,10 @@ version_added: 0.1.0
 description:
   - Sets the weights, by which new connections are led, and moves live sessions in paced batches.
 author: The rollout authors (!UNKNOWN)
-requirements:
-  - python >= 3.9
+extends_documentation_fragment:
+  - terminals.rollout.control
+  - terminals.rollout.task.quiet
 options:
-  ctl:
-    description: The words of C(terminals ctl) on this host.
-    type: list
-    elements: str
-    required: true
-  fence:
-    description: Fencing token of whoever is in charge. Where a higher one has been seen, nothing is changed.
-    type: int
-    required: true
   weights:
     description: The share of new connections of each generation. Those not named get none.
     type: dict
@@ -51,11 +43,7 @@ options:
 attributes:
   check_mode:
     support: partial
-    description: The host is asked, and nothing on it is changed.
     details: How many sessions would move is not known beforehand, so nothing is said of them.
-  diff_mode:
-    support: none
-    description: Nothing that it changes is a file that would be shown.
 """
 
 EXAMPLES = r"""
@@ -84,9 +72,19 @@ move:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.terminals.rollout.plugins.module_utils.control import Control
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Host, carry_out
+from ansible_collections.terminals.rollout.plugins.module_utils.options import CONTROL
+
+SPEC: dict[str, Any] = {
+    **CONTROL,
+    "weights": {"type": "dict", "required": True},
+    "to": {"type": "str", "required": True},
+    "share": {"type": "int", "default": 100},
+    "batch": {"type": "int", "default": 5},
+    "interval": {"type": "float", "default": 0.2},
+    "deadline": {"type": "float", "default": 30},
+}
 
 
 def act(host: Host, options: dict[str, Any]) -> dict[str, Any]:
@@ -109,17 +107,7 @@ def act(host: Host, options: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Carry the task out."""
-    spec = {
-        "ctl": {"type": "list", "elements": "str", "required": True},
-        "fence": {"type": "int", "required": True},
-        "weights": {"type": "dict", "required": True},
-        "to": {"type": "str", "required": True},
-        "share": {"type": "int", "default": 100},
-        "batch": {"type": "int", "default": 5},
-        "interval": {"type": "float", "default": 0.2},
-        "deadline": {"type": "float", "default": 30},
-    }
-    carry_out(AnsibleModule(spec, supports_check_mode=True), act)
+    carry_out(SPEC, act)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,45 @@
 # Copyright: (c) 2026, The rollout authors
 # MIT License (see LICENSE or https://opensource.org/license/mit)
-"""What stays while generations come and go, as containers."""
+"""What stays while generations come and go, as options of modules."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What stays while generations come and go, as containers."""
+    """``processes``, ``containers``: those that come, or are replaced; ``replaced``: which are.
 
-    DOCUMENTATION = r"""
+    Each is written out: ansible-test reads constants only.
+    """
+
+    PROCESSES = r"""
 options:
   manager:
     description: The session manager.
     type: dict
-    suboptions:
+    suboptions: &settings
+      build:
+        description: Its build.
+        type: str
+        required: true
+      settings:
+        description: Digest of its settings, and the name of their file.
+        type: str
+        required: true
+      config:
+        description: Its settings. Without any, they are on the host from before.
+        type: dict
+        default: {}
+  monitor:
+    description: The monitor.
+    type: dict
+    suboptions: *settings
+"""
+    CONTAINERS = r"""
+options:
+  manager:
+    description: The session manager.
+    type: dict
+    suboptions: &settings
       build:
         description: Its build.
         type: str
@@ -34,24 +60,23 @@ options:
     description: The monitor.
     type: dict
     suboptions:
-      build:
-        description: Its build.
-        type: str
-        required: true
-      settings:
-        description: Digest of its settings, and the name of their file.
-        type: str
-        required: true
-      config:
-        description: Its settings. Without any, they are on the host from before.
-        type: dict
-        default: {}
-      image:
-        description: Name and tag of its image.
-        type: str
-        required: true
+      <<: *settings
       secrets:
         description: Secret URLs of those who are told of alerts, by name; kept in the monitor's volume.
         type: dict
         default: {}
+"""
+    REPLACED = r"""
+options:
+  replaced:
+    description:
+      - What is replaced. For each, what is to be in its place is needed.
+      - Where nothing is said of a monitor, none is to be.
+    type: list
+    elements: str
+    choices: [manager, holder, monitor]
+    required: true
+  fence:
+    description: Fencing token of whoever is in charge. Where a higher one was seen, nothing is replaced.
+    type: int
 """
