@@ -7,9 +7,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from terminals.control import answers, packets
@@ -45,7 +44,6 @@ UNREACHABLE = 255
 RUN = "/run/terminals"
 STATE = "/var/lib/terminals"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - in the container; its engine publishes it where it is configured
-T = TypeVar("T")
 
 
 class DockerEngine(ManagerCommands):
@@ -83,31 +81,30 @@ class DockerEngine(ManagerCommands):
     def facts(self) -> list[HostFacts]:
         """See :meth:`rollout.engine.Engine.facts`. Nothing is begun while a host is unreachable."""
         names = list(self._environment.hosts)
-        builds = self._on_each(names, self._builds)
+        builds = self._at_once(names, self._builds)
         status = self.status()
         return [HostFacts(host=name, builds=builds[name], status=status[name]) for name in names]
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. By the front door, which is quick; else over SSH."""
-        return self._on_each(list(self._environment.hosts), self._status)
+        return self._at_once(self._environment.hosts, self._status)
 
     def monitor(self, since: float) -> dict[str, MonitorLog | None]:
         """See :meth:`rollout.engine.Engine.monitor`. Asks over SSH, all hosts at the same time."""
         age = age_since(since)
-        return self._on_each(list(self._environment.hosts), lambda name: self._monitor(name, age))
+        return self._at_once(self._environment.hosts, lambda name: self._monitor(name, age))
 
     def targets(self) -> list[Target]:
         """See :meth:`rollout.engine.Engine.targets`."""
         return [self._target(name) for name in self._environment.hosts]
 
-    def host(self, name: str) -> SshHost:
-        """A host by its name in the configuration."""
-        return SshHost(self._environment.hosts[name].ssh or name, options=self._ssh)
+    def host(self, name: str, limit: float | None = None) -> SshHost:
+        """A host by its name in the configuration. ``limit``: seconds that each command may take there.
 
-    def _asked(self, name: str, limit: float = ASK_SECONDS) -> SshHost:
-        """The same, for a question: an engine that hangs must not hold a rollout, and its lease, for ever."""
-        host = self._environment.hosts[name].ssh or name
-        return SshHost(host, options=self._ssh, limit=limit)
+        Whoever asks it something sets one: an engine that hangs must not hold a rollout, and its lease, for
+        ever.
+        """
+        return SshHost(self._environment.hosts[name].ssh or name, options=self._ssh, limit=limit)
 
     def stats(self, generation: str, *, back: float) -> dict[str, HostStats | None]:
         """What the engine of each host tells of a generation's containers; ``None`` where none answers.
@@ -115,7 +112,7 @@ class DockerEngine(ManagerCommands):
         Of this engine only. ``back``: so many seconds of events.
         """
         project = f"{self._project}-{generation}"
-        return self._on_each(
+        return self._at_once(
             list(self._environment.hosts), lambda name: host_stats(self.host(name), project, back=back)
         )
 
@@ -129,10 +126,10 @@ class DockerEngine(ManagerCommands):
         image, folder = self._image(build), Path(build.path)
         if self._registry is not None:
             pushed = push_image(folder, image, self._registry)
-            self._on_each(hosts, lambda name: pull_image(self.host(name), image, pushed))
+            self._at_once(hosts, lambda name: pull_image(self.host(name), image, pushed))
         else:
-            self._on_each(hosts, lambda name: self._send(name, folder, image))
-        self._on_each(hosts, lambda name: self._arrived(name, image))
+            self._at_once(hosts, lambda name: self._send(name, folder, image))
+        self._at_once(hosts, lambda name: self._arrived(name, image))
 
     def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.start`."""
@@ -160,18 +157,18 @@ class DockerEngine(ManagerCommands):
 
     def tidy(self, keep: Collection[str]) -> list[str]:
         """See :meth:`rollout.engine.Engine.tidy`. What a container was made of stays."""
-        gone = self._on_each(list(self._environment.hosts), lambda name: self._tidy(name, keep))
+        gone = self._at_once(self._environment.hosts, lambda name: self._tidy(name, keep))
         return sorted(set().union(*gone.values()))
 
     def marks(self) -> dict[str, Mark]:
         """See :meth:`rollout.engine.Engine.marks`. A host that does not answer is told of by others."""
-        said = self._on_each(list(self._environment.hosts), self._mark)
+        said = self._at_once(self._environment.hosts, self._mark)
         return {name: mark for name, mark in said.items() if mark is not None}
 
     def unmark(self) -> None:
         """See :meth:`rollout.engine.Engine.unmark`."""
         hosts = self._environment.hosts
-        self._on_each(
+        self._at_once(
             list(hosts), lambda name: self._ask(name, *take_mark_away(hosts[name].root, self._project))
         )
 
@@ -242,7 +239,9 @@ class DockerEngine(ManagerCommands):
                 pass
             except Exception:  # noqa: S110 - whatever is wrong with the door, the other way tells more
                 pass
-        answer = self._asked(name).run(["docker", "exec", self._manager(), "terminals", "ctl", "status"])
+        answer = self.host(name, ASK_SECONDS).run(
+            ["docker", "exec", self._manager(), "terminals", "ctl", "status"]
+        )
         try:
             found: dict[str, Any] = json.loads(answer.output)
         except ValueError:
@@ -254,11 +253,13 @@ class DockerEngine(ManagerCommands):
         """What was left by whoever broke the glass, or by the monitor."""
         # Whether the monitor may do so now says nothing of when it did.
         words = ask_for_mark(self._environment.hosts[name].root, self._project)
-        return read_mark(self._asked(name).run(list(words)).output)
+        return read_mark(self.host(name, ASK_SECONDS).run(list(words)).output)
 
     def _monitor(self, name: str, age: float) -> MonitorLog | None:
         command = ("terminals", "monitor-records", "--directory", MONITOR, "--age", f"{age:.3f}")
-        answer = self._asked(name).run(["docker", "exec", monitor_container(self._project), *command])
+        answer = self.host(name, ASK_SECONDS).run(
+            ["docker", "exec", monitor_container(self._project), *command]
+        )
         try:
             return as_log(json.loads(answer.output))
         except (ValueError, KeyError, TypeError):
@@ -292,7 +293,7 @@ class DockerEngine(ManagerCommands):
         return f"{self._project}-manager-1"
 
     def _ask(self, name: str, *command: str, limit: float = ASK_SECONDS) -> Answer:
-        answer = self._asked(name, limit).run(command)
+        answer = self.host(name, limit).run(command)
         if answer.status == 0:
             return answer
         words = " ".join((answer.errors or answer.output).split())[-300:] or "it said nothing"
@@ -319,20 +320,7 @@ class DockerEngine(ManagerCommands):
         except msgspec.MsgspecError:
             raise EngineError(f"{host}: {words[0]}: not an answer: {answer.output[:100]!r}") from None
 
-    # --- all of them ------------------------------------------------------------------------
-
-    def _on_each(self, hosts: Sequence[str], act: Callable[[str], T]) -> dict[str, T]:
-        """Do the same on hosts at the same time; every failure is told, not only the first."""
-        with ThreadPoolExecutor(max(1, len(hosts))) as pool:
-            running = {name: pool.submit(act, name) for name in hosts}
-        failures = [str(error) for future in running.values() if (error := future.exception())]
-        errors = [future.exception() for future in running.values()]
-        unexpected = next((error for error in errors if error and not isinstance(error, RolloutError)), None)
-        if unexpected is not None:
-            raise unexpected
-        if failures:
-            raise EngineError("; ".join(failures))
-        return {name: future.result() for name, future in running.items()}
+    # --- what is declared --------------------------------------------------------------------
 
     def _image(self, build: BuildRef) -> ImageRef:
         image = read_image(Path(build.path))

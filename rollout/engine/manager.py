@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,7 +140,7 @@ class ManagerCommands(ABC):
             self._tell(host, f"Lead new connections: {shares}", detail, changed=changed)
             return ShiftResult(**asdict(moved))
 
-        return sum(self._at_once(hosts, lead), ShiftResult())
+        return sum(self._at_once(hosts, lead).values(), ShiftResult())
 
     def lead_back(self, generation: str, *, fence: int, hosts: Sequence[str]) -> LedBack:
         """See :meth:`rollout.engine.Engine.lead_back`."""
@@ -218,8 +218,8 @@ class ManagerCommands(ABC):
     def _tell(self, host: str, what: str, detail: str, *, changed: bool = True) -> None:
         self.on_event(EngineEvent(host, what, "changed" if changed else "ok", detail, time.time()))
 
-    def _at_once(self, hosts: Sequence[str], act: Callable[[str], T]) -> list[T]:
-        """Do the same on hosts at the same time. What fails on one ends no other.
+    def _at_once(self, hosts: Iterable[str], act: Callable[[str], T]) -> dict[str, T]:
+        """Do the same on hosts at the same time. What fails on one ends no other, and all of it is told.
 
         Raises:
             EngineError: it failed, on whichever hosts it says.
@@ -228,4 +228,4 @@ class ManagerCommands(ABC):
         failed = [str(result) for result in found.values() if isinstance(result, RolloutError)]
         if failed:
             raise EngineError("; ".join(failed))
-        return [result for result in found.values() if not isinstance(result, RolloutError)]
+        return {host: result for host, result in found.items() if not isinstance(result, RolloutError)}

@@ -37,11 +37,8 @@ class Here(DockerEngine):
 
     changes: list[str]
 
-    def host(self, name: str) -> Any:
-        return LocalHost(name)
-
-    def _asked(self, name: str, limit: float = 60) -> Any:
-        return LocalHost(name)
+    def host(self, name: str, limit: float | None = None) -> Any:
+        return LocalHost(name, limit=limit)
 
     def _run(self, playbook: str, hosts: Any, *, check: bool = False, **variables: Any) -> Any:
         self.changes = []
