@@ -52,33 +52,21 @@ def test_every_module_is_documented_as_it_is(ansible):
     for name in MODULES:
         module = found[f"{COLLECTION}.{name}"]
         plugin = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
-        assert _told(module["doc"]["options"]) == _asked(plugin.SPEC), name
+        assert _taken(module["doc"]["options"], "suboptions") == _taken(plugin.SPEC, "options"), name
         assert module["doc"]["attributes"]["check_mode"]["support"] in ("full", "partial")
         assert module["examples"].strip()
         assert "did" in module["return"]
 
 
-def _told(options):
-    """What the documentation says of options."""
+def _taken(options, inner):
+    """What is to be known of options; those that are in one are its ``inner``."""
     return {
         name: {
             **{key: option.get(key) for key in ("type", "default", "choices", "elements")},
             "required": option.get("required", False),
-            "options": _told(option.get("suboptions", {})),
+            "inner": _taken(option.get(inner, {}), inner),
         }
         for name, option in options.items()
-    }
-
-
-def _asked(spec):
-    """The same of what a module takes."""
-    return {
-        name: {
-            **{key: option.get(key) for key in ("type", "default", "choices", "elements")},
-            "required": option.get("required", False),
-            "options": _asked(option.get("options", {})),
-        }
-        for name, option in spec.items()
     }
 
 
