@@ -79,19 +79,25 @@ def begin(
         refuse(obstacles)
         _say_again(ledger, plan, build, observer)
         interrupts.check()  # until here nothing was done
-        record = ledger.create(
-            env=environment.name,
-            kind=kind,
-            build=build.id,
-            digest=build.digest,
-            generation=plan.generation,
-            previous=ledger.current(environment.name) if plan.previous_generation else None,
-            plan=plan.as_dict(),
-            operator=operator(),
-        )
+        previous = ledger.current(environment.name) if plan.previous_generation else None
+        record = recorded(ledger, plan, digest=build.digest, previous=previous)
         if leave is not None:
             _record_leave(ledger, environment, record, leave)
         return run(config, environment, engine, lease, observer, record, interrupts)
+
+
+def recorded(ledger: Ledger, plan: Plan, *, digest: str, previous: RolloutRecord | None) -> RolloutRecord:
+    """Record that a plan is begun. ``digest``: of its build; ``previous``: what would be gone back to."""
+    return ledger.create(
+        env=plan.env,
+        kind=plan.kind,
+        build=plan.build,
+        digest=digest,
+        generation=plan.generation,
+        previous=previous,
+        plan=plan.as_dict(),
+        operator=operator(),
+    )
 
 
 def _say_again(ledger: Ledger, plan: Plan, build: BuildRef, observer: Observer) -> None:

@@ -21,7 +21,7 @@ from rollout.ledger import Lease, Ledger, RolloutRecord, State, held_by
 from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted
-from rollout.pipeline.begin import attending, begin, engine_of, operator, run
+from rollout.pipeline.begin import attending, begin, engine_of, operator, recorded, run
 from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.glass import nothing_broken
@@ -107,17 +107,8 @@ def rollback(
             text = f"{env} has served no other build than {plan.build}"
             observer.message(f"{text}: back to {target.generation}, which is the same", "warning")
         interrupts.check()
-        record = ledger.create(
-            env=env,
-            kind="rollback",
-            build=target.build,
-            digest=target.digest,
-            generation=plan.generation,
-            # Going back twice goes further back, not forth again.
-            previous=_before(ledger, env, target),
-            plan=plan.as_dict(),
-            operator=operator(),
-        )
+        # Going back twice goes further back, not forth again.
+        record = recorded(ledger, plan, digest=target.digest, previous=_before(ledger, env, target))
         if reason:
             ledger.add_figures(record.id, why=reason)
         return run(config, environment, engine, lease, observer, record, interrupts)
@@ -163,16 +154,7 @@ def apply(
                 return None
             assert current is not None
             interrupts.check()
-            record = ledger.create(
-                env=env,
-                kind="apply",
-                build=current.build,
-                digest=current.digest,
-                generation=current.generation,
-                previous=_before(ledger, env, current),
-                plan=plan.as_dict(),
-                operator=operator(),
-            )
+            record = recorded(ledger, plan, digest=current.digest, previous=_before(ledger, env, current))
             return run(config, environment, engine, lease, observer, record, interrupts)
 
 

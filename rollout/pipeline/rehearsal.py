@@ -7,7 +7,7 @@ from rollout.engine import Engine
 from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.observer import Observer
-from rollout.pipeline.begin import attending, engine_of, operator, run
+from rollout.pipeline.begin import attending, engine_of, recorded, run
 from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.obstacles import Obstacle, Planned, occupied, refuse, standing
 from rollout.pipeline.plan import Plan, make_rehearsal_plan
@@ -37,16 +37,7 @@ def rehearse(
             refuse(obstacles)
             assert current is not None and plan is not None
             interrupts.check()
-            record = ledger.create(
-                env=env,
-                kind="rehearsal",
-                build=current.build,
-                digest=current.digest,
-                generation=plan.generation,
-                previous=current,
-                plan=plan.as_dict(),
-                operator=operator(),
-            )
+            record = recorded(ledger, plan, digest=current.digest, previous=current)
             return run(config, environment, engine, lease, observer, record, interrupts)
 
 
