@@ -136,7 +136,7 @@ def main() -> None:
         app(prog_name="rollout", standalone_mode=False)
     except RolloutError as error:
         with contextlib.suppress(OSError):  # a terminal that is gone
-            click.echo("\n".join(["rollout: " + error.lines()[0], *error.lines()[1:]]), err=True)
+            click.echo("rollout: " + "\n".join(error.lines()), err=True)
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

@@ -62,10 +62,11 @@ def _changes(look: Look, every: float, output: str) -> None:
                 click.echo(f"rollout: {before}", err=True)
             time.sleep(every)
             continue
-        lasting = [line.lasting for line in lines(entries)]
+        rows = lines(entries)
+        lasting = [line.lasting for line in rows]
         if lasting != before:
             before = lasting
             when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-            block = [when, Overview(lines(entries))]
+            block = [when, Overview(rows)]
             show(output, [asdict(entry) for entry in entries], partial(list, block))
         time.sleep(every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rollout.build import BuildStore
 from rollout.config import Config, Environment
+from rollout.engine.process import COMPLETE
 from rollout.errors import ConfigError, Refused
 from rollout.model import BuildRef
 
@@ -21,11 +22,7 @@ def build_at_hand(config: Config, environment: Environment, build_id: str) -> Bu
     if environment.engine == "docker":  # whose hosts have an image, and not what is in a build besides
         raise Refused(f"build {build_id} is not in {config.builds_dir} any more; put it back there")
     stores = {name: BuildStore(host.root / "builds") for name, host in environment.hosts.items()}
-    lacking = [
-        name
-        for name, store in stores.items()
-        if not (store.folder / build_id / "venv" / ".complete").is_file()
-    ]
+    lacking = [name for name, store in stores.items() if not (store.folder / build_id / COMPLETE).is_file()]
     if lacking:
         raise Refused(
             f"build {build_id} is neither in {config.builds_dir} nor installed on {', '.join(lacking)};"
