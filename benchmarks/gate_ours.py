@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.gate_services import Array, Failing, Slow
 from rollout.config import Gate
 from rollout.gates import END, ONCE, Look, Watch, evaluate
-from rollout.gates.criterion import errors
+from rollout.gates.condition import errors
 from rollout.gates.samples import ranks
 from rollout.model import Evidence, Verdict
 

@@ -251,7 +251,7 @@ def verdict(outcome: Outcome, residents: int) -> list[tuple[str, object, bool]]:
     verified = good["bytes_verified"] + bad["bytes_verified"] + people.verified
     met = sum(result.verdict is Verdict.PASS for result in outcome.criteria)
     return [
-        (f"criteria of {outcome.left} that the good build met", f"{met} of {len(outcome.criteria)}",
+        (f"soak gates of {outcome.left} that the good build passed", f"{met} of {len(outcome.criteria)}",
          0 < met == len(outcome.criteria)),
         ("good build", outcome.good["state"], outcome.good["state"] == "promoted"),
         ("bad build", outcome.bad["state"], outcome.bad["state"] == "rolled-back"),

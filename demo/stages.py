@@ -92,7 +92,7 @@ def stage(engine: str) -> Stage:
 
 
 def lab_config(lab: Lab) -> dict[str, Any]:
-    """The configuration for the hosts of a lab: the same criteria, and one environment more."""
+    """The configuration for the hosts of a lab: the same gates, and one environment more."""
     config: dict[str, Any] = YAML(typ="safe").load(PROCESS_CONFIG)
     plain = config["environments"]
     staging = plain["staging"]

@@ -40,9 +40,9 @@ _MEANINGS: dict[ExitCode, str] = {
     ExitCode.GATE_INCONCLUSIVE: "evidence inconclusive or in error; rolled back",
     ExitCode.LOCKED: "the environment is held by another rollout",
     ExitCode.ROLLBACK_FAILED: "the rollback itself failed; look at the hosts",
-    ExitCode.REFUSED: "refused: criteria not met, nothing touched",
+    ExitCode.REFUSED: "refused: a condition is not met, nothing touched",
     ExitCode.ENGINE: "a host or the engine failed",
-    ExitCode.CHECKS_FAILED: "checks failed (validate, smoke, verify, loadtest, doctor, ledger)",
+    ExitCode.CHECKS_FAILED: "checks failed (validate, smoke, infra, loadtest, doctor, ledger)",
     ExitCode.INTERRUPTED: "interrupted",
 }
 
@@ -110,7 +110,7 @@ class RollbackFailed(RolloutError):
 
 
 class Refused(RolloutError):
-    """The criteria of the step are not met; nothing was touched."""
+    """A condition of the step is not met; nothing was touched."""
 
     exit_code = ExitCode.REFUSED
 
@@ -136,7 +136,7 @@ class Unexpected(RolloutError):
 
 
 class ChecksFailed(RolloutError):
-    """Checks that were run alone (validate, smoke, verify, loadtest, doctor, ledger) did not all pass."""
+    """Checks that were run alone (validate, smoke, infra, loadtest, doctor, ledger) did not all pass."""
 
     exit_code = ExitCode.CHECKS_FAILED
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from rollout.config import Config, Environment, Gate
 from rollout.gates import checkpoints, describe, evaluate
-from rollout.gates.criterion import asked, meets
+from rollout.gates.condition import asked, meets
 from rollout.ledger import Ledger, RolloutRecord
 from rollout.model import Evidence, EvidenceKind, GateResult, Verdict
 from rollout.units import count, duration, number, quantity, times
 
-OF_CRITERIA = ("criteria", "soak")
-"""Steps at which criteria are judged; all others judge gates."""
+OF_SOAK = ("criteria", "soak")
+"""Steps at which soak gates are judged."""
 NOW = "now"
 """In the place of a step: judged at this moment, and nowhere recorded."""
 
@@ -33,9 +33,9 @@ class Judged:
 def collect(
     config: Config, env: str, results: Iterable[GateResult] = (), evidence: Iterable[Evidence] = ()
 ) -> dict[str, Any]:
-    """All gates and criteria of ``env`` as JSON, each with its newest verdict, if there is one.
+    """All gates of ``env`` as JSON, each with its newest verdict, if there is one.
 
-    ``results``: of criteria, as they are judged now of the build that serves, on ``evidence``.
+    ``results``: of soak gates, as they are judged now of the build that serves, on ``evidence``.
 
     Raises:
         ConfigError: no such environment.
@@ -43,30 +43,32 @@ def collect(
     environment = config.environment(env)
     with Ledger(config.ledger_url) as ledger:
         own = next(iter(ledger.rollouts(env)), None)
-        gates = _newest(ledger, [own] if own else [], criteria=False)
+        gates = _newest(ledger, [own] if own else [], soak=False)
         after = [record for other in config.successors(env) for record in ledger.rollouts(other.name)[:1]]
-        criteria = _newest(ledger, [*after, *([own] if own else [])], criteria=True)
+        soak_gates = _newest(ledger, [*after, *([own] if own else [])], soak=True)
         current = ledger.current(env)
         if current is not None:
             pieces = {piece.id: piece for piece in evidence}
             for result in results:
                 judged = tuple(pieces[name] for name in result.evidence if name in pieces)
-                criteria[result.gate] = Judged(current, NOW, result, judged)
+                soak_gates[result.gate] = Judged(current, NOW, result, judged)
     return {
         "environment": env,
         "rollout": own and {"number": own.number, "build": own.build, "state": own.state.value},
         "gates": [_told(gate, gates.get(gate.name), environment) for gate in environment.gates],
-        "criteria": [_told(gate, criteria.get(gate.name), environment) for gate in environment.criteria],
+        "soak_gates": [
+            _told(gate, soak_gates.get(gate.name), environment) for gate in environment.soak_gates
+        ],
     }
 
 
-def _newest(ledger: Ledger, records: Iterable[RolloutRecord], *, criteria: bool) -> dict[str, Judged]:
+def _newest(ledger: Ledger, records: Iterable[RolloutRecord], *, soak: bool) -> dict[str, Judged]:
     """The last verdict by the name of its gate; later steps and later records take the place of earlier."""
     found: dict[str, Judged] = {}
     for record in sorted(records, key=lambda record: record.started):
         pieces = {piece.id: piece for piece in ledger.evidence(record.id)}
         for step, result in ledger.verdicts(record.id):
-            if (step in OF_CRITERIA) == criteria:
+            if (step in OF_SOAK) == soak:
                 judged = tuple(pieces[name] for name in result.evidence if name in pieces)
                 found[result.gate] = Judged(record, step, result, judged)
     return found
@@ -155,7 +157,7 @@ def shown(gate: Gate, value: float | None) -> str:
 
 def lines(data: dict[str, Any], environment: Environment) -> Iterator[tuple[str, str]]:
     """The same for people: pairs of a label and a text; a label of ``#`` is a gate's headline."""
-    for part in ("gates", "criteria"):
+    for part in ("gates", "soak_gates"):
         for gate, told in zip(getattr(environment, part), data[part], strict=True):
             only = " (warns only)" if told["severity"] == "warning" else ""
             yield "#", f"{told['verdict'] or 'not judged yet'}: {told['name']}{only}"

@@ -20,7 +20,7 @@ _COMMANDS = {
     "apply": "Have changed settings in force, under live sessions",
     "promote": "Move the predecessor's build on, if its evidence allows",
     "approve": "Say yes to a build coming to an environment",
-    "watch": "Judge a soak, and take the build back when a criterion fails",
+    "soak": "Judge a soak, and take the build back when a soak gate fails",
     "rehearse": "Prove the way back before a promotion needs it",
     "open": "The page of an environment, with the way in",
     "status": "What runs where, and what is unfinished",
@@ -37,10 +37,11 @@ _COMMANDS = {
     "doctor": "What is wrong with this machine and the hosts, and the remedy",
     "validate": "Run the 15 validation tests",
     "smoke": "Run the 8 smoke checks",
-    "verify": "Check hosts and containers against what was declared",
+    "infra": "Check hosts and containers against what was declared",
     "loadtest": "Put people in live shells and verify every byte",
     "teardown": "Stop and remove everything of an environment",
 }
+_RENAMED = {"watch": "soak", "verify": "infra"}
 _GROUPS = (
     (
         "Builds and environments",
@@ -58,9 +59,9 @@ _GROUPS = (
             "teardown",
         ),
     ),
-    ("Safety", ("watch", "rehearse", "adopt")),
+    ("Safety", ("soak", "rehearse", "adopt")),
     ("Looking", ("open", "status", "history", "gates", "report", "ledger", "logs", "exec", "doctor")),
-    ("Checks", ("validate", "smoke", "verify", "loadtest")),
+    ("Checks", ("validate", "smoke", "infra", "loadtest")),
 )
 
 
@@ -85,6 +86,8 @@ class LazyGroup(click.Group):
         if args and args[0] not in _COMMANDS:
             import difflib
 
+            if new := _RENAMED.get(args[0]):
+                ctx.fail(f'No command "{args[0]}". It is called "{new}" now.')
             near = difflib.get_close_matches(args[0], _COMMANDS, 1)
             hint = f' Did you mean "{near[0]}"?' if near else ""
             ctx.fail(f'No command "{args[0]}".{hint}')

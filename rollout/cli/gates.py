@@ -25,9 +25,9 @@ def command() -> None:
 @output_option
 @click.pass_context
 def explain(context: click.Context, environment: str, output: str) -> None:
-    """Every gate and criterion: what it asks, how it is judged, what was measured, what a pass takes.
+    """Every gate: what it asks, how it is judged, what was measured, what a pass takes.
 
-    Criteria are judged now, of the build that serves, as `rollout promote` does; gates were in the last
+    Soak gates are judged now, of the build that serves, as `rollout promote` does; gates were in the last
     rollout.
 
     \b

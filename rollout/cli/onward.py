@@ -29,5 +29,5 @@ def _next(config: Config, environment: Environment, record: RolloutRecord) -> st
         return f"rollout report {name}"
     if successors := config.successors(name):
         return f"rollout promote {successors[0].name} --plan"
-    watched = environment.monitor is not None and environment.criteria
-    return f"rollout watch {name}" if watched else f"rollout status {name}"
+    watched = environment.monitor is not None and environment.soak_gates
+    return f"rollout soak {name}" if watched else f"rollout status {name}"

@@ -12,7 +12,7 @@ from rollout.cli.common import environment_argument, output_option, plan_option,
 @plan_option
 @click.option("--wait", is_flag=True, help="Wait for a soak, more evidence or an approval; Ctrl-C ends it.")
 @click.option(
-    "--override", metavar="REASON", help="Go on in spite of the criteria; needs --name. Kept for ever."
+    "--override", metavar="REASON", help="Go on in spite of the refusal; needs --name. Kept for ever."
 )
 @click.option("--name", metavar="NAME", help="With --override: who takes the decision.")
 @output_option

@@ -40,7 +40,7 @@ def command(context: click.Context, environment: str | None, watch: bool, interv
 
     config = read_config(context)
     if watch:
-        from rollout.cli.watching import follow
+        from rollout.cli.following import follow
 
         try:
             seconds = parse_duration(interval)

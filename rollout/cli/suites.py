@@ -1,4 +1,4 @@
-"""``rollout validate``, ``smoke`` and ``verify``: a suite against an environment, recorded as evidence."""
+"""``rollout validate``, ``smoke`` and ``infra``: a suite against an environment, recorded as evidence."""
 
 from __future__ import annotations
 

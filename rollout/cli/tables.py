@@ -99,7 +99,7 @@ def summary(record: RolloutRecord) -> list[RenderableType]:
 
 
 def soak(watched: Soak) -> list[RenderableType]:
-    """How a soak stands: the time, and each criterion."""
+    """How a soak stands: the time, and each soak gate."""
     head = Text.assemble(
         (f"{watched.record.env}: {watched.record.build} ", "bold"),
         ("soaked" if watched.done else "soaking", "green" if watched.done else "cyan"),

@@ -24,7 +24,7 @@ _COMPARED = ("rate", "samples", "count")
 
 
 def enough(environment: Environment) -> Found:
-    """Places of gates and criteria that could never have enough evidence, and the way out."""
+    """Places of gates and soak gates that could never have enough evidence, and the way out."""
     if not any(gate.severity == "critical" for gate in environment.gates):
         yield ("gates",), "all of them only warn, so nothing could ever pass; make one critical"
     for index, gate in enumerate(environment.gates):
@@ -34,10 +34,10 @@ def enough(environment: Environment) -> Found:
         elif gate.window is not None and gate.about.source in ("checks", "generation"):
             yield (*place, "window"), f"{gate.metric} has no window: it is of the whole rollout; leave it out"
         if gate.about.source == "monitor":
-            yield (*place, "metric"), f"{gate.metric} is known when a build leaves; move it to criteria:"
+            yield (*place, "metric"), f"{gate.metric} is known when a build leaves; move it to soak_gates:"
         yield from _load(environment, gate, place)
-    for index, gate in enumerate(environment.criteria):
-        yield from _criterion(environment, gate, ("criteria", index))
+    for index, gate in enumerate(environment.soak_gates):
+        yield from _soak_gate(environment, gate, ("soak_gates", index))
 
 
 def _comparison(environment: Environment, gate: Gate, place: Place) -> Found:
@@ -90,8 +90,8 @@ def _few(environment: Environment, gate: Gate, load: Load, part: float, hold: fl
     )
 
 
-def _criterion(environment: Environment, gate: Gate, place: Place) -> Found:
-    """What a criterion needs, against the checks that the monitors make in its window."""
+def _soak_gate(environment: Environment, gate: Gate, place: Place) -> Found:
+    """What a soak gate needs, against the checks that the monitors make in its window."""
     monitor = environment.monitor
     if gate.about.source != "monitor":
         return

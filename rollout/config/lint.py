@@ -239,8 +239,8 @@ def _times(environment: Environment) -> Iterator[Problem]:
 
 def _leaving(config: Config, environment: Environment) -> Iterator[Problem]:
     """What only a monitor sees, and whom there is to tell."""
-    for index, gate in enumerate(environment.criteria):
-        place: Place = ("criteria", index)
+    for index, gate in enumerate(environment.soak_gates):
+        place: Place = ("soak_gates", index)
         suite = gate.metric.partition(".")[0]
         if gate.about.source == "checks" and suite not in environment.checks:
             yield Problem((*place, "metric"), f"{gate.metric} needs the suite; add {suite} to checks:")
@@ -249,22 +249,22 @@ def _leaving(config: Config, environment: Environment) -> Iterator[Problem]:
                 (*place, "metric"), f"{gate.metric} is not known any more when a build leaves; make it a gate"
             )
         yield from _threshold(gate, place)
-    names = Counter(gate.name for gate in environment.criteria)
-    for index, gate in enumerate(environment.criteria):
+    names = Counter(gate.name for gate in environment.soak_gates)
+    for index, gate in enumerate(environment.soak_gates):
         if names[gate.name] > 1:
-            yield Problem(("criteria", index), f'another criterion is called "{gate.name}" too; rename one')
+            yield Problem(("soak_gates", index), f'another soak gate is called "{gate.name}" too; rename one')
     for index, name in enumerate(environment.notify):
         if name not in config.notify:
             yield Problem(
                 ("notify", index),
                 f'nobody is called "{name}" in notify; {suggestion(name, list(config.notify))}',
             )
-    if environment.watch and environment.monitor is None:
-        yield Problem(("watch",), "it is the monitor that watches; add monitor:")
-    if environment.watch and len(environment.hosts) > 1:
+    if environment.takeback and environment.monitor is None:
+        yield Problem(("takeback",), "it is the monitor that takes back; add monitor:")
+    if environment.takeback and len(environment.hosts) > 1:
         yield Problem(
-            ("watch",),
-            "a host alone would leave the others behind with the bad build; run rollout watch"
+            ("takeback",),
+            "a host alone would leave the others behind with the bad build; run rollout soak"
             f" {environment.name} on any machine instead",
         )
 

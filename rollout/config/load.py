@@ -17,6 +17,7 @@ from rollout.config.wording import suggestion
 from rollout.errors import ConfigError
 
 _GIVEN_BY_THE_KEY = ("Environment", "Host")
+_RENAMED = {("Environment", "criteria"): "soak_gates", ("Environment", "watch"): "takeback"}
 
 
 def load(path: str | Path) -> Config:
@@ -136,6 +137,8 @@ def _text(detail: ErrorDetails, place: Place) -> str:
 def _unknown_key(key: str, section: type[BaseModel] | None) -> str:
     if section is None:
         return "unknown key; remove it"
+    if new := _RENAMED.get((section.__name__, key)):
+        return f'unknown key; it is called "{new}" now'
     hidden = {"path"} if section is Config else {"name"} if section.__name__ in _GIVEN_BY_THE_KEY else set()
     return f"unknown key; {suggestion(key, [name for name in section.model_fields if name not in hidden])}"
 

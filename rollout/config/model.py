@@ -149,13 +149,13 @@ class Load(Section):
 
 
 class Gate(Section):
-    """A criterion on one metric. ``threshold`` is in the metric's own unit: a share, ms, bytes or a count.
+    """A condition on one metric. ``threshold`` is in the metric's own unit: a share, ms, bytes or a count.
 
     ``percentile`` belongs to metrics made of samples; ``confidence`` is that of every interval, one-sided:
     rates, percentiles, trends and comparisons. ``on`` says when it is judged: while sessions ``shift``, after
     the ``checks``, or both (``any``).
 
-    ``window``: only the last so many seconds count; ``None``: all since the first shift (a criterion: since
+    ``window``: only the last so many seconds count; ``None``: all since the first shift (a soak gate: since
     the build came). ``max_age``: older than so many seconds, evidence is stale. ``severity``: a ``warning``
     is reported and never decides. ``compare``: ``baseline`` judges the new generation against the one before
     at the same time; the threshold is then the ratio of the two that is still good. ``query`` and ``total``
@@ -314,7 +314,7 @@ class Logs(Section):
 
 
 class Environment(Section):
-    """A place where one build at a time serves users, and the criteria for a build to get and stay there."""
+    """A place where one build at a time serves users, and the gates for a build to get and stay there."""
 
     name: str = ""
     engine: EngineName = "process"
@@ -339,11 +339,11 @@ class Environment(Section):
     checks: tuple[Suite, ...] = ()
     load: Load | None = None
     monitor: Monitor | None = None
-    criteria: tuple[Gate, ...] = ()
+    soak_gates: tuple[Gate, ...] = ()
     approvals: Annotated[StrictInt, Field(ge=0, le=2)] = 0
     rehearsal: Duration | None = None
     notify: tuple[Name, ...] = ()
-    watch: StrictBool = False
+    takeback: StrictBool = False
     gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
     max_hold: Duration = 60.0
     soak: Duration = 24 * 3600.0

@@ -39,9 +39,9 @@ def fill(query: str, values: Mapping[str, str]) -> str:
 
 
 def source_problems(config: Config, environment: Environment) -> Iterator[tuple[Place, str]]:
-    """What keeps gates and criteria from ever seeing evidence: places below the environment, with the way
+    """What keeps gates and soak gates from ever seeing evidence: places below the environment, with the way
     out."""
-    for key, gates in (("gates", environment.gates), ("criteria", environment.criteria)):
+    for key, gates in (("gates", environment.gates), ("soak_gates", environment.soak_gates)):
         for index, gate in enumerate(gates):
             yield from _query(gate, (key, index))
             yield from _source(config, environment, gate, (key, index))

@@ -27,7 +27,7 @@ def monitor_config(
 
     ``urls``: where it reaches the profiles. ``secrets``: the folder on the host that URLs which are secrets
     have been brought to; ``None``: their files are on this very machine. ``mark``: where it leaves word when
-    it takes a build back, which it does where the environment has ``watch``.
+    it takes a build back, which it does where the environment has ``takeback``.
     """
     monitor = environment.monitor
     if monitor is None:
@@ -48,7 +48,7 @@ def monitor_config(
         "alerts": [alert.model_dump(mode="json", by_alias=True) for alert in monitor.alerts],
         "notify": [],
     }
-    if environment.watch:
+    if environment.takeback:
         found["mark"] = mark
     if listen.tls and listen.tls.ca:
         found["ca"] = str(listen.tls.ca)

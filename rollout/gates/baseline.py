@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rollout.gates import needs
-from rollout.gates.criterion import Finding, GateLike, Look, errors, level, meets, total
+from rollout.gates.condition import Finding, GateLike, Look, errors, level, meets, total
 from rollout.gates.rates import lower, upper
 from rollout.gates.samples import nearest_rank
 from rollout.model import Evidence, Verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rollout import units
 from rollout.gates import needs, trend
-from rollout.gates.criterion import GateLike, meets, upwards
+from rollout.gates.condition import GateLike, meets, upwards
 from rollout.model import EvidenceKind
 
 USUAL = 1000

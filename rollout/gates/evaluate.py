@@ -2,8 +2,8 @@
 
 Verdicts and when they are given:
 
-* ``pass``: there is enough evidence and it meets the criterion.
-* ``fail``: the evidence shows that the criterion is not met.
+* ``pass``: there is enough evidence and it meets the condition.
+* ``fail``: the evidence shows that the condition is not met.
 * ``inconclusive``: no evidence, too little of it, none of a host that was looked at, stale evidence, or an
   interval that holds the threshold: 10 of 10 is not "more than 99 %".
 * ``error``: evidence that contradicts itself, is not a number, or comes from the future.
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from rollout.gates import baseline, figures, rates, samples, trend
-from rollout.gates.criterion import ONCE, Finding, GateLike, Look, asked, where
+from rollout.gates.condition import ONCE, Finding, GateLike, Look, asked, where
 from rollout.gates.rates import bounds as rate_bounds
 from rollout.gates.select import Selection, empty, select
 from rollout.model import Evidence, GateResult, Verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rollout.gates.criterion import Finding, GateLike, meets, too_few, total, upwards, where
+from rollout.gates.condition import Finding, GateLike, meets, too_few, total, upwards, where
 from rollout.model import Evidence, Verdict
 from rollout.units import count, quantity, share
 

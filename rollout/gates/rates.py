@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from rollout.gates import needs
-from rollout.gates.criterion import (
+from rollout.gates.condition import (
     Finding,
     GateLike,
     Look,

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from rollout.gates import needs
-from rollout.gates.criterion import Finding, GateLike, Look, errors, level, meets, too_few, upwards
+from rollout.gates.condition import Finding, GateLike, Look, errors, level, meets, too_few, upwards
 from rollout.model import Evidence, Verdict
 from rollout.units import count, quantity
 

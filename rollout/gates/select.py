@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rollout.gates.criterion import Finding, GateLike, total, where
+from rollout.gates.condition import Finding, GateLike, total, where
 from rollout.model import Evidence, Verdict
 from rollout.units import duration
 

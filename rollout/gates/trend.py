@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from rollout import units
-from rollout.gates.criterion import Finding, GateLike, Look, errors, level, meets, upwards, where
+from rollout.gates.condition import Finding, GateLike, Look, errors, level, meets, upwards, where
 from rollout.model import Evidence, Verdict
 from rollout.units import count, duration, number
 

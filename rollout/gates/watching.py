@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from rollout.gates.criterion import GateLike, Look
+from rollout.gates.condition import GateLike, Look
 
 LEAST = 10.0
 """Seconds to the first doubling of a hold that is shorter."""

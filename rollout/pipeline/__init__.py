@@ -20,8 +20,8 @@ from rollout.pipeline.obstacles import Obstacle, Planned
 from rollout.pipeline.plan import Plan
 from rollout.pipeline.promotion import approve, live, now, promote
 from rollout.pipeline.rehearsal import rehearse
+from rollout.pipeline.soak import Soak, follow_soak
 from rollout.pipeline.steps import Step
-from rollout.pipeline.watch import Soak, watch
 
 __all__ = [
     "EnvironmentStatus",
@@ -38,6 +38,7 @@ __all__ = [
     "cancel",
     "check",
     "deploy",
+    "follow_soak",
     "live",
     "now",
     "plan_rollback",
@@ -48,5 +49,4 @@ __all__ = [
     "rollback",
     "status",
     "teardown",
-    "watch",
 ]

@@ -16,18 +16,18 @@ from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.model import BuildRef
 from rollout.observer import Observer
-from rollout.pipeline.criteria import Readiness
 from rollout.pipeline.interrupts import Interrupts, heeding
 from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
 from rollout.pipeline.parts import new_holders
 from rollout.pipeline.plan import Plan, make_plan
+from rollout.pipeline.readiness import Readiness
 from rollout.pipeline.runner import Runner
 from rollout.pipeline.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Somebody goes on in spite of the criteria: who, and why."""
+    """Somebody goes on in spite of a refusal: who, and why."""
 
     name: str
     reason: str
@@ -112,7 +112,7 @@ def _say_again(ledger: Ledger, plan: Plan, build: BuildRef, observer: Observer) 
 
 
 def _record_leave(ledger: Ledger, environment: Environment, record: RolloutRecord, leave: Leave) -> None:
-    """Why the build was let out of where it was: what the criteria said, or who went past them, and why."""
+    """Why the build was let out of where it was: what the soak gates said, or who went past them, and why."""
     labels = {"environment": environment.after or ""}
     evidence = [dataclasses.replace(item, labels={**item.labels, **labels}) for item in leave.ready.evidence]
     ledger.record_verdicts(record.id, "criteria", leave.ready.results, evidence)

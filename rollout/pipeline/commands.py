@@ -23,12 +23,12 @@ from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted
 from rollout.pipeline.begin import attending, begin, engine_of, operator, recorded, run
 from rollout.pipeline.builds import build_at_hand
-from rollout.pipeline.criteria import since, soaked
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
 from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
 from rollout.pipeline.parts import new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
+from rollout.pipeline.readiness import since, soaked
 from rollout.pipeline.steps.judge import SUITES
 
 

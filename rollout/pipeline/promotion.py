@@ -14,8 +14,8 @@ from rollout.ledger import Event, Ledger, RolloutRecord
 from rollout.model import BuildRef, Evidence, MonitorLog
 from rollout.observer import Observer
 from rollout.pipeline.begin import Leave, Override, begin, engine_of, look, operator
-from rollout.pipeline.criteria import Readiness, approvals, assess, permission, since
 from rollout.pipeline.obstacles import Obstacle, Planned, occupied, standing
+from rollout.pipeline.readiness import Readiness, approvals, assess, permission, since
 from rollout.pipeline.sources import Sources
 
 WAIT_POLL = 30.0
@@ -43,12 +43,12 @@ def live(config: Config, env: str, number: int | None = None) -> dict[str, Any]:
 
 
 def now(config: Config, env: str) -> Readiness | None:
-    """How the criteria of an environment stand at this moment, for the build that it serves.
+    """How the soak gates of an environment stand at this moment, for the build that it serves.
 
     ``None`` where it has none, or a host cannot be asked.
     """
     environment = config.environment(env)
-    if not environment.criteria:
+    if not environment.soak_gates:
         return None
     with Ledger(config.ledger_url) as ledger:
         try:
@@ -140,7 +140,7 @@ def _ways(environment: Environment, obstacles: Sequence[Obstacle]) -> tuple[str,
     if all(each.overridable for each in obstacles):
         found.append(f"go on all the same: {promote} --override REASON --name NAME")
     if any(each.explained for each in obstacles):
-        found.append(f"what each criterion asks and measured: rollout gates explain {environment.after}")
+        found.append(f"what each soak gate asks and measured: rollout gates explain {environment.after}")
     return tuple(found)
 
 
@@ -165,7 +165,7 @@ def judged(
             engine,
             generation=current.generation,
             previous=current.previous_generation,
-            gates=environment.criteria,
+            gates=environment.soak_gates,
         )
         asked = sources.evidence(since(current))
     return assess(ledger, environment, engine.status(), logs, asked, now=time.time()), logs

@@ -20,7 +20,7 @@ About = Literal["rollout", "gate", "test", "criterion", "soak"]
 FINAL = "gate"
 """The step that judges every gate, at the end of the shift."""
 SOAK = "soak"
-"""The step of what the watch judges after the promotion."""
+"""The step of what a soak is judged by after the promotion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +157,12 @@ def _criteria(case: Case) -> list[Reason]:
         if judged.verdict is Verdict.PASS or not judged.deciding:
             continue
         waiting = judged.verdict is Verdict.INCONCLUSIVE
-        text = f"criterion {judged.verdict}: {judged.text}"
+        text = f"soak gate {judged.verdict}: {judged.text}"
         found.append(Reason("criterion", text, waiting, judged.evidence))
         found += [Reason("test", f"failed test: {name}", waiting) for name in judged.failing]
     known = {judged.name for judged in case.criteria}
     found += [
-        Reason("criterion", f"criterion {name}: not judged yet", True)
+        Reason("criterion", f"soak gate {name}: not judged yet", True)
         for name in case.wanted_criteria
         if name not in known
     ]

@@ -112,8 +112,8 @@ def gate_rows(material: Material) -> list[dict[str, Any]]:
 
 def _of_the_shift(material: Material) -> list[tuple[str, GateResult]]:
     """Step ``criteria`` judged the build where it came from; the report of that place has it. Criteria that
-    the watch judged are among the criteria."""
-    criteria = {gate.name for gate in material.environment.criteria}
+    the soak was judged by are among the criteria."""
+    criteria = {gate.name for gate in material.environment.soak_gates}
     return [
         (step, result)
         for step, result in material.verdicts
@@ -123,7 +123,7 @@ def _of_the_shift(material: Material) -> list[tuple[str, GateResult]]:
 
 def criteria_rows(material: Material) -> list[dict[str, Any]]:
     """Every criterion for leaving: judged ones, then those that were not."""
-    declared = {gate.name: gate for gate in material.environment.criteria}
+    declared = {gate.name: gate for gate in material.environment.soak_gates}
     results = {result.gate: result for result in material.criteria}
     rows = [
         row(
@@ -157,7 +157,7 @@ def case(
         # A rollout that was taken back half-way never came to most of its gates: that is not the reason.
         wanted_gates=wanted if record.state is State.PROMOTED else [],
         criteria=[_judged(row, failed) for row in criteria if row["step"]],
-        wanted_criteria=[gate.name for gate in environment.criteria if gate.severity == "critical"],
+        wanted_criteria=[gate.name for gate in environment.soak_gates if gate.severity == "critical"],
         soak=environment.soak,
         soaked=soaked(material),
         taken_back=taken_back(material),

@@ -62,7 +62,7 @@ class Material:
     @property
     def gates(self) -> dict[str, Gate]:
         """The declared gates and criteria by name; a criterion never hides a gate."""
-        return {gate.name: gate for gate in (*self.environment.criteria, *self.environment.gates)}
+        return {gate.name: gate for gate in (*self.environment.soak_gates, *self.environment.gates)}
 
 
 def read(
@@ -161,7 +161,7 @@ def _both(ledger: Ledger, proof: RolloutRecord, record: RolloutRecord) -> list[d
 def _criteria(
     ledger: Ledger, config: Config, record: RolloutRecord, everything: Sequence[RolloutRecord]
 ) -> tuple[list[GateResult], str, list[Evidence]]:
-    """What the ledger has on leaving: judged when a successor asked for this build, or by the watch."""
+    """What the ledger has on leaving: judged when a successor asked for this build, or by `rollout soak`."""
     names = {entry.name for entry in config.successors(record.env)}
     for entry in everything:
         if entry.env in names and entry.digest == record.digest and entry.started >= record.started:
@@ -170,7 +170,7 @@ def _criteria(
                 used = {identity for result in results for identity in result.evidence}
                 mine = [item for item in ledger.evidence(entry.id) if item.id in used]
                 return results, "ledger", mine
-    declared = {gate.name for gate in config.environment(record.env).criteria}
+    declared = {gate.name for gate in config.environment(record.env).soak_gates}
     watched = {
         result.gate: result for _, result in ledger.verdicts(record.id, "soak") if result.gate in declared
     }

@@ -64,7 +64,7 @@ def remaining(
     for row in criteria:
         if row["verdict"] != Verdict.PASS:
             kind = "warning" if row["severity"] != "critical" else row["verdict"]
-            add(f"criterion {row['gate']}", f"{kind}: {row['text']}", row["evidence"])
+            add(f"soak gate {row['gate']}", f"{kind}: {row['text']}", row["evidence"])
     for suite in suites:
         for test in suite["failed"]:
             add(f"{suite['suite']}: {test['name']}", f"fails: {test['detail']}")

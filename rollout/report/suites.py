@@ -102,9 +102,9 @@ def _impact(check: dict[str, Any], judged: Sequence[dict[str, Any]]) -> list[str
     """What a failed test fails, by the verdicts; or that nothing judges it."""
     rows = {row["gate"]: row for row in judged if covers(row["metric"], check["suite"], check["group"])}
     if not rows:
-        return ["no gate or criterion judges it"]
+        return ["no gate judges it"]
     return [
-        f"{'criterion' if row['step'] in ('', 'criteria') else 'gate'} {row['gate']} {row['target']}:"
+        f"{'soak gate' if row['step'] in ('', 'criteria') else 'gate'} {row['gate']} {row['target']}:"
         f" {row['verdict'] if row['step'] else 'not judged yet'}"
         + (f" ({row['actual']})" if row["measured"] is not None else "")
         + (", which only warns" if row["severity"] != "critical" else "")

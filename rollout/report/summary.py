@@ -87,7 +87,7 @@ def summary(
         sentences.append(f"{good} of {count(total, 'gate')} passed{_only(warns)}.")
     if criteria:
         good, total, warns = passed(criteria)
-        of = count(total, "criterion", "criteria")
+        of = count(total, "soak gate")
         sentences.append(f"{good} of {of} for leaving passed{_only(warns)}.")
     sentences += [*_sessions(material), *_bytes(material)]
     if record.state is State.PROMOTED:

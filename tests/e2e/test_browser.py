@@ -148,7 +148,7 @@ def test_watching_beside_whoever_works(stack, browser, address, tmp_path):
         row = page.get_by_role("row").filter(has_text="release 7")
         row.wait_for()
         page.screenshot(path=tmp_path / "sessions-watch.png")
-        row.get_by_role("button", name="Watch").click()
+        row.get_by_role("button", name="View").click()
         page.get_by_role("status").filter(has_text="Watching").wait_for()
         watched = page.locator(".xterm-rows").last
         until(lambda: "before-42" in watched.inner_text(), "what was printed before")

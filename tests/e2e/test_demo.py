@@ -25,7 +25,7 @@ def play(*words: str) -> tuple[dict[str, str], str]:
 @pytest.mark.slow("the whole demo: three builds, under people and load")
 def test_make_demo_shows_what_it_promises():
     table, said = play()
-    assert table["criteria of dev that the good build met"] == "5 of 5"
+    assert table["soak gates of dev that the good build passed"] == "5 of 5"
     assert table["bytes lost"] == table["bytes doubled"] == table["commands run twice"] == "0"
     assert table["reconnection loops, good build"] == "0"
     assert int(table["reconnection loops, bad build"]) > 0
@@ -45,7 +45,7 @@ def test_make_demo_shows_what_it_promises():
 def test_make_demo_on_six_hosts():
     require_lab()
     table, said = play("ENGINE=docker")
-    assert table["criteria of staging that the good build met"] == "5 of 5"
+    assert table["soak gates of staging that the good build passed"] == "5 of 5"
     assert table["bytes lost"] == table["bytes doubled"] == table["commands run twice"] == "0"
     assert table["sessions severed"] == table["reconnection loops, good build"] == "0"
     assert int(table["reconnection loops, bad build"]) > 0

@@ -1,4 +1,4 @@
-"""The infra tests ask one host, over SSH, whether it is as declared; `rollout verify` runs them for each.
+"""The infra tests ask one host, over SSH, whether it is as declared; `rollout infra` runs them for each.
 
 `--expected` names the JSON that rollout writes from configuration and ledger (rollout/checks/infra.py says
 what is in it). Without it there is nothing to compare with, and nothing here is collected.

@@ -83,7 +83,7 @@ def impostor(name: str, image: str, *more: str, without: str = "") -> tuple[str,
 
 
 def test_a_deployment_passes_and_the_result_is_evidence(deployed):
-    assert deployed.run("verify", "dev", "--output", "json") == 0, deployed.said
+    assert deployed.run("infra", "dev", "--output", "json") == 0, deployed.said
     results = json.loads(deployed.printed)
     assert len(results) == 25
     assert {(result["suite"], result["group"], result["ok"]) for result in results} == {
@@ -294,7 +294,7 @@ def test_a_host_that_cannot_be_reached_is_said(deployed):
     name = deployed.host.name
     deployed.configure(hosts={name: {**deployed.environment["hosts"][name], "ssh": "nowhere.invalid"}})
     try:
-        assert deployed.run("verify", "dev") == ExitCode.CHECKS_FAILED
+        assert deployed.run("infra", "dev") == ExitCode.CHECKS_FAILED
         assert "25 of 25 failed" in deployed.said
         assert "not reachable over SSH" in deployed.said
     finally:
@@ -302,7 +302,7 @@ def test_a_host_that_cannot_be_reached_is_said(deployed):
 
 
 def test_every_check_is_made_to_fail_by_one_of_these_tests(deployed):
-    assert deployed.run("verify", "dev", "--output", "json") == 0, deployed.said
+    assert deployed.run("infra", "dev", "--output", "json") == 0, deployed.said
     made = {*CONTAINERS, *STEPS, *ANOTHER_IMAGE, SHELL_CLOCK, ENGINE, *BESIDES}
     assert {result["name"] for result in json.loads(deployed.printed)} == made
 
@@ -318,4 +318,4 @@ def test_a_promotion_onto_a_host_that_is_not_as_declared_is_taken_back(deployed)
         )
     finally:
         deployed.ssh(f"docker exec {MANAGER} chmod 600 /run/terminals/token")
-    assert deployed.run("verify", "dev") == 0, deployed.said
+    assert deployed.run("infra", "dev") == 0, deployed.said

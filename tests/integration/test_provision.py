@@ -131,7 +131,7 @@ def test_processes_need_no_host(host):
     host.configure(engine="process", hosts={"local": {"root": "here"}}, ssh_config=None)
     assert host.run("provision", "dev") == ExitCode.USAGE
     assert "nothing to provision" in host.said
-    assert host.run("verify", "dev") == ExitCode.USAGE
+    assert host.run("infra", "dev") == ExitCode.USAGE
     assert "rollout smoke dev" in host.said
 
 

@@ -50,7 +50,7 @@ environments:
       - {metric: load.reconnect_rate, op: ">", threshold: 0.99}
       - {metric: generation.memory_bytes, op: "<", threshold: 50MB}
       - {metric: load.loops, op: "==", threshold: 0}
-    criteria:
+    soak_gates:
       - {name: observed, metric: monitor.observed_seconds, op: ">=", threshold: 85000}
       - {name: success, metric: monitor.success_rate, op: ">", threshold: 0.99}
       - {name: critical-alerts, metric: monitor.critical_alerts, op: "==", threshold: 0}
@@ -365,5 +365,5 @@ def soak(log: MonitorLog, window: tuple[float, float]) -> list[Evidence]:
 def live(config: Config, log: MonitorLog, record: RolloutRecord, now: float) -> dict:
     """What the hosts say now, as ``collect`` takes it."""
     evidence = soak(log, (record.ended, now))
-    results = evaluate_all(config.environment(record.env).criteria, evidence)
+    results = evaluate_all(config.environment(record.env).soak_gates, evidence)
     return {"criteria": results, "evidence": evidence, "monitor": {"local": log}, "now": now}

@@ -1,6 +1,6 @@
 """Taking a bad build back from the host itself, when the control machine may be off.
 
-Only where the environment allows it (``watch: true``), only to the generation that is kept warm for that,
+Only where the environment allows it (``takeback: true``), only to the generation that is kept warm for that,
 and only once: what was done is left as a mark, which every ``rollout`` command asks to be adopted, and
 which keeps the monitor from doing it again.
 """

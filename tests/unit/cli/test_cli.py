@@ -112,6 +112,13 @@ def test_misspelt_command_is_one_line_with_the_right_one(tmp_path):
     assert '"promote"' in one_line(done)
 
 
+@pytest.mark.parametrize(("old", "new"), [("verify", "infra"), ("watch", "soak")])
+def test_a_command_that_was_renamed_is_one_line_with_its_name(tmp_path, old, new):
+    done = rollout(old, "staging", cwd=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert f'No command "{old}". It is called "{new}" now.' in one_line(done)
+
+
 def test_every_command_has_help_with_an_example(tmp_path):
     from rollout.cli import _COMMANDS
 

@@ -38,7 +38,7 @@ environments:
       - {metric: load.reconnect_rate, op: ">", threshold: 0.99}
       - {metric: load.command_ms, op: "<", threshold: 1.25, compare: baseline, severity: warning}
       - {metric: load.loops, op: "==", threshold: 0}
-    criteria:
+    soak_gates:
       - {metric: monitor.success_rate, op: ">", threshold: 0.99}
       - {metric: monitor.memory_drift, op: "<=", threshold: 0.1}
   staging:
@@ -100,7 +100,7 @@ def test_before_any_rollout_it_says_what_a_pass_takes(project: Path) -> None:
     assert by_name["load.reconnect_rate"]["needs"].startswith("477 observations")
     assert by_name["load.command_ms p95 to baseline"]["needs"].startswith("120 samples of each generation")
     assert by_name["validate.pass_ratio"]["needs"] == "> 90% of its checks, all of which are made"
-    criteria = {gate["name"]: gate["needs"] for gate in data["criteria"]}
+    criteria = {gate["name"]: gate["needs"] for gate in data["soak_gates"]}
     assert criteria["monitor.success_rate"].startswith("299 observations")
     assert criteria["monitor.memory_drift"].startswith("10 readings")
 
@@ -128,7 +128,7 @@ def test_criteria_are_those_judged_when_the_build_left(project: Path) -> None:
     record(project, "dev", "gate", (), [])
     evidence = [piece("monitor.success_rate", "rate", 2880, successes=2880)]
     record(project, "staging", "criteria", criteria, evidence)
-    success, drift = explained(project)["criteria"]
+    success, drift = explained(project)["soak_gates"]
     assert (success["verdict"], success["last"]["environment"]) == ("pass", "staging")
     assert (drift["verdict"], drift["last"]["n"]) == ("inconclusive", 0)
 

@@ -137,9 +137,9 @@ def test_a_refusal_has_one_reason_a_line_and_the_ways_out_at_its_end(project: Pa
     assert lines[0] == f"rollout: not done, for {len(lines) - 3} reasons:"
     assert lines[-2:] == [
         "ways out:",
-        "  what each criterion asks and measured: rollout gates explain dev",
+        "  what each soak gate asks and measured: rollout gates explain dev",
     ]
-    assert not any("also" in line or line.count("criterion") > 1 for line in lines[1:-2])
+    assert not any("also" in line or line.count("soak gate") > 1 for line in lines[1:-2])
 
 
 def test_one_reason_is_one_line(rollout: Rollout) -> None:

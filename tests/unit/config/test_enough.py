@@ -35,7 +35,7 @@ environments:
       - {metric: load.reconnect_rate, op: ">", threshold: 0.99}
       - {metric: load.connect_ms, op: "<", threshold: 100}
       - {metric: load.connect_ms, op: "<", threshold: 1.25, compare: baseline}
-    criteria:
+    soak_gates:
       - {metric: monitor.success_rate, op: ">", threshold: 0.99, window: 24h}
       - {metric: monitor.memory_drift, op: "<=", threshold: 0.1}
     max_hold: 2m
@@ -58,18 +58,18 @@ def test_the_base_of_these_tests_is_sound(tmp_path: Path) -> None:
     ("old", "new", "expected"),
     [
         # What the issue names: 24 h of checks do not prove 99.9 %.
-        ("threshold: 0.99, window: 24h", "threshold: 0.999, window: 24h", "staging.criteria.0.threshold: 24 h at every 1 min and 2 profiles give 2880 checks; 99.9 % at 95 % confidence needs 2995 without a failure"),
+        ("threshold: 0.99, window: 24h", "threshold: 0.999, window: 24h", "staging.soak_gates.0.threshold: 24 h at every 1 min and 2 profiles give 2880 checks; 99.9 % at 95 % confidence needs 2995 without a failure"),
         ("threshold: 0.99, window: 24h", "threshold: 0.99, window: 2h", "2 h at every 1 min and 2 profiles give 240 checks; 99 % at 95 % confidence needs 299"),
         ("threshold: 0.99, window: 24h", "threshold: 0.99, window: 24h, min_samples: 5000", "min_samples needs 5000"),
         ("every: 60s", "every: 60s, profiles: [system]", None),
         ("every: 60s", "every: 5m, profiles: [system]", "24 h at every 5 min and 1 profile give 288 checks; 99 % at 95 % confidence needs 299"),
-        ("window: 24h", "window: 48h", "staging.criteria.0.window: 48 h is longer than the soak of 36 h"),
-        ("every: 60s", "every: 6m", "criteria.0.max_age: 5 min is shorter than a check every 6 min"),
-        ("threshold: 0.1}", "threshold: 0.1, window: 10m}", "staging.criteria.1: 10 min at every 1 min gives 10 readings, a trend needs 13"),
-        ("    monitor: {every: 60s}\n", "", "staging.criteria.0.metric: monitor.success_rate needs the monitor; add monitor:"),
+        ("window: 24h", "window: 48h", "staging.soak_gates.0.window: 48 h is longer than the soak of 36 h"),
+        ("every: 60s", "every: 6m", "soak_gates.0.max_age: 5 min is shorter than a check every 6 min"),
+        ("threshold: 0.1}", "threshold: 0.1, window: 10m}", "staging.soak_gates.1: 10 min at every 1 min gives 10 readings, a trend needs 13"),
+        ("    monitor: {every: 60s}\n", "", "staging.soak_gates.0.metric: monitor.success_rate needs the monitor; add monitor:"),
         ("metric: validate.pass_ratio, op", "severity: warning, metric: validate.pass_ratio, op", "dev.gates: all of them only warn"),
         ("metric: validate.pass_ratio, op", "window: 1m, metric: validate.pass_ratio, op", "dev.gates.0.window: validate.pass_ratio has no window"),
-        ("load.reconnect_rate, op: \">\", threshold: 0.99", "monitor.success_rate, op: \">\", threshold: 0.99", "gates.0.metric: monitor.success_rate is known when a build leaves; move it to criteria:"),
+        ("load.reconnect_rate, op: \">\", threshold: 0.99", "monitor.success_rate, op: \">\", threshold: 0.99", "gates.0.metric: monitor.success_rate is known when a build leaves; move it to soak_gates:"),
         ("max_hold: 2m", "max_hold: 20s", "99 % at 95 % confidence over 3 looks takes 408 reconnections without a failure, and 60 users make about 315"),
         ("threshold: 0.99}", "threshold: 0.99, window: 10s}", "make about 158 in a window of 10 s"),
         # At the first step only some of the users are there: a good build would be taken back.

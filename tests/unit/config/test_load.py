@@ -104,6 +104,8 @@ def test_gates_get_the_defaults_of_their_metric(write: Write) -> None:
         ("threshold: 0.95", "threshold: 95", "expected a share from 0 to 1, or a percentage such as 95%, got 95"),
         ('op: ">"', 'op: "=>"', "expected one of <, <=, >, >=, ==, got \"=>\""),
         ("state: .rollout", "state: .rollout\npath: x", "5:1: path: unknown key"),
+        ("  dev:\n", "  dev:\n    criteria: []\n", '7:5: environments.dev.criteria: unknown key; it is called "soak_gates" now'),
+        ("  dev:\n", "  dev:\n    watch: true\n", '7:5: environments.dev.watch: unknown key; it is called "takeback" now'),
         ("  dev:\n", "  dev:\n    name: x\n", "7:5: environments.dev.name: unknown key; the name is the key above it"),
         ("  dev:", "  Dev:", '6:3: environments.Dev: "Dev" is not a name'),
         ("root: /tmp/r/dev", "root: 7", "hosts.local.root: expected a path, got 7"),

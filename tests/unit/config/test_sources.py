@@ -24,7 +24,7 @@ environments:
     hosts: {a: {root: /srv/terminals}}
     listen: {system: 5001, claude: 5002, web: 5110}
     canary: [{weight: 100, hold: 5s}]
-    criteria:
+    soak_gates:
       - {name: week, metric: prometheus.value, op: "<", threshold: 3, query: 'sum(x)'}
     gates:
       - {name: queue, metric: prometheus.value, op: "<", threshold: -0.5, query: 'min(x{generation="$generation",p=~"/a$"})'}
@@ -81,10 +81,10 @@ def test_a_prometheus_with_more_than_a_url(tmp_path: Path) -> None:
         (
             "prometheus: http://127.0.0.1:9090/\n",
             "",
-            "criteria.0.metric: prometheus.value needs somebody to ask; add prometheus: URL to the file (and 2 more)",
+            "soak_gates.0.metric: prometheus.value needs somebody to ask; add prometheus: URL to the file (and 2 more)",
         ),
-        (", query: 'sum(x)'", "", "criteria.0: prometheus.value needs a query: PromQL; add query:"),
-        ("query: 'sum(x)'", "query: ' '", "criteria.0: prometheus.value needs a query: PromQL; add query:"),
+        (", query: 'sum(x)'", "", "soak_gates.0: prometheus.value needs a query: PromQL; add query:"),
+        ("query: 'sum(x)'", "query: ' '", "soak_gates.0: prometheus.value needs a query: PromQL; add query:"),
         (
             ', total: "sum(all[$window])"',
             "",
@@ -93,7 +93,7 @@ def test_a_prometheus_with_more_than_a_url(tmp_path: Path) -> None:
         (
             "query: 'sum(x)'",
             "query: 'sum(x)', total: y",
-            "criteria.0.total: prometheus.value has no total; remove it, or use metric: prometheus.rate",
+            "soak_gates.0.total: prometheus.value has no total; remove it, or use metric: prometheus.rate",
         ),
         (
             "docker.restarts,",
@@ -133,7 +133,7 @@ def test_a_prometheus_with_more_than_a_url(tmp_path: Path) -> None:
         (
             "query: 'sum(x)'",
             "query: 'sum(x)', compare: baseline",
-            "criteria.0.query: the generation before would be asked the same; use $generation in it",
+            "soak_gates.0.query: the generation before would be asked the same; use $generation in it",
         ),
         (
             "docker.restarts,",

@@ -80,7 +80,7 @@ def test_quick_is_over_in_minutes_and_says_what_was_made_easier(short_path: Path
     for env in config.environments.values():
         assert env.soak <= 300
         assert sum(max(step.hold, env.max_hold) for step in env.canary) <= 600
-        assert all((gate.window or 0) <= env.soak for gate in env.criteria)
+        assert all((gate.window or 0) <= env.soak for gate in env.soak_gates)
         assert env.monitor is not None and env.monitor.every < env.soak / 10
     lines = (short_path / "rollout.yaml").read_text().splitlines()
     assert sum("quick" in line for line in lines) > 8

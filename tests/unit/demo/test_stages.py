@@ -44,7 +44,7 @@ def test_no_build_goes_on_but_by_what_a_monitor_saw_of_it(config):
         environment = config.environment(name)
         assert environment.monitor is not None
         assert environment.soak >= 4 * environment.monitor.every
-        assert "monitor.success_rate" in {gate.metric for gate in environment.criteria}
+        assert "monitor.success_rate" in {gate.metric for gate in environment.soak_gates}
 
 
 def test_the_readme_shows_the_rows_that_the_demo_prints():

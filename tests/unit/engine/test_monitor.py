@@ -60,7 +60,7 @@ def test_the_monitor_understands_what_it_is_told(config, tmp_path):
 def test_it_takes_builds_back_only_where_that_is_allowed(config, tmp_path):
     assert "mark" not in told(config, tmp_path)
     path = tmp_path / "monitor.json"
-    path.write_text(json.dumps(told(config, tmp_path, watch=True)))
+    path.write_text(json.dumps(told(config, tmp_path, takeback=True)))
     assert MonitorConfig.load(path).mark == Path("broken-glass.json")
 
 

@@ -81,7 +81,7 @@ def test_a_soak_that_is_not_over_is_not_yet():
 
 def test_a_criterion_without_evidence_waits_and_one_that_fails_does_not():
     assert decide(replace(GOOD, criteria=())).verdict == "not-yet"
-    assert texts(replace(GOOD, criteria=())) == ["criterion success: not judged yet"]
+    assert texts(replace(GOOD, criteria=())) == ["soak gate success: not judged yet"]
     unclear = replace(CRITERION, verdict=Verdict.INCONCLUSIVE)
     assert decide(replace(GOOD, criteria=(unclear,))).verdict == "not-yet"
     for verdict in (Verdict.FAIL, Verdict.ERROR):

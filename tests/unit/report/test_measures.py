@@ -20,7 +20,7 @@ def test_a_drift_is_shown_as_the_growth_that_was_judged(short_path):
     ended = record.ended or 0.0
     log = summaries.day(ended, record.generation)
     evidence = from_monitor({"local": log}, ended, record.generation)
-    criteria = evaluate_all(config.environment("dev").criteria, evidence)
+    criteria = evaluate_all(config.environment("dev").soak_gates, evidence)
     now = ended + summaries.DAY + 60
     data = collect(config, "dev", criteria=criteria, evidence=evidence, monitor={"local": log}, now=now)
     row = next(row for row in data["metrics"] if row["name"] == "monitor.memory_drift")
@@ -30,5 +30,6 @@ def test_a_drift_is_shown_as_the_growth_that_was_judged(short_path):
     assert row["basis"].startswith("from 7.") and "MB to 7." in row["basis"]
     assert row["basis"].endswith(" readings")
     assert any(
-        "5 of 6 criteria for leaving passed (1 of the others only warns)." in text for text in data["summary"]
+        "5 of 6 soak gates for leaving passed (1 of the others only warns)." in text
+        for text in data["summary"]
     )

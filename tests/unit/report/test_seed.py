@@ -51,7 +51,7 @@ def test_the_seeds_own_figures_are_no_go_with_every_reason(config):
         "API health: /health/live answered 401 without a token",
         "Circuit breaker: the threshold is 5, not 3",
         "soak has 0 s of 24 h",
-        "criterion observed: not judged yet",
+        "soak gate observed: not judged yet",
     ):
         assert expected in why
     # What passed then passes now, and is no reason.
@@ -108,7 +108,7 @@ def test_a_day_without_records_is_not_a_soak(config, promoted):
     record, _ = promoted
     data = collect(config, "dev", now=record.ended + DAY + 60)
     assert data["recommendation"]["verdict"] == "not-yet"
-    assert "criterion success: not judged yet" in reasons(data)
+    assert "soak gate success: not judged yet" in reasons(data)
     silent = report(config, promoted, log=MonitorLog((), ()))
     assert silent["recommendation"]["verdict"] != "go"
 
@@ -118,7 +118,7 @@ def test_failing_checks_of_the_monitor_are_no_go(config, promoted):
     log = summaries.day(record.ended, record.generation, bad=lambda number: number % 20 == 0)
     data = report(config, promoted, log=log)
     assert data["recommendation"]["verdict"] == "no-go"
-    assert "criterion fail: success > 99 %: 2736 of 2880" in reasons(data)
+    assert "soak gate fail: success > 99 %: 2736 of 2880" in reasons(data)
     # The checklist says the same.
     assert not next(item for item in data["checklist"]["items"] if item["text"].startswith("success"))["done"]
 
@@ -208,7 +208,7 @@ def test_what_the_watch_judged_during_the_soak_counts(config, promoted):
     with Ledger(config.ledger_url) as ledger:
         ledger.record_verdicts(record.id, "soak", [bad], [])
     data = collect(config, "dev", now=record.ended + DAY)
-    assert "criterion fail: success > 0.99: 2 of 9" in reasons(data)
+    assert "soak gate fail: success > 0.99: 2 of 9" in reasons(data)
 
 
 def test_a_rollback_hours_later_takes_the_go_away(config, promoted):

@@ -160,7 +160,7 @@ class Tab {
     this.state = state;
     this.handle.dataset.kind = state.kind;
     const number = tabs.indexOf(this) + 1 || tabs.length + 1;
-    this.button.textContent = `${NAMES[this.profile]} ${number}${this.watch ? " (watching)" : ""}`;
+    this.button.textContent = `${NAMES[this.profile]} ${number}${this.watch ? " (view)" : ""}`;
     if (state.kind === "unauthorized") return signIn("The token was not accepted.");
     if (state.kind === "refused" && state.code === "unknown-session") {
       this.epoch = null;
@@ -174,7 +174,7 @@ class Tab {
 function describe(state) {
   const seconds = Math.max(0, (state.retryAt ?? 0) - performance.now()) / 1000;
   switch (state.kind) {
-    case "connected": return chosen.watch ? "Watching: what you type goes nowhere" : "Connected";
+    case "connected": return chosen.watch ? "Viewing: what you type goes nowhere" : "Connected";
     case "connecting": return state.again ? "Reconnecting…" : "Connecting…";
     case "waiting": return `${state.reason} Reconnecting in ${seconds.toFixed(1)} s`;
     case "breaker": return `${state.reason} It failed several times; the next try is in ${seconds.toFixed(0)} s`;
@@ -264,7 +264,7 @@ async function listSessions() {
       return button;
     };
     const open = opener("Open", "Work in it; whoever does so now is put out", false);
-    const watch = opener("Watch", "Look on, without disturbing whoever works in it", true);
+    const watch = opener("View", "Look on, without disturbing whoever works in it", true);
     const act = (text, title, request) => element("button", {
       textContent: text,
       title,

@@ -17,9 +17,9 @@ from rollout.gates import evaluate_all
 from rollout.ledger import State
 from rollout.model import BuildRef, Evidence, GateResult, Verdict
 from rollout.pipeline.commands import _another
-from rollout.pipeline.criteria import assess, permission
 from rollout.pipeline.obstacles import refuse
 from rollout.pipeline.plan import Plan, make_plan
+from rollout.pipeline.readiness import assess, permission
 from tests.support.rollouts import begun
 from tests.unit.pipeline.records import Days
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def dev():
     dev = load(ROOT / "rollout.yaml").environment("dev")
-    return dev.model_copy(update={"monitor": None, "criteria": ()})
+    return dev.model_copy(update={"monitor": None, "soak_gates": ()})
 
 
 def promoted(ledger, dev, verdict=Verdict.PASS, gates=None):
@@ -202,7 +202,7 @@ def watched(dev):
         Gate(metric="monitor.critical_alerts", op="==", threshold=0),
         Gate(metric="validate.reuse_ratio", op="==", threshold=1),
     )
-    return dev.model_copy(update={"monitor": Monitor(), "criteria": gates})
+    return dev.model_copy(update={"monitor": Monitor(), "soak_gates": gates})
 
 
 def checked(ledger, record, *, reuse=True):
@@ -222,14 +222,14 @@ def test_a_day_that_was_watched_lets_the_build_go_on(ledger, watched):
     ready = assessed(ledger, watched, Days(record.ended).minutes(1441))
     assert ready.obstacles == ()
     assert [result.verdict for result in ready.results] == [Verdict.PASS] * 3
-    assert {item.metric for item in ready.evidence} == {gate.metric for gate in watched.criteria}
+    assert {item.metric for item in ready.evidence} == {gate.metric for gate in watched.soak_gates}
 
 
 @pytest.fixture
 def shipped():
     """Staging as `rollout init` has it, under the name that the ledger knows."""
     staging = load(ROOT / "rollout.yaml").environment("staging")
-    assert {gate.metric for gate in staging.criteria} >= {"validate.breaker_ratio", "monitor.latency_drift"}
+    assert {gate.metric for gate in staging.soak_gates} >= {"validate.breaker_ratio", "monitor.latency_drift"}
     return staging.model_copy(update={"name": "dev"})
 
 
@@ -250,7 +250,7 @@ def test_the_shipped_criteria_are_met_by_a_day_as_it_should_be(ledger, shipped):
     ready = soaked(ledger, shipped)
     assert ready.obstacles == ()
     assert {result.verdict for result in ready.results} == {Verdict.PASS}
-    assert len(ready.results) == len(shipped.criteria)
+    assert len(ready.results) == len(shipped.soak_gates)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_criterion_that_fails_is_not_waited_for(ledger, watched):
     record = checked(ledger, promoted(ledger, watched))
     days = Days(record.ended).minutes(1300).minutes(141, ok=False)
     (obstacle,) = assessed(ledger, watched, days).obstacles
-    assert "dev's criterion fails: monitor.success_rate" in obstacle.text
+    assert "dev's soak gate fails: monitor.success_rate" in obstacle.text
     assert obstacle.retry_after is None
 
 

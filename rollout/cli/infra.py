@@ -1,4 +1,4 @@
-"""``rollout verify``."""
+"""``rollout infra``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rollout.cli.common import environment_argument, output_option
 from rollout.cli.suites import junit_option, run
 
 
-@click.command("verify")
+@click.command("infra")
 @environment_argument()
 @output_option
 @junit_option
@@ -20,6 +20,6 @@ def command(context: click.Context, environment: str, output: str, junit: Path |
 
     \b
     Example:
-      rollout verify staging
+      rollout infra staging
     """
     run(context, "infra", environment, output, junit)

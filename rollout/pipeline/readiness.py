@@ -90,13 +90,13 @@ def assess(
     obstacles = [*_gates(ledger, predecessor, current, proof), *_serving(predecessor, current, statuses)]
     results: list[GateResult] = []
     evidence: dict[str, Evidence] = {}
-    for gate in predecessor.criteria:
+    for gate in predecessor.soak_gates:
         found = _evidence(ledger, gate, proof, seen, asked)
         # What a suite found of a build does not grow old with time.
         results.append(evaluate(gate, found, now=None if gate.about.source == "checks" else now))
         evidence |= {item.id: item for item in found if item.metric == gate.metric}
     obstacles += _soak(predecessor, current, logs, seen.soaked(now))
-    obstacles += _criteria(predecessor, results)
+    obstacles += _soak_gates(predecessor, results)
     return Readiness(current, tuple(obstacles), tuple(results), tuple(evidence.values()), seen.observed)
 
 
@@ -282,26 +282,26 @@ def _evidence(
     return [item for item in asked if item.metric == gate.metric]
 
 
-def _criteria(predecessor: Environment, results: Sequence[GateResult]) -> Iterator[Obstacle]:
+def _soak_gates(predecessor: Environment, results: Sequence[GateResult]) -> Iterator[Obstacle]:
     name = predecessor.name
     every = predecessor.monitor.every if predecessor.monitor else APPROVAL_POLL
     open_ones = [
         result
-        for gate, result in zip(predecessor.criteria, results, strict=True)
+        for gate, result in zip(predecessor.soak_gates, results, strict=True)
         if result.verdict is not Verdict.PASS and gate.severity != "warning"
     ]
     early = [result for result in open_ones if result.verdict is Verdict.INCONCLUSIVE]
     for result in open_ones:
         if result not in early:
-            text = f"{name}'s criterion fails: {result.reason}"
+            text = f"{name}'s soak gate fails: {result.reason}"
             if result.verdict is Verdict.ERROR:
-                text = f"{name}'s criterion is in error: {result.reason}"
+                text = f"{name}'s soak gate is in error: {result.reason}"
             yield Obstacle(text, overridable=True, explained=True)
     if early:
-        text = f"{name}'s criterion is inconclusive: {early[0].reason}"
+        text = f"{name}'s soak gate is inconclusive: {early[0].reason}"
         if len(early) > 1:  # one cause, as a rule: there are no records yet
             others = ", ".join(result.gate for result in early[1:])
-            text = f"{name}'s criteria are inconclusive: {early[0].reason}; and so are {others}"
+            text = f"{name}'s soak gates are inconclusive: {early[0].reason}; and so are {others}"
         yield Obstacle(text, retry_after=every, overridable=True, explained=True)
 
 

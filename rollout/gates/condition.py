@@ -82,7 +82,7 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 
 
 def meets(gate: GateLike, value: float) -> bool:
-    """Whether a figure, taken as it is, meets the criterion."""
+    """Whether a figure, taken as it is, meets the condition."""
     return OPERATORS[gate.op](value, gate.threshold)
 
 

@@ -1,4 +1,4 @@
-"""``rollout watch``."""
+"""``rollout soak``."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import click
 from rollout.cli.common import environment_argument, output_option, read_config, show
 
 
-@click.command("watch")
+@click.command("soak")
 @environment_argument()
 @click.option("--once", is_flag=True, help="One look: for cron, or to see how the soak stands.")
 @output_option
 @click.pass_context
 def command(context: click.Context, environment: str, once: bool, output: str) -> None:
-    """Judge the criteria by what the monitors record, until the soak is done.
+    """Judge the soak gates by what the monitors record, until the soak is done.
 
-    A criterion that fails takes the build back on every host (exit 3), hours after its promotion, too.
+    A soak gate that fails takes the build back on every host (exit 3), hours after its promotion, too.
     Evidence that is still too little takes nothing back; it only keeps the build from going on.
 
     \b
     Example:
-      rollout watch staging
-      rollout watch staging --once --output json
+      rollout soak staging
+      rollout soak staging --once --output json
     """
     from rollout import pipeline
     from rollout.cli import tables
@@ -31,6 +31,6 @@ def command(context: click.Context, environment: str, once: bool, output: str) -
 
     config = read_config(context)
     with Progress() as progress:
-        soak = pipeline.watch(config, environment, observer=progress, once=once)
+        soak = pipeline.follow_soak(config, environment, observer=progress, once=once)
     data = {**asdict(soak), "done": soak.done}
     show(output, data, lambda: tables.soak(soak))

@@ -23,7 +23,7 @@ class Watched(Project):
         self.versions = 1
         self.configure()
 
-    def configure(self, *, watch: bool = False, soak: str = "4s") -> None:
+    def configure(self, *, takeback: bool = False, soak: str = "4s") -> None:
         common = {
             "profiles": PROFILES,
             "canary": [{"weight": 100, "hold": "1s"}],
@@ -39,11 +39,11 @@ class Watched(Project):
             "listen": self.listen("dev"),
             "soak": soak,
             "monitor": {"every": "1s", "timeout": "2s", "alerts": [alert]},
-            "criteria": [
+            "soak_gates": [
                 {"metric": "monitor.critical_alerts", "op": "==", "threshold": 0},
                 {"metric": "monitor.reuse_rate", "op": ">", "threshold": 0.3},
             ],
-            "watch": watch,
+            "takeback": takeback,
         }
         staging = {
             **common,
@@ -92,7 +92,7 @@ def test_promoted_on_what_the_monitor_saw(project):
     assert verdicts == {"monitor.critical_alerts": "pass", "monitor.reuse_rate": "pass"}
     assert {item.labels["environment"] for item in evidence} == {"dev"}
     assert all(item.n > 0 for item in evidence)
-    soak = project.json("watch", "dev", "--once")
+    soak = project.json("soak", "dev", "--once")
     assert soak["observed"] >= 4
     assert soak["done"]
     assert project.run("status", "dev") == 0
@@ -106,7 +106,7 @@ def test_a_build_that_fails_its_soak_is_taken_back(project):
     project.another_build()
     bad = project.json("history", "dev")[0]
     project.break_workers(bad["generation"])
-    assert project.run("watch", "dev") == ExitCode.GATE_FAILED, project.said
+    assert project.run("soak", "dev") == ExitCode.GATE_FAILED, project.said
     assert "monitor.critical_alerts" in project.said
     assert project.weights("dev") == before
     (serving,) = (entry for entry in project.generations("dev").values() if entry["weight"])
@@ -120,7 +120,7 @@ def test_a_build_that_fails_its_soak_is_taken_back(project):
 
 
 def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(project):
-    project.configure(watch=True, soak="1h")
+    project.configure(takeback=True, soak="1h")
     before = project.weights("dev")
     project.another_build()
     record = project.json("history", "dev")[0]

@@ -1,4 +1,4 @@
-"""The watch over a build that was promoted: hours later, too, it is taken back when a criterion fails."""
+"""The soak of a build that was promoted: hours later, too, it is taken back when a soak gate fails."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rollout.ledger import Ledger, RolloutRecord
 from rollout.model import GateResult, Verdict
 from rollout.observer import Observer
 from rollout.pipeline.commands import rollback
-from rollout.pipeline.criteria import Readiness
 from rollout.pipeline.obstacles import refuse
 from rollout.pipeline.promotion import judged
+from rollout.pipeline.readiness import Readiness
 from rollout.units import duration
 
 STEP = "soak"
-"""What the ledger calls the verdicts of a watch."""
+"""What the ledger calls the verdicts on a soak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Soak:
 
     @property
     def failed(self) -> list[GateResult]:
-        """The criteria that the evidence shows not to be met."""
+        """The soak gates that the evidence shows not to be met."""
         return [result for result in self.results if result.verdict is Verdict.FAIL]
 
     @property
@@ -41,22 +41,24 @@ class Soak:
         return bool(self.results) and passed and self.observed >= self.required
 
 
-def watch(config: Config, env: str, *, observer: Observer, once: bool = False) -> Soak:
-    """Judge the criteria of an environment while its build soaks, and take it back when one fails.
+def follow_soak(config: Config, env: str, *, observer: Observer, once: bool = False) -> Soak:
+    """Judge the soak gates of an environment while its build soaks, and take it back when one fails.
 
     Evidence that is too little, or a monitor that cannot be asked, takes nothing back: that only keeps
     the build from going on. Ends when the soak is done; with ``once``, after one look.
 
     Raises:
-        Refused: there is nothing to watch, or nothing to judge it by.
-        GateFailed: a criterion failed; the environment is back on its previous build.
+        Refused: nothing soaks, or there is nothing to judge it by.
+        GateFailed: a soak gate failed; the environment is back on its previous build.
         EngineError: ``once``, and a host cannot be asked.
         Locked and everything else that a rollback raises.
     """
     environment = config.environment(env)
-    if environment.monitor is None or not environment.criteria:
-        raise Refused(f"{env} has no monitor or no criteria to be watched by; add monitor: and criteria:")
-    deciding = {gate.name for gate in environment.criteria if gate.severity == "critical"}
+    if environment.monitor is None or not environment.soak_gates:
+        raise Refused(
+            f"{env} has no monitor or no soak gates to judge its builds by; add monitor: and soak_gates:"
+        )
+    deciding = {gate.name for gate in environment.soak_gates if gate.severity == "critical"}
     said = ""
     while True:
         try:
@@ -79,7 +81,7 @@ def watch(config: Config, env: str, *, observer: Observer, once: bool = False) -
         text = f"observed {duration(soak.observed)} of {duration(soak.required)}"
         if soak.observed < soak.required:
             text += f", {duration(soak.required - soak.observed)} left"
-        text += f"; {waiting}" if waiting else "; all criteria pass"
+        text += f"; {waiting}" if waiting else "; all soak gates pass"
         if text != said:
             said = text
             observer.message(text)

@@ -25,14 +25,14 @@ def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(the_lab, tmp_pa
     deployed = LabHost(tmp_path, the_lab.fresh(dev=1), first, checks=["infra", "smoke"], gates=GATES)
     assert deployed.run("provision", "dev") == 0, deployed.said
     assert deployed.run("deploy", "dev") == 0, deployed.said
-    assert deployed.run("verify", "dev") == 0, deployed.said
+    assert deployed.run("infra", "dev") == 0, deployed.said
     down = {"name": "down", "severity": "critical", "metric": "up", "op": "==", "threshold": 0, "for": "1s"}
     watched = {
         "soak": "1h",
         "monitor": {"every": "1s", "timeout": "2s", "alerts": [down]},
-        "criteria": [{"metric": "monitor.critical_alerts", "op": "==", "threshold": 0}],
+        "soak_gates": [{"metric": "monitor.critical_alerts", "op": "==", "threshold": 0}],
     }
-    deployed.configure(**watched, watch=True)
+    deployed.configure(**watched, takeback=True)
     # Another build: nobody goes back by himself to the one that is to be left.
     _, image = docker.make_image(tmp_path, source_of("0.2.0", tmp_path / "source"))
     docker.remove_after_the_run(image)
@@ -65,4 +65,4 @@ def test_a_host_takes_a_bad_build_back_when_nobody_else_is_there(the_lab, tmp_pa
     assert deployed.run("deploy", "dev") == ExitCode.REFUSED
     assert deployed.run("adopt", "dev") == 0, deployed.said
     assert not status()["marks"]
-    assert deployed.run("verify", "dev") == 0, deployed.said
+    assert deployed.run("infra", "dev") == 0, deployed.said
