@@ -8,7 +8,7 @@ TOOK = echo "make $@: $$(($$(date +%s) - $(BEGAN))) s, installation included"
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test test-all check unit bench changelog hooks base-image clean programs
+.PHONY: help setup demo lab test test-all check unit web-client bench changelog hooks base-image clean programs
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,7 @@ check: setup ## Lint, types, import contracts, subjects of commits
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	ANSIBLE_COLLECTIONS_PATH=playbooks $(BIN)/ansible-lint --offline --profile production playbooks
+	scripts/web-client.sh check
 	$(PYTHON) scripts/check-commits.py
 
 programs: setup
@@ -46,6 +47,9 @@ test-all: ## Everything there is: six hosts, storms, long fault campaigns too
 	@$(MAKE) --jobs 2 --output-sync=target check programs
 	scripts/test.sh all
 	@$(TOOK)
+
+web-client: setup ## Build the page that the services ship from its source, services/web-client
+	@scripts/web-client.sh build
 
 bench: setup ## The benchmarks
 	$(BIN)/python -m benchmarks.help_speed
@@ -66,4 +70,4 @@ base-image: setup ## A base image for the services, where no registry is reached
 	@$(BIN)/python -m scripts.base_image
 
 clean: ## Remove what set-up and tests have made
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache services/web-client/node_modules

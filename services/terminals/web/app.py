@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -131,11 +132,15 @@ class _Site:
 
     async def page(self, request: web.Request) -> web.Response:
         """The page. It holds no data; its script asks for the token."""
+        nonce = secrets.token_urlsafe(16)
         policy = security.page_policy(
-            request.headers.get("Host", ""), self._settings.terminals.values(), self._assets.script_hashes
+            request.headers.get("Host", ""),
+            self._settings.terminals.values(),
+            self._assets.script_hashes,
+            nonce,
         )
         return web.Response(
-            body=self._assets.page,
+            body=self._assets.page(nonce),
             content_type="text/html",
             charset="utf-8",
             headers={"Content-Security-Policy": policy},

@@ -1,4 +1,4 @@
-"""The files of the page, read once at the start.
+"""The files of the page, read once at the start; ``services/web-client`` is their source.
 
 Their address carries a digest over all of them. During a release two builds answer on one
 port, and a page must never be put together from the modules of both: a build that is asked
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +17,11 @@ STATIC = Path(__file__).parent / "static"
 TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
-    ".mjs": "text/javascript",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain",
 }
 _BOOT = "<!-- boot -->"
+_NONCE = "%NONCE%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,13 @@ class Assets:
 
     digest: str
     files: dict[str, tuple[str, bytes]]
-    page: bytes
     script_hashes: tuple[str, ...]
     """Of the page's inline script, as a content security policy names it."""
+    _page: str
+
+    def page(self, nonce: str) -> bytes:
+        """The page; ``nonce``: what its policy knows the styles by that its script makes."""
+        return self._page.replace(_NONCE, nonce).encode()
 
     @classmethod
     def load(cls, folder: Path = STATIC) -> Assets:
@@ -50,12 +54,10 @@ class Assets:
         for name, (_, content) in files.items():
             total.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         digest = total.hexdigest()[:16]
-        modules = [name for name in files if name.endswith((".js", ".mjs", ".css"))]
+        needed = [name for name in files if name.endswith((".js", ".css"))]
         boot = (folder / "boot.js").read_text()
-        boot = boot.replace('"%BASE%"', json.dumps(f"/static/{digest}/")).replace(
-            '"%FILES%"', json.dumps(modules)
-        )
+        boot = boot.replace("%BASE%", f"/static/{digest}/").replace("%FILES%", " ".join(needed))
         page = (folder / "index.html").read_text().replace(_BOOT, f"<script>{boot}</script>")
         page = page.replace("%ICON%", f"/static/{digest}/icon.svg")
         hashed = base64.b64encode(hashlib.sha256(boot.encode()).digest()).decode()
-        return cls(digest, files, page.encode(), (f"sha256-{hashed}",))
+        return cls(digest, files, (f"sha256-{hashed}",), page)

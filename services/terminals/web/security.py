@@ -32,12 +32,13 @@ def authorized(header: str | None, token: bytes) -> bool:
     return hmac.compare_digest(sent, token) and scheme.lower() == "bearer"
 
 
-def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str]) -> str:
+def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str], nonce: str) -> str:
     """The content security policy of the page.
 
     Scripts come from this origin, or are the inline ones whose hash (``sha256-...``) is
     given. Connections go to this origin, or to one of ``ports`` on the same ``host`` (the
-    request's Host header). Styles may be inline: the terminal positions its rows with them.
+    request's Host header). Of styles in the page only those with ``nonce`` count: the terminal positions its
+    rows with them.
     """
     name = host if host.startswith("[") else host.partition(":")[0]
     if _HOST_NAME.fullmatch(name):
@@ -51,7 +52,7 @@ def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str]) -
         (
             "default-src 'none'",
             " ".join(["script-src 'self'", *(f"'{digest}'" for digest in script_hashes)]),
-            "style-src 'self' 'unsafe-inline'",
+            f"style-src 'self' 'nonce-{nonce}'",
             "img-src 'self' data:",
             "font-src 'self'",
             " ".join(["connect-src 'self'", *sockets]),

@@ -3,16 +3,12 @@
 // and when never. It is told what has happened, with the time in ms of any one clock, and `take()` gives what
 // is to be done and what has come of it, in order:
 //
-//   to do   connect {url}, send {data}, close {code: a number, or null: cut it}
-//   events  elsewhere {url}, resized {cols, rows}, connecting {again}, connected {attached, reconnect, planned, away, attempt, attach, missed},
-//           output {data, end}, screen {data, end, skipped}, input-dropped {count}, pong {ms},
-//           lost {planned, reason, lasted}, loop {reason}, failed {reason, ms},
-//           waiting {until, reason, planned, breaker}, ended {status}, taken-over, refused {code, message}
-//
 // Both run the conversations of vectors.json.
 
-import * as protocol from "./protocol.js";
+import * as protocol from "./frames.js";
+import type { Attached, BinaryFrame, Fields, Size } from "./frames.js";
 import { Backoff, CircuitBreaker, LOOP_THRESHOLD, Receiver, SequenceGap, Sender, STABLE_AFTER } from "./rules.js";
+import type { Bytes } from "./rules.js";
 
 const CHANNEL = 0; // one terminal a connection: ports and generations differ from one to the next
 const ACK_BYTES = 1 << 16;
@@ -36,18 +32,96 @@ const NORMAL = 1000;
 const FINAL = new Set(["unauthorized", "unknown-session", "taken-over", "bad-session-id", "too-many-sessions", "bad-message"]);
 // Errors that end an attach which is in force. Others only tell of a message that was not understood.
 const FINAL_LATER = new Set(["unauthorized", "taken-over"]);
-const ATTEMPT = new Set(["connecting", "greeting", "attaching"]);
+/** Phases of an attempt, and what has not come in time where it takes too long. */
+const ATTEMPT: ReadonlyMap<Phase, string> = new Map([
+  ["connecting", "no answer"],
+  ["greeting", "no welcome"],
+  ["attaching", "the attach was not acknowledged"],
+]);
+
+/** What is to be done. `close`: with a code, or null: cut it. */
+export type Order =
+  | { readonly kind: "connect"; readonly url: string }
+  | { readonly kind: "send"; readonly data: string | Bytes }
+  | { readonly kind: "close"; readonly code: number | null };
+
+/** What has come of it. Times are in ms, offsets in bytes since the stream's start. */
+export type Happening =
+  | { readonly kind: "connecting"; readonly again: boolean }
+  | { readonly kind: "elsewhere"; readonly url: string }
+  | Connected
+  | ({ readonly kind: "resized" } & Size)
+  | { readonly kind: "output"; readonly data: Bytes; readonly end: number }
+  | { readonly kind: "screen"; readonly data: Bytes; readonly end: number; readonly skipped: number }
+  | { readonly kind: "input-dropped"; readonly count: number }
+  | { readonly kind: "pong"; readonly ms: number }
+  | { readonly kind: "lost"; readonly planned: boolean; readonly reason: string; readonly lasted: number }
+  | { readonly kind: "loop"; readonly reason: string }
+  | { readonly kind: "failed"; readonly reason: string; readonly ms: number }
+  | Waiting
+  | { readonly kind: "ended"; readonly status: number }
+  | { readonly kind: "taken-over" }
+  | { readonly kind: "refused"; readonly code: string; readonly message: string };
+
+/** The attach is acknowledged. `missed`: output bytes that a client which was attached before will not see. */
+export interface Connected {
+  readonly kind: "connected";
+  readonly attached: Attached;
+  readonly reconnect: boolean;
+  readonly planned: boolean;
+  readonly away: number;
+  readonly attempt: number;
+  readonly attach: number;
+  readonly missed: number;
+}
+
+/** The next attempt is at `until`. `breaker`: it is open. */
+export interface Waiting {
+  readonly kind: "waiting";
+  readonly until: number;
+  readonly reason: string;
+  readonly planned: boolean;
+  readonly breaker: boolean;
+}
+
+export type Item = Order | Happening;
+
+export type Phase = "closed" | "waiting" | "connecting" | "greeting" | "attaching" | "attached" | "stopped";
+
+/** What a client shows to be let in. */
+export type Credentials = { token: string } | { ticket: string };
+
+export interface Options {
+  /** Where the server is, which may send the client on to another one. */
+  readonly url?: string;
+  /** The session to attach to; null: a new one. */
+  readonly session?: string | null;
+  /** Of a `session` that is to be shown from its beginning on. */
+  readonly epoch?: string | null;
+  /** Look on, without typing. */
+  readonly watch?: boolean;
+  readonly size?: Size;
+  /** Carries input of an earlier conversation of the same client that was not acknowledged. */
+  readonly sender?: Sender;
+  readonly backoff?: Backoff;
+  readonly breaker?: CircuitBreaker;
+  readonly stableAfter?: number;
+  readonly connectTimeout?: number;
+  readonly forgetAfter?: number;
+  /** Ask the server for a sign of life, for whoever does not see those that it gives itself. */
+  readonly pings?: boolean;
+  readonly versions?: readonly number[];
+}
 
 export class Conversation {
-  /** closed, waiting, connecting, greeting, attaching, attached, stopped */
-  phase = "closed";
-  attached = null;
+  phase: Phase = "closed";
+  attached: Attached | null = null;
   version = 1;
   reason = "";
-  #items = [];
+  #items: Item[] = [];
   // Of the streams.
   #receiver = new Receiver();
-  #unpainted = null; // where we are as long as a screen that was announced has not come
+  #unpainted: number | null = null; // where we are as long as a screen that was announced has not come
   #sent = 0;
   #acked = 0;
   #consumed = 0;
@@ -58,56 +132,73 @@ export class Conversation {
   #stable = true;
   #ended = false;
   #heartbeat = HEARTBEAT;
-  #toldSize;
+  #toldSize: Size;
   #ackedAt = 0;
-  #ackAt = null;
-  #pingAt = null;
-  #deadAt = null;
+  #ackAt: number | null = null;
+  #pingAt: number | null = null;
+  #deadAt: number | null = null;
   // Across connections.
-  #lostAt = null;
+  #lostAt: number | null = null;
   #planned = false;
   #attempt = 0;
   #unstable = 0;
-  #retryAfter = null;
+  #retryAfter: number | null = null;
   #until = 0;
-  #home; // the address that was given, and ...
-  #url; // ... the one to connect to: where the session was found
-  #askedAt; // addresses that this attempt has come by
+  readonly #home: string; // the address that was given, and ...
+  #url: string; // ... the one to connect to: where the session was found
+  #askedAt: Set<string>; // addresses that this attempt has come by
 
-  /**
-   * `credentials`: {token} or {ticket}. `client`: a random id of this client. `url`: where the server is, which
-   * may send it on to another one. `epoch`: of a `session` that is
-   * to be shown from its beginning on. `watch`: look on, without typing. `sender` carries input of an earlier
-   * conversation of the same client that was not acknowledged. `pings`: ask the server for a sign of life, for
-   * whoever does not see those that it gives itself.
-   */
-  constructor(credentials, client, {
-    url = "", session = null, epoch = null, watch = false, size = { cols: 80, rows: 24 }, sender = new Sender(),
-    backoff = new Backoff(), breaker = new CircuitBreaker(), stableAfter = STABLE_AFTER,
-    connectTimeout = CONNECT_MS, forgetAfter = FORGET_MS, pings = false, versions = protocol.VERSIONS,
-  } = {}) {
-    Object.assign(this, { credentials: { ...credentials }, client, session, watch, sender, breaker });
-    Object.assign(this, { epoch, size, backoff, stableAfter, connectTimeout, forgetAfter, pings, versions });
-    this.#toldSize = size;
-    this.#home = this.#url = url;
-    this.#askedAt = new Set([url]);
+  readonly client: string;
+  readonly sender: Sender;
+  readonly breaker: CircuitBreaker;
+  readonly backoff: Backoff;
+  readonly watch: boolean;
+  readonly credentials: Credentials;
+  session: string | null;
+  epoch: string | null;
+  size: Size;
+  readonly #stableAfter: number;
+  readonly #connectTimeout: number;
+  readonly #forgetAfter: number;
+  readonly #pings: boolean;
+  readonly #versions: readonly number[];
+
+  /** `client`: a random id of this client. */
+  constructor(credentials: Credentials, client: string, options: Options = {}) {
+    this.credentials = { ...credentials };
+    this.client = client;
+    this.session = options.session ?? null;
+    this.epoch = options.epoch ?? null;
+    this.watch = options.watch ?? false;
+    this.size = options.size ?? { cols: 80, rows: 24 };
+    this.sender = options.sender ?? new Sender();
+    this.backoff = options.backoff ?? new Backoff();
+    this.breaker = options.breaker ?? new CircuitBreaker();
+    this.#stableAfter = options.stableAfter ?? STABLE_AFTER;
+    this.#connectTimeout = options.connectTimeout ?? CONNECT_MS;
+    this.#forgetAfter = options.forgetAfter ?? FORGET_MS;
+    this.#pings = options.pings ?? false;
+    this.#versions = options.versions ?? protocol.VERSIONS;
+    this.#toldSize = this.size;
+    this.#home = this.#url = options.url ?? "";
+    this.#askedAt = new Set([this.#url]);
   }
 
   // --- what a user looks at ---------------------------------------------------------------
 
   /** What is to be done and what has happened since the last call, in order. */
-  take() {
+  take(): Item[] {
     const items = this.#items;
     this.#items = [];
     return items;
   }
 
   /** When `tick` is to be called if nothing else happens before; null: never. */
-  wakeAt() {
+  wakeAt(): number | null {
     if (this.phase === "waiting") return this.#until;
-    if (ATTEMPT.has(this.phase)) return this.#began + this.connectTimeout;
+    if (ATTEMPT.has(this.phase)) return this.#began + this.#connectTimeout;
     if (this.phase !== "attached") return null;
-    const stableAt = this.#stable ? null : this.#attachedAt + this.stableAfter;
+    const stableAt = this.#stable ? null : this.#attachedAt + this.#stableAfter;
     const due = [this.#ackAt, this.#pingAt, this.#deadAt, stableAt].filter((at) => at !== null);
     return due.length ? Math.min(...due) : null;
   }
@@ -115,7 +206,7 @@ export class Conversation {
   // --- what a user wants ------------------------------------------------------------------
 
   /** Connect and attach, and stay so; also after it has stopped. */
-  open(now) {
+  open(now: number): void {
     this.#lostAt ??= now;
     this.#attempt = 0;
     this.#url = this.#home;
@@ -123,24 +214,24 @@ export class Conversation {
   }
 
   /** Let go of the session, which keeps running; `kill` ends its shell. */
-  close({ kill = false } = {}) {
+  close({ kill = false } = {}): void {
     if (kill && this.phase === "attached") this.#text("kill", { channel: CHANNEL });
     this.#leave("closed");
   }
 
   /** Type bytes. Kept until the server has them. Throws RangeError when too many are waiting. */
-  type(data) {
+  type(data: Bytes): void {
     this.sender.push(data);
     this.#flush();
   }
 
-  resize(cols, rows) {
+  resize(cols: number, rows: number): void {
     this.size = { cols, rows };
     this.#tellSize();
   }
 
   /** Whoever uses the terminal has done with output before offset `end`: more may come. */
-  consumed(now, end) {
+  consumed(now: number, end: number): void {
     this.#consumed = Math.max(this.#consumed, end);
     if (this.phase !== "attached" || this.#consumed <= this.#acked) return;
     this.#ackAt = this.#ackedAt + ACK_MS;
@@ -148,20 +239,25 @@ export class Conversation {
   }
 
   /** Do not wait any longer: a person asks. */
-  retryNow(now) {
+  retryNow(now: number): void {
     if (this.phase !== "waiting") return;
     this.breaker.trialNow(now);
     this.#connect(now);
   }
 
   /** The network may have changed: find out now, rather than at the next heartbeat. */
-  probe(now) {
+  probe(now: number): void {
     if (this.phase === "attached") this.#ping(now, PROBE_MS);
     else if (this.phase === "waiting" && this.breaker.state !== "open") this.#connect(now);
   }
 
+  /** Ask for a sign of life before it is due: somebody wants to see whether the server is there. */
+  ask(now: number): void {
+    if (this.phase === "attached") this.#ping(now, MISSED * this.#heartbeat);
+  }
+
   /** Cut the connection as a lost network does, to come back at once. No failure. */
-  cut(now) {
+  cut(now: number): void {
     if (this.phase !== "attached") return;
     this.#items.push({ kind: "close", code: null });
     this.#detached(now, null, "", "cut on purpose", true);
@@ -170,16 +266,16 @@ export class Conversation {
   // --- what happens -----------------------------------------------------------------------
 
   /** There is a connection. */
-  connected(now) {
+  connected(now: number): void {
     if (this.phase !== "connecting") return;
     this.#linked = now;
-    this.#text("hello", { versions: this.versions, client: this.client, ...this.credentials });
+    this.#text("hello", { versions: this.#versions, client: this.client, ...this.credentials });
     if (this.watch) this.phase = "greeting";
     else this.#attach();
   }
 
   /** There is no connection any more, or none came about; `code` and `reason` are of the server's goodbye. */
-  lost(now, code = null, reason = "", text = "") {
+  lost(now: number, code: number | null = null, reason = "", text = ""): void {
     const usual = {
       "return": "the server is being replaced",
       "stop": reason || "the server does not want this client",
@@ -191,12 +287,12 @@ export class Conversation {
   }
 
   /** Something has come from the server, if only a sign of life. */
-  heard(now) {
-    if (this.phase === "attached") this.#deadAt = this.pings ? null : now + MISSED * this.#heartbeat;
+  heard(now: number): void {
+    if (this.phase === "attached") this.#deadAt = this.#pings ? null : now + MISSED * this.#heartbeat;
   }
 
   /** A message has come: a string, or an ArrayBuffer. */
-  received(now, message) {
+  received(now: number, message: string | ArrayBuffer): void {
     if (!ATTEMPT.has(this.phase) && this.phase !== "attached") return; // it has crossed our goodbye
     this.heard(now);
     try {
@@ -210,14 +306,13 @@ export class Conversation {
   }
 
   /** Do what is due. Tell of what has been received before calling it. */
-  tick(now) {
+  tick(now: number): void {
     if (this.phase === "waiting") {
       if (now >= this.#until) this.#connect(now);
     } else if (ATTEMPT.has(this.phase)) {
-      if (now < this.#began + this.connectTimeout) return;
+      if (now < this.#began + this.#connectTimeout) return;
       this.#items.push({ kind: "close", code: null });
-      const what = { connecting: "no answer", greeting: "no welcome", attaching: "the attach was not acknowledged" };
-      this.#failed(now, null, "", `${what[this.phase]} in time`);
+      this.#failed(now, null, "", `${String(ATTEMPT.get(this.phase))} in time`);
     } else if (this.phase === "attached") {
       this.#beat(now);
     }
@@ -225,7 +320,7 @@ export class Conversation {
 
   // --- an attempt -------------------------------------------------------------------------
 
-  #connect(now) {
+  #connect(now: number): void {
     this.#leave("waiting");
     if (!this.breaker.allow(now)) {
       this.#wait(now, 0);
@@ -236,14 +331,14 @@ export class Conversation {
     this.#call(now);
   }
 
-  #call(now) {
+  #call(now: number): void {
     this.phase = "connecting";
     this.#began = now;
     this.#items.push({ kind: "connect", url: this.#url });
   }
 
   /** The session is at another address. */
-  #sentOn(now, fields) {
+  #sentOn(now: number, fields: Fields): void {
     const url = protocol.text(fields, "url", 2048);
     this.#items.push({ kind: "close", code: NORMAL });
     if (!ADDRESS.test(url) || (this.#url.toLowerCase().startsWith("wss:") && !url.startsWith("wss:"))) {
@@ -258,7 +353,7 @@ export class Conversation {
     }
   }
 
-  #attach() {
+  #attach(): void {
     const output = this.#unpainted ?? this.#receiver.received;
     const resume = this.epoch === null ? null : { output, epoch: this.epoch };
     const mode = this.watch ? "read" : "write";
@@ -267,20 +362,20 @@ export class Conversation {
     this.phase = "attaching";
   }
 
-  #welcomed(now, { version, heartbeat, ticket }) {
-    this.version = Number.isInteger(version) ? version : 1;
-    if (Number.isFinite(heartbeat) && heartbeat > 0 && heartbeat <= LONGEST) this.#heartbeat = heartbeat * 1000;
+  #welcomed(now: number, { version, heartbeat, ticket }: Fields): void {
+    this.version = typeof version === "number" && Number.isInteger(version) ? version : 1;
+    if (typeof heartbeat === "number" && heartbeat > 0 && heartbeat <= LONGEST) this.#heartbeat = heartbeat * 1000;
     this.#renew(ticket);
     if (this.phase !== "greeting") return;
     if (this.version >= WATCHING_SINCE) this.#attach();
     else this.#refuse(now, "unavailable", "the server is too old for watching a session");
   }
 
-  #renew(ticket) {
+  #renew(ticket: unknown): void {
     if (typeof ticket === "string" && "ticket" in this.credentials) this.credentials.ticket = ticket;
   }
 
-  #acknowledged(now, fields) {
+  #acknowledged(now: number, fields: Fields): void {
     const attached = protocol.readAttached(fields);
     let dropped = 0;
     if (attached.input_unknown && this.sender.acked < attached.input) dropped = this.sender.restart(attached.input);
@@ -304,7 +399,7 @@ export class Conversation {
     this.#lostAt = null;
     this.reason = "";
     this.heard(now);
-    if (this.pings) this.#ping(now, MISSED * this.#heartbeat);
+    if (this.#pings) this.#ping(now, MISSED * this.#heartbeat);
     this.#tellSize();
     this.#flush();
   }
@@ -312,7 +407,7 @@ export class Conversation {
   // --- how it ends ------------------------------------------------------------------------
 
   /** An attempt came to nothing. */
-  #failed(now, code, reason, text) {
+  #failed(now: number, code: number | null, reason: string, text: string): void {
     this.#giveUp(now, text);
     const action = protocol.closeAction(code);
     // One that is told to come back has not failed; but who is told so again and again slows down.
@@ -320,14 +415,14 @@ export class Conversation {
     else this.#schedule(now, action !== "return");
   }
 
-  #giveUp(now, text) {
+  #giveUp(now: number, text: string): void {
     this.reason = text;
     this.#items.push({ kind: "failed", reason: text, ms: now - this.#began });
     this.#url = this.#home; // wherever it was, it may be somewhere else by now
   }
 
   /** Not now, as the server says; that is no failure. `after`: ms, or null. */
-  #comeAgain(now, text, after) {
+  #comeAgain(now: number, text: string, after: number | null): void {
     this.#items.push({ kind: "close", code: NORMAL });
     this.#giveUp(now, text);
     this.#retryAfter = after;
@@ -335,7 +430,7 @@ export class Conversation {
   }
 
   /** An attach is over that was in force. `wanted`: by us. */
-  #detached(now, code, reason, text, wanted = false) {
+  #detached(now: number, code: number | null, reason: string, text: string, wanted = false): void {
     if (this.#ended && !wanted) {
       this.#become("stopped");
       return;
@@ -368,7 +463,7 @@ export class Conversation {
   }
 
   /** Decide when to try again. `failure`: it counts for the breaker. */
-  #schedule(now, failure) {
+  #schedule(now: number, failure: boolean): void {
     let wait = this.backoff.delay(this.#attempt);
     this.#attempt += 1;
     if (this.#retryAfter !== null) {
@@ -382,7 +477,7 @@ export class Conversation {
     this.#wait(now, wait);
   }
 
-  #wait(now, ms, planned = false) {
+  #wait(now: number, ms: number, planned = false): void {
     this.#become("waiting");
     this.#until = now + Math.max(ms, this.breaker.retryAfter(now));
     const breaker = this.breaker.state === "open";
@@ -390,7 +485,7 @@ export class Conversation {
   }
 
   /** The server has closed for good. */
-  #stop(code, reason) {
+  #stop(code: number | null, reason: string): void {
     this.#become("stopped");
     if (code === protocol.CLOSE.takenOver) this.#items.push({ kind: "taken-over" });
     else {
@@ -400,7 +495,7 @@ export class Conversation {
   }
 
   /** An error has told us not to come back. */
-  #refuse(now, code, message) {
+  #refuse(now: number, code: string, message: string): void {
     if (this.phase === "attached") {
       this.#items.push({ kind: "lost", planned: false, reason: message, lasted: now - this.#attachedAt });
     } else {
@@ -412,65 +507,79 @@ export class Conversation {
   }
 
   /** Close the connection, if there is one. */
-  #leave(phase) {
+  #leave(phase: Phase): void {
     if (ATTEMPT.has(this.phase) || this.phase === "attached") this.#items.push({ kind: "close", code: NORMAL });
     this.#become(phase);
   }
 
   /** There is no connection any more: forget what was due on it. */
-  #become(phase) {
+  #become(phase: Phase): void {
     this.phase = phase;
     this.#ackAt = this.#pingAt = this.#deadAt = null;
   }
 
   // --- messages ---------------------------------------------------------------------------
 
-  #control(now, fields) {
+  #control(now: number, fields: Fields): void {
     const opening = this.phase === "greeting" || this.phase === "attaching";
     switch (`${opening ? "opening" : this.phase} ${fields.type}`) {
       case "opening welcome":
-        return this.#welcomed(now, fields);
+        this.#welcomed(now, fields);
+        break;
       case "opening attached":
-        return this.phase === "attaching" ? this.#acknowledged(now, fields) : undefined;
+        if (this.phase === "attaching") this.#acknowledged(now, fields);
+        break;
       case "opening error":
-        return this.#rejected(now, fields);
+        this.#rejected(now, fields);
+        break;
       case "opening retry-later":
-        return this.#comeAgain(now, String(fields.reason), afterMs(fields, "after"));
+        this.#comeAgain(now, String(fields["reason"]), afterMs(fields, "after"));
+        break;
       case "opening elsewhere":
-        return this.#sentOn(now, fields);
+        this.#sentOn(now, fields);
+        break;
       case "attached ticket":
-        return this.#renew(fields.ticket);
+        this.#renew(fields["ticket"]);
+        break;
       case "attached size":
-        return this.#items.push({ kind: "resized", ...protocol.size(fields) });
+        this.#items.push({ kind: "resized", ...protocol.size(fields) });
+        break;
       case "attached error":
-        return FINAL_LATER.has(fields.code) ? this.#refuse(now, fields.code, String(fields.message)) : undefined;
+        if (FINAL_LATER.has(String(fields["code"]))) this.#refuse(now, String(fields["code"]), String(fields["message"]));
+        break;
       case "attached exit": {
         const status = protocol.integer(fields, "status", -255, 255);
         this.#ended = true;
-        return this.#items.push({ kind: "ended", status });
+        this.#items.push({ kind: "ended", status });
+        break;
       }
       case "attached pong": {
         const asked = protocol.number(fields, "t");
-        return asked === null ? undefined : this.#items.push({ kind: "pong", ms: now - asked });
+        if (asked !== null) this.#items.push({ kind: "pong", ms: now - asked });
+        break;
       }
       default: // a newer server's: it may add to what it says
     }
   }
 
-  #rejected(now, fields) {
-    const code = String(fields.code);
-    const message = String(fields.message);
-    const wasAttached = this.attached !== null && this.#lostAt !== null && now < this.#lostAt + this.forgetAfter;
+  #rejected(now: number, fields: Fields): void {
+    const code = String(fields["code"]);
+    const message = String(fields["message"]);
+    const wasAttached = this.attached !== null && this.#lostAt !== null && now < this.#lostAt + this.#forgetAfter;
     if (code === "unknown-session" && wasAttached) {
-      return this.#comeAgain(now, message, null);
+      this.#comeAgain(now, message, null);
+      return;
     }
-    if (FINAL.has(code)) return this.#refuse(now, code, message);
+    if (FINAL.has(code)) {
+      this.#refuse(now, code, message);
+      return;
+    }
     this.#retryAfter = afterMs(fields, "retry_after");
     this.#items.push({ kind: "close", code: NORMAL });
     this.#failed(now, null, "", message);
   }
 
-  #binary({ type, channel, seq, payload }) {
+  #binary({ type, channel, seq, payload }: BinaryFrame): void {
     if (channel !== CHANNEL) return;
     if (this.phase !== "attached") throw new protocol.BadFrame("data before the attach was acknowledged");
     if (type === protocol.ACK) {
@@ -486,11 +595,11 @@ export class Conversation {
     }
   }
 
-  #text(type, fields) {
+  #text(type: string, fields: object): void {
     this.#items.push({ kind: "send", data: protocol.encodeText(type, fields) });
   }
 
-  #flush() {
+  #flush(): void {
     if (this.phase !== "attached") return;
     this.#sent = Math.max(this.#sent, this.sender.acked);
     while (this.#sent < this.sender.end && this.#sent - this.sender.acked < INPUT_WINDOW) {
@@ -500,7 +609,7 @@ export class Conversation {
     }
   }
 
-  #acknowledge(now) {
+  #acknowledge(now: number): void {
     this.#ackAt = null;
     this.#acked = this.#consumed;
     this.#ackedAt = now;
@@ -508,7 +617,7 @@ export class Conversation {
   }
 
   /** Also of a size that came while the attach was on its way. */
-  #tellSize() {
+  #tellSize(): void {
     const { cols, rows } = this.size;
     if (this.phase !== "attached" || (cols === this.#toldSize.cols && rows === this.#toldSize.rows)) return;
     this.#toldSize = this.size;
@@ -517,7 +626,7 @@ export class Conversation {
 
   // --- what is due while attached ---------------------------------------------------------
 
-  #beat(now) {
+  #beat(now: number): void {
     this.#settle(now);
     if (this.#deadAt !== null && now >= this.#deadAt) {
       this.#items.push({ kind: "close", code: null });
@@ -529,14 +638,14 @@ export class Conversation {
   }
 
   /** Ask for a sign of life. Only one that was asked for can be missed: who slept has not asked. */
-  #ping(now, patience) {
+  #ping(now: number, patience: number): void {
     this.#text("ping", { t: Math.round(now * 1000) / 1000 });
     this.#deadAt = Math.min(now + patience, this.#deadAt ?? Infinity);
-    if (this.pings) this.#pingAt = now + this.#heartbeat;
+    if (this.#pings) this.#pingAt = now + this.#heartbeat;
   }
 
-  #settle(now) {
-    if (this.#stable || now < this.#attachedAt + this.stableAfter) return;
+  #settle(now: number): void {
+    if (this.#stable || now < this.#attachedAt + this.#stableAfter) return;
     this.#stable = true;
     this.#unstable = this.#attempt = 0;
     this.breaker.success();
@@ -544,7 +653,7 @@ export class Conversation {
 }
 
 /** The ms after which a server wants us back, or null where it does not say. */
-function afterMs(fields, name) {
+function afterMs(fields: Fields, name: string): number | null {
   const after = protocol.number(fields, name);
   return after === null ? null : Math.min(Math.max(0, after), LONGEST) * 1000;
 }

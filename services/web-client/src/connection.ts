@@ -1,0 +1,265 @@
+// One terminal's connection: a WebSocket, a clock and timers around a `Conversation`, which decides.
+// Knows nothing of the page.
+
+import { Conversation } from "./conversation.js";
+import type { Connected, Credentials, Item, Waiting } from "./conversation.js";
+import type { Attached, Size } from "./frames.js";
+import { Sender } from "./rules.js";
+import type { Bytes } from "./rules.js";
+
+const CUT = 4000; // a page cannot cut a connection; this code says to nobody that it was left
+const ASK_MS = 3000; // between two questions whether the server is there, while somebody types
+const MAX_TIMER = 2 ** 30; // a browser takes a longer one for none
+
+/** How a connection stands. The last five stay until a person acts. Times are ms of `performance.now()`. */
+export type State =
+  | { readonly kind: "connecting"; readonly again: boolean }
+  | { readonly kind: "connected" }
+  /** It waits for the next attempt; `breaker`: because several have failed. */
+  | { readonly kind: "waiting" | "breaker"; readonly retryAt: number; readonly reason: string; readonly planned: boolean }
+  | { readonly kind: "ended"; readonly status: number }
+  | { readonly kind: "taken-over" }
+  | { readonly kind: "unauthorized" }
+  | { readonly kind: "refused"; readonly code: string; readonly reason: string }
+  | { readonly kind: "closed" };
+
+/** What a connection tells whoever uses it. */
+export interface Handlers {
+  /** The session is attached; its screen begins anew at `attached.output`, unless that follows what was shown. */
+  onAttached(attached: Attached, how: Connected): void;
+  /** So many bytes that were typed may not have arrived, and are not sent again. */
+  onDropped(count: number): void;
+  /** Output; call {@link Connection.consumed} with `end` once it is shown. */
+  onOutput(data: Bytes, end: number): void;
+  /** A whole screen, in place of `skipped` bytes of output. */
+  onScreen(screen: Bytes, end: number, skipped: number): void;
+  /** A terminal that is watched has another size. */
+  onSize(size: Size): void;
+  onState(state: State): void;
+  /** {@link Connection.latency} is known anew. */
+  onPong(): void;
+}
+
+export interface ConnectionOptions {
+  readonly url: string;
+  readonly credentials: Credentials;
+  /** A random id of this client; the one that types after a reload is the same. */
+  readonly client: string;
+  readonly session?: string | null;
+  /** Of a session that is to be shown from its beginning on, which is what a page without a screen needs. */
+  readonly epoch?: string | null;
+  /** Input of an earlier page of the same client that was not acknowledged. */
+  readonly sender?: Sender;
+  /** Look on, while somebody else types. */
+  readonly watch?: boolean;
+  readonly size?: Size;
+  readonly handlers: Handlers;
+}
+
+export class Connection {
+  readonly handlers: Handlers;
+  readonly sender: Sender;
+  state: State = { kind: "closed" };
+  /** Ms to the server and back, as far as it is known. */
+  latency: number | null = null;
+  readonly #talk: Conversation;
+  readonly #home: string;
+  #socket: WebSocket | null = null;
+  #asked = -Infinity;
+  /** When the server was asked for a sign of life, and has given none since. */
+  #unanswered: number | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor({ url, credentials, client, session, epoch, sender = new Sender(), watch, size, handlers }: ConnectionOptions) {
+    this.handlers = handlers;
+    this.sender = sender;
+    this.#home = url;
+    this.#talk = new Conversation(credentials, client, {
+      url,
+      sender,
+      pings: true,
+      session: session ?? null,
+      epoch: epoch ?? null,
+      watch: watch ?? false,
+      ...(size && { size }),
+    });
+  }
+
+  /** The server's last acknowledgement of an attach, or null. */
+  get attached(): Attached | null {
+    return this.#talk.attached;
+  }
+
+  /** Ms for which a server that was asked for a sign of life has not said anything; 0 where it was not. */
+  silence(now = performance.now()): number {
+    return this.#unanswered === null ? 0 : now - this.#unanswered;
+  }
+
+  open(): void {
+    this.#tell((talk, now) => talk.open(now));
+  }
+
+  /** Do not wait any longer. */
+  retryNow(): void {
+    this.#tell((talk, now) => talk.retryNow(now));
+  }
+
+  /** The network may have changed: find out now rather than at the next heartbeat. */
+  probe(): void {
+    this.#tell((talk, now) => talk.probe(now));
+  }
+
+  /** Type bytes. Kept until the server has them. Throws RangeError when too many are waiting. */
+  send(data: Bytes): void {
+    this.#tell((talk, now) => {
+      talk.type(data);
+      // Whoever types looks for an answer, and the shell may give none.
+      if (now >= this.#asked + ASK_MS) talk.ask(now);
+    });
+  }
+
+  /** The screen has taken output up to offset `end`. */
+  consumed(end: number): void {
+    this.#tell((talk, now) => talk.consumed(now, end));
+  }
+
+  resize(cols: number, rows: number): void {
+    this.#tell((talk) => talk.resize(cols, rows));
+  }
+
+  /** Let go of the session; it keeps running. */
+  close(): void {
+    this.#tell((talk) => talk.close());
+    this.#become({ kind: "closed" });
+  }
+
+  /** Tell the conversation something, do what it wants, and have it woken when it wants to be. */
+  #tell(what: (talk: Conversation, now: number) => void): void {
+    what(this.#talk, performance.now());
+    for (let items = this.#talk.take(); items.length; items = this.#talk.take()) {
+      for (const item of items) this.#act(item);
+    }
+    clearTimeout(this.#timer);
+    const at = this.#talk.wakeAt();
+    if (at === null) return;
+    const wait = Math.min(Math.max(0, at - performance.now()), MAX_TIMER);
+    this.#timer = setTimeout(() => this.#tell((talk, now) => talk.tick(now)), wait);
+  }
+
+  #act(item: Item): void {
+    const { handlers } = this;
+    switch (item.kind) {
+      case "connect":
+        this.#connect(item.url);
+        break;
+      case "send":
+        if (this.#socket?.readyState !== WebSocket.OPEN) break;
+        this.#socket.send(item.data);
+        if (typeof item.data === "string" && item.data.startsWith('{"type":"ping"')) {
+          this.#asked = performance.now();
+          this.#unanswered ??= this.#asked;
+        }
+        break;
+      case "close":
+        this.#drop(item.code ?? CUT);
+        break;
+      case "connecting":
+      case "taken-over":
+        this.#become(item);
+        break;
+      case "connected":
+        handlers.onAttached(item.attached, item);
+        this.#become({ kind: "connected" });
+        break;
+      case "output":
+        handlers.onOutput(item.data, item.end);
+        break;
+      case "screen":
+        handlers.onScreen(item.data, item.end, item.skipped);
+        break;
+      case "input-dropped":
+        handlers.onDropped(item.count);
+        break;
+      case "resized":
+        handlers.onSize(item);
+        break;
+      case "pong":
+        this.latency = item.ms;
+        handlers.onPong();
+        break;
+      case "waiting":
+        this.#wait(item);
+        break;
+      case "refused":
+        if (item.code === "unauthorized") this.#become({ kind: "unauthorized" });
+        else this.#become({ kind: "refused", code: item.code, reason: sentence(item.message) });
+        break;
+      case "ended":
+        this.#talk.close();
+        this.#become(item);
+        break;
+      case "lost":
+      case "failed":
+      case "loop":
+        console.info(`${item.kind}: ${item.reason}`);
+        break;
+      case "elsewhere":
+        console.info(`the session is at ${item.url}`);
+        break;
+    }
+  }
+
+  #wait({ until, reason, planned, breaker }: Waiting): void {
+    this.#become({ kind: breaker ? "breaker" : "waiting", retryAt: until, reason: sentence(reason), planned });
+  }
+
+  #connect(url: string): void {
+    let socket: WebSocket;
+    try {
+      socket = new WebSocket(url);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (url !== this.#home) {
+        this.#tell((talk, now) => talk.lost(now, null, "", reason));
+        return;
+      }
+      this.#talk.close();
+      this.#become({ kind: "refused", code: "bad-address", reason });
+      return;
+    }
+    socket.binaryType = "arraybuffer";
+    this.#socket = socket;
+    this.#unanswered = null;
+    const ours =
+      <E extends Event>(heard: (talk: Conversation, now: number, event: E) => void) =>
+      (event: E) => {
+        if (socket === this.#socket) this.#tell((talk, now) => heard(talk, now, event));
+      };
+    socket.onopen = ours((talk, now) => talk.connected(now));
+    socket.onmessage = ours((talk, now, event: MessageEvent<string | ArrayBuffer>) => {
+      this.#unanswered = null;
+      talk.received(now, event.data);
+    });
+    socket.onclose = ours((talk, now, { code, reason }: CloseEvent) => {
+      this.#socket = null;
+      talk.lost(now, code, reason);
+    });
+  }
+
+  #drop(code: number): void {
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket && socket.readyState <= WebSocket.OPEN) socket.close(code);
+  }
+
+  #become(state: State): void {
+    this.state = state;
+    this.handlers.onState(state);
+  }
+}
+
+/** A reason as the page shows it. */
+function sentence(text: string): string {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
+}

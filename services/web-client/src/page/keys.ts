@@ -1,0 +1,53 @@
+// Keys: those of the page, which never reach a program, and those on the screen of a phone.
+
+/** What a key of the page does. */
+export type Action =
+  | { readonly kind: "new" | "reopen" | "find" | "copy" | "paste" }
+  | { readonly kind: "choose"; readonly index: number }
+  | { readonly kind: "move"; readonly by: -1 | 1 };
+
+export type Pressed = Pick<KeyboardEvent, "key" | "code" | "altKey" | "ctrlKey" | "shiftKey" | "metaKey">;
+
+/** What the page does at a key, or null: it is the program's. */
+export function actionOf({ key, code, altKey, ctrlKey, shiftKey, metaKey }: Pressed): Action | null {
+  if (metaKey) return null;
+  if (ctrlKey && shiftKey && !altKey) {
+    switch (code) {
+      case "KeyF": return { kind: "find" };
+      case "KeyC": return { kind: "copy" };
+      case "KeyV": return { kind: "paste" };
+      default: return null;
+    }
+  }
+  if (!altKey || ctrlKey) return null;
+  if (shiftKey) {
+    switch (code) {
+      case "KeyT": return { kind: "reopen" };
+      case "ArrowLeft": return { kind: "move", by: -1 };
+      case "ArrowRight": return { kind: "move", by: 1 };
+      default: return null;
+    }
+  }
+  if (key === "n") return { kind: "new" };
+  return /^[1-9]$/.test(key) ? { kind: "choose", index: Number(key) - 1 } : null;
+}
+
+/** What a terminal is sent for a key on the screen. */
+export const ON_SCREEN: Readonly<Record<string, string>> = {
+  Esc: "\x1b", Tab: "\t", "↑": "\x1b[A", "↓": "\x1b[B", "→": "\x1b[C", "←": "\x1b[D",
+};
+
+/** The same in a program that has asked for application cursor keys. */
+export function onScreen(name: string, application: boolean): string {
+  const text = ON_SCREEN[name] ?? "";
+  return application ? text.replace("\x1b[", "\x1bO") : text;
+}
+
+/** A key with Ctrl held. */
+export function controlled(text: string): string {
+  const code = text.toUpperCase().charCodeAt(0);
+  if (text.length !== 1) return text;
+  if (text === " ") return "\x00";
+  if (text === "?") return "\x7f";
+  return code >= 0x40 && code < 0x60 ? String.fromCharCode(code & 0x1f) : text;
+}

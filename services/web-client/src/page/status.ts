@@ -1,0 +1,48 @@
+// What the line below the terminals says.
+
+import type { State } from "../connection.js";
+
+/** How a connection stands, in words. `now`: of the clock of the state. `silent`: ms without an answer. */
+export function describe(state: State, { now, watch, silent }: { now: number; watch: boolean; silent: number }): string {
+  switch (state.kind) {
+    case "connected":
+      if (silent >= SILENT_MS) return `No answer for ${(silent / 1000).toFixed(0)} s. What is typed is kept`;
+      return watch ? "Viewing: what you type goes nowhere" : "Connected";
+    case "connecting": return state.again ? "Reconnecting…" : "Connecting…";
+    case "waiting": return `${state.reason} Reconnecting in ${left(state.retryAt, now).toFixed(1)} s`;
+    case "breaker":
+      return `${state.reason} It failed several times; the next try is in ${left(state.retryAt, now).toFixed(0)} s`;
+    case "ended": return `The shell has ended with status ${state.status}`;
+    case "taken-over": return "This session is open in another window now";
+    case "refused": return state.reason;
+    case "unauthorized":
+    case "closed":
+      return "";
+  }
+}
+
+/** A question to the server that is not answered for so long is said. */
+export const SILENT_MS = 4000;
+
+/** What the button beside it offers, or "". */
+export function remedy(state: State): string {
+  switch (state.kind) {
+    case "waiting":
+    case "breaker":
+      return "Try now";
+    case "taken-over": return "Take it back";
+    case "ended":
+    case "refused":
+      return "New shell";
+    default: return "";
+  }
+}
+
+function left(at: number, now: number): number {
+  return Math.max(0, at - now) / 1000;
+}
+
+/** A count of bytes, for people. */
+export function size(bytes: number): string {
+  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}

@@ -1,0 +1,185 @@
+// The parts of the page that need no browser.
+
+import { describe, expect, test } from "vitest";
+
+import embedding from "../../../docs/how-to/embed.md?raw";
+
+import example from "./embed.example.ts?raw";
+import { copied } from "../src/page/clipboard.js";
+import { Feeder } from "../src/page/feeder.js";
+import { actionOf, controlled, onScreen } from "../src/page/keys.js";
+import type { Pressed } from "../src/page/keys.js";
+import { cleaned, linesOf, needsAsking } from "../src/page/paste.js";
+import { fromText, toText } from "../src/page/remembered.js";
+import { isReport } from "../src/page/reports.js";
+import { read, sized } from "../src/page/settings.js";
+import { describe as told, remedy, size } from "../src/page/status.js";
+import type { Bytes } from "../src/rules.js";
+import type { State } from "../src/connection.js";
+
+const encode = (text: string) => new TextEncoder().encode(text);
+const decode = (data: Bytes) => new TextDecoder().decode(data);
+
+describe("what is pasted", () => {
+  test.each([
+    ["one\ntwo\r\nthree\rfour", "one\rtwo\rthree\rfour"],
+    ["a\tb", "a\tb"],
+    ["safe\x1b[201~\nrm -rf /\n", "safe[201~\rrm -rf /\r"],
+    ["c1\x9b201~\x90x\x9c", "c1201~x"],
+    ["\x00\x03\x04\x7f\x08end", "end"],
+    ["grüße 👩‍👩‍👧 ñ", "grüße 👩‍👩‍👧 ñ"],
+  ])("%j becomes %j", (text, wanted) => expect(cleaned(text)).toBe(wanted));
+
+  test("a person is asked where each line would run", () => {
+    expect(needsAsking("one\rtwo", false)).toBe(true);
+    expect(needsAsking("one\r\r", false)).toBe(true);
+    expect(needsAsking("one\rtwo", true)).toBe(false);
+    expect(needsAsking("one\r", false)).toBe(false);
+    expect(linesOf("one\rtwo\rthree")).toBe(3);
+  });
+});
+
+describe("a paste that is larger than what may wait", () => {
+  class Outlet {
+    free = 1 << 20;
+    sent = "";
+    room = () => this.free;
+    send = (data: Bytes) => {
+      expect(data.length).toBeLessThanOrEqual(this.free);
+      this.free -= data.length;
+      this.sent += decode(data);
+    };
+  }
+
+  test("goes on as there is room, in order with what is typed meanwhile", () => {
+    const outlet = new Outlet();
+    const feeder = new Feeder(outlet);
+    const text = "0123456789".repeat(300_000);
+    feeder.give(encode(text));
+    expect(feeder.busy).toBe(true);
+    expect(feeder.progress.total).toBe(3_000_000);
+    feeder.give(encode("typed"));
+    for (let turns = 0; feeder.busy; turns += 1) {
+      expect(turns).toBeLessThan(10);
+      expect(outlet.free, "room is kept for keys").toBeGreaterThan(0);
+      outlet.free = 1 << 20;
+      feeder.feed();
+    }
+    expect(outlet.sent).toBe(`${text}typed`);
+    expect(feeder.progress).toEqual({ fed: 0, total: 0 });
+  });
+
+  test("what is short goes at once", () => {
+    const outlet = new Outlet();
+    outlet.free = 1000;
+    new Feeder(outlet).give(encode("ls\r"));
+    expect(outlet.sent).toBe("ls\r");
+  });
+
+  test("that is stopped ends the program's paste, and drops the rest", () => {
+    const outlet = new Outlet();
+    const feeder = new Feeder(outlet);
+    feeder.give(encode(`<${"x".repeat(2_000_000)}`), encode(">"));
+    outlet.free = 1 << 20;
+    feeder.drop();
+    expect(feeder.busy).toBe(false);
+    expect(outlet.sent.endsWith("x>")).toBe(true);
+    expect(outlet.sent.length).toBeLessThan(1_000_000);
+  });
+
+  test("that has gone out is not ended twice", () => {
+    const outlet = new Outlet();
+    const feeder = new Feeder(outlet);
+    feeder.give(encode("<x"), encode(">"));
+    feeder.drop();
+    expect(outlet.sent).toBe("<x>");
+  });
+});
+
+describe("keys", () => {
+  const press = (key: string, held: Partial<Pressed> = {}): Pressed => ({
+    key, code: `Key${key.toUpperCase()}`, altKey: false, ctrlKey: false, shiftKey: false, metaKey: false, ...held,
+  });
+
+  test.each<[string, Pressed, unknown]>([
+    ["Alt+N", press("n", { altKey: true }), { kind: "new" }],
+    ["Alt+3", press("3", { altKey: true, code: "Digit3" }), { kind: "choose", index: 2 }],
+    ["Alt+0", press("0", { altKey: true, code: "Digit0" }), null],
+    ["Ctrl+Shift+F", press("F", { ctrlKey: true, shiftKey: true }), { kind: "find" }],
+    ["Ctrl+Shift+V", press("V", { ctrlKey: true, shiftKey: true }), { kind: "paste" }],
+    ["Alt+Shift+T", press("T", { altKey: true, shiftKey: true }), { kind: "reopen" }],
+    ["Alt+Shift+Left", press("ArrowLeft", { altKey: true, shiftKey: true, code: "ArrowLeft" }), { kind: "move", by: -1 }],
+    ["n", press("n"), null],
+    ["Ctrl+F, the program's", press("f", { ctrlKey: true }), null],
+    ["Ctrl+Alt+3, a letter of some keyboards", press("3", { ctrlKey: true, altKey: true }), null],
+    ["Cmd+Alt+N, the system's", press("n", { altKey: true, metaKey: true }), null],
+  ])("%s", (_, pressed, wanted) => expect(actionOf(pressed)).toEqual(wanted));
+
+  test("on the screen", () => {
+    expect(onScreen("↑", false)).toBe("\x1b[A");
+    expect(onScreen("↑", true)).toBe("\x1bOA");
+    expect(onScreen("Esc", true)).toBe("\x1b");
+    expect(["c", "C", "[", " ", "?", "1"].map(controlled)).toEqual(["\x03", "\x03", "\x1b", "\x00", "\x7f", "1"]);
+    expect(controlled("\x1b[A")).toBe("\x1b[A");
+  });
+});
+
+test.each([
+  ["\x1b[?1;2c", true], ["\x1b[5;7R", true], ["\x1b[0n", true], ["\x1b[I", true], ["\x1b[O", true],
+  ["\x1b[?2004;1$y", true], ["\x1b]11;rgb:0e/11/16\x1b\\", true], ["\x1bP>|xterm\x1b\\", true], ["\x1b[8;24;80t", true],
+  ["a", false], ["\x1b[A", false], ["\x1b", false], ["\x1bOI", false], ["\x1b[200~", false],
+])("%j is a report: %s", (text, wanted) => expect(isReport(text)).toBe(wanted));
+
+test.each([
+  ["c;aGVsbG8=", "hello"],
+  [";Z3LDvMOfZQ==", "grüße"],
+  ["c;?", null],
+  ["c;", null],
+  ["c;!!!!", null],
+  ["c;/w==", null],
+  ["p0;aGk=", "hi"],
+])("OSC 52 %j asks to copy %j", (data, wanted) => expect(copied(data)).toBe(wanted));
+
+test("what is typed ahead is kept byte for byte", () => {
+  const data = Uint8Array.from({ length: 100_000 }, (_, at) => at % 256);
+  expect(fromText(toText(data))).toEqual(data);
+  expect(toText(data).length).toBeLessThan(1.34 * data.length);
+});
+
+test.each([
+  [null, {}],
+  ["{", {}],
+  ["null", {}],
+  ['{"theme": "light", "fontSize": 99, "cursor": "beam", "keys": false, "screenReader": 1}', { theme: "light", fontSize: 32, keys: false }],
+  ['{"fontSize": "x"}', {}],
+])("settings %j", (text, unusual) => {
+  const usual = { theme: "system", fontSize: 14, cursor: "block", keys: true, screenReader: false };
+  expect(read(text)).toEqual({ ...usual, ...unusual });
+});
+
+test("sizes of letters", () => expect([3, 14.4, 99, NaN].map(sized)).toEqual([8, 14, 32, 14]));
+
+describe("the line below", () => {
+  const at = { now: 1000, watch: false, silent: 0 };
+  const kinds: [State, string, string][] = [
+    [{ kind: "connected" }, "Connected", ""],
+    [{ kind: "connecting", again: true }, "Reconnecting…", ""],
+    [{ kind: "waiting", retryAt: 3500, reason: "It was lost.", planned: false }, "It was lost. Reconnecting in 2.5 s", "Try now"],
+    [{ kind: "waiting", retryAt: 500, reason: "It was lost.", planned: false }, "It was lost. Reconnecting in 0.0 s", "Try now"],
+    [{ kind: "ended", status: 127 }, "The shell has ended with status 127", "New shell"],
+    [{ kind: "taken-over" }, "This session is open in another window now", "Take it back"],
+  ];
+  test.each(kinds)("%j", (state, text, offered) => {
+    expect(told(state, at)).toBe(text);
+    expect(remedy(state)).toBe(offered);
+  });
+
+  test("a server that does not answer is said to be silent", () => {
+    expect(told({ kind: "connected" }, { ...at, silent: 3999 })).toBe("Connected");
+    expect(told({ kind: "connected" }, { ...at, silent: 4100 })).toBe("No answer for 4 s. What is typed is kept");
+  });
+
+  test("sizes", () => expect([size(999_000), size(3_210_000)]).toEqual(["999 KB", "3.2 MB"]));
+});
+
+test("the example of how to embed is one that compiles", () => expect(embedding).toContain(example));
