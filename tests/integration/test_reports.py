@@ -7,7 +7,10 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 
+import pytest
+import terminals.health
 from terminals.control import CONTROL_VERSION, channel, packets
 from terminals.control.channel import ManagerLink, connect
 from terminals.control.memory import proportional_set_size
@@ -79,20 +82,25 @@ def test_an_older_manager_gets_no_reports(monkeypatch, tmp_path):
     assert received({"reports": True}, reports=2).count("report") >= 2
 
 
-def health(stack) -> subprocess.CompletedProcess[str]:
+def health(stack, command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*TERMINALS, "health"],
+        command,
         env={**os.environ, "TERMINALS_SOCKET": stack.socket},
         capture_output=True,
         text=True,
     )
 
 
-def test_health_of_this_host(stack):
-    done = health(stack)
+@pytest.mark.parametrize(
+    "command",
+    [[*TERMINALS, "health"], [sys.executable, "-I", "-S", terminals.health.__file__]],
+    ids=["command", "containers"],
+)
+def test_health_of_this_host(stack, command):
+    done = health(stack, command)
     assert (done.returncode, done.stdout) == (0, "session manager, worker of g1\n")
     stack.kill("manager")
-    done = health(stack)
+    done = health(stack, command)
     assert done.returncode == 1
     assert "no session manager at" in done.stderr
 

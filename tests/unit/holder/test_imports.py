@@ -1,4 +1,4 @@
-"""The holder is the standard library and itself: it runs without site packages."""
+"""The holder is the standard library and itself: it runs without site packages. So does a health check."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import terminals.health
 import terminals.holder
 
-FILES = sorted(Path(terminals.holder.__file__).parent.glob("*.py"))
+FILES = [*sorted(Path(terminals.holder.__file__).parent.glob("*.py")), Path(terminals.health.__file__)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
