@@ -43,9 +43,10 @@ def leave_and_print(stack, terminal, command: bytes, size: int) -> None:
     """Type a command that waits until its person has left, and let it print past the ring."""
     go = stack.root / "go"
     go.unlink(missing_ok=True)
-    terminal.send(b"until [ -e %s ]; do sleep 0.02; done; %s\n" % (bytes(go), command))
-    until(lambda: terminal.pump(0.02) or terminal.unacknowledged == 0, "the command taken")
-    terminal.read(0.2)
+    wait = b"echo waits-$((1 + 1)); until [ -e %s ]; do sleep 0.02; done" % bytes(go)
+    terminal.send(b"%s; %s\n" % (wait, command))
+    # The line's own echo, of which some may come late, is before it: what is printed then is the command's.
+    terminal.expect(rb"waits-2\r\n")
     terminal.cut()
     before = printed(stack, terminal)
     go.touch()

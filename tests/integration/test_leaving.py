@@ -80,7 +80,7 @@ def test_a_promotion_is_told_of_and_recorded(team):
 def test_a_soak_that_is_not_over_is_refused_waited_for_or_overridden(team):
     team.configure(soak="1h")
     assert team.run("promote", "staging") == ExitCode.REFUSED
-    assert "of the required 1.0 h" in team.said
+    assert "of the required 1 h" in team.said
     assert team.run("promote", "staging", "--override", "it cannot wait") == ExitCode.USAGE
     assert team.run("promote", "staging", "--override", " ", "--name", "Ada") == ExitCode.USAGE
     args = ("promote", "staging", "--override", "it cannot wait", "--name", "Ada Lovelace")
@@ -88,7 +88,7 @@ def test_a_soak_that_is_not_over_is_refused_waited_for_or_overridden(team):
     (override,) = team.events("override")
     assert override.by == "Ada Lovelace"
     assert override.data["reason"] == "it cannot wait"
-    assert "of the required 1.0 h" in override.data["refused"][0]
+    assert "of the required 1 h" in override.data["refused"][0]
     report = team.json("report", "staging")
     assert override.rollout == report["rollout"]["id"]
     assert team.run("deploy", "dev") == 0, team.said

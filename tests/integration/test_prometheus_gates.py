@@ -164,7 +164,7 @@ def test_a_sample_that_nobody_renewed_is_stale(server, exporter):
     exporter.show(f'kept{{n="1"}} 1 {old}', 'kept{n="2"} 1')
     assert judged(gate("value", ">", 0, "kept", max_age=200), server).verdict is Verdict.PASS
     stale = judged(gate("value", ">", 0, "kept", max_age=50), server)
-    assert stale.verdict is Verdict.INCONCLUSIVE and "the last sample is 1 m 4" in stale.reason
+    assert stale.verdict is Verdict.INCONCLUSIVE and "the last sample is 1 min 4" in stale.reason
 
 
 def test_too_many_series_are_an_error(server, exporter):
