@@ -51,7 +51,7 @@ def takes(gate: GateLike, kind: EvidenceKind, n: int, looks: int = 1) -> str:
     match kind:
         case "ratio":
             if not n:
-                return f"{gate.op} {100 * gate.threshold:g}% of its checks, all of which are made"
+                return f"{gate.op} {units.share(gate.threshold)} of its checks, all of which are made"
             allowed = next((failed for failed in range(n, -1, -1) if meets(gate, 1 - failed / n)), None)
             return f"of {n}, {allowed} may fail" if allowed is not None else f"more than {n} checks"
         case "series":

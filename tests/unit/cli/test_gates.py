@@ -99,7 +99,7 @@ def test_before_any_rollout_it_says_what_a_pass_takes(project: Path) -> None:
     assert by_name["load.connect_ms p95"]["needs"].startswith("94 samples")
     assert by_name["load.reconnect_rate"]["needs"].startswith("477 observations")
     assert by_name["load.command_ms p95 to baseline"]["needs"].startswith("120 samples of each generation")
-    assert by_name["validate.pass_ratio"]["needs"] == "> 90% of its checks, all of which are made"
+    assert by_name["validate.pass_ratio"]["needs"] == "> 90 % of its checks, all of which are made"
     criteria = {gate["name"]: gate["needs"] for gate in data["soak_gates"]}
     assert criteria["monitor.success_rate"].startswith("299 observations")
     assert criteria["monitor.memory_drift"].startswith("10 readings")
@@ -124,7 +124,7 @@ def test_after_one_it_says_what_was_measured_from_how_much_and_what_is_missing(p
 
 
 def test_criteria_are_those_judged_when_the_build_left(project: Path) -> None:
-    criteria = load(project / "rollout.yaml").environment("dev").criteria
+    criteria = load(project / "rollout.yaml").environment("dev").soak_gates
     record(project, "dev", "gate", (), [])
     evidence = [piece("monitor.success_rate", "rate", 2880, successes=2880)]
     record(project, "staging", "criteria", criteria, evidence)

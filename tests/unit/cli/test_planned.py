@@ -124,7 +124,7 @@ def test_what_a_promotion_is_refused_for_is_explained(project: Path, rollout: Ro
     on_dev(project)
     refused = rollout("promote", "staging").stderr
     explained = rollout("gates", "explain", "dev").stdout
-    for gate in config(project).environment("dev").criteria:
+    for gate in config(project).environment("dev").soak_gates:
         assert gate.name in refused
         assert f"inconclusive: {gate.name}" in explained.splitlines()
     assert "not judged yet" not in explained
