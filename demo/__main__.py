@@ -211,7 +211,7 @@ def play(stage: Stage) -> Outcome:
             killed = kill_managers(sites)
             for environment in stage.verified:
                 # Among much else: every host runs the image, by id and content, that the ledger has.
-                rollout(stage, "verify", environment)
+                rollout(stage, "infra", environment)
 
             say("Act 3. A really bad release: it drops every session that an earlier build created,")
             say("just after attaching it. dev cannot see that: its checks use fresh sessions.")
