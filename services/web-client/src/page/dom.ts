@@ -21,8 +21,8 @@ export function element<K extends keyof HTMLElementTagNameMap>(
 }
 
 /**
- * Let styles be made that the page's policy allows: it names a nonce, and xterm.js gives its style
- * elements none.
+ * Let xterm.js style what it draws under a policy that allows no inline styles: the elements it makes for
+ * that get the nonce which the policy names, and what it sets as an attribute is set as a property.
  */
 export function allowStyles(nonce: string): void {
   type Make = (name: string, options?: ElementCreationOptions) => HTMLElement;
@@ -33,4 +33,12 @@ export function allowStyles(nonce: string): void {
     return made;
   };
   Object.defineProperty(document, "createElement", { value: withNonce, configurable: true });
+
+  type Set = (this: HTMLElement, name: string, value: string) => void;
+  const set: Set = Reflect.get(HTMLElement.prototype, "setAttribute");
+  const asProperty: Set = function (name, value) {
+    if (name === "style") this.style.cssText = value;
+    else set.call(this, name, value);
+  };
+  Object.defineProperty(HTMLElement.prototype, "setAttribute", { value: asProperty, configurable: true });
 }

@@ -151,8 +151,14 @@ export async function start(): Promise<void> {
   $("boot").hidden = true;
   $("new-system").onclick = () => open("system");
   $("new-claude").onclick = () => open("claude");
-  $("retry").onclick = retry;
-  $("stop-feeding").onclick = () => tabs.chosen?.stopFeeding();
+  $("retry").onclick = () => {
+    retry();
+    tabs.chosen?.term.focus(); // whoever has pressed a button wants to type on
+  };
+  $("stop-feeding").onclick = () => {
+    tabs.chosen?.stopFeeding();
+    tabs.chosen?.term.focus();
+  };
   sessionList((session, watch) => {
     const known = tabs.all.find((tab) => tab.session === session.id && tab.watch === watch);
     if (known) tabs.choose(known);
@@ -175,6 +181,10 @@ export async function start(): Promise<void> {
   };
   new ResizeObserver(() => tabs.chosen?.fill()).observe($("screens"));
   addEventListener("pagehide", () => tabs.keepInput());
+  addEventListener("hashchange", () => {
+    // A link with a token was opened in this very tab: the page's loader takes it.
+    if (new URLSearchParams(location.hash.slice(1)).has("token")) location.reload();
+  });
   const probe = () => {
     for (const tab of tabs.all) tab.connection.probe();
   };

@@ -37,13 +37,18 @@ export class Tabs {
       remember: () => this.remember(),
     });
     const button = element("button", { role: "tab", onclick: () => this.choose(tab) });
+    // A list of tabs has nothing but tabs: for whoever does not see it, closing is a key on the tab.
     const closer = element("button", {
       textContent: "×",
       title: "Close the tab; the session keeps running",
-      ariaLabel: "Close the tab",
+      ariaHidden: "true",
+      tabIndex: -1,
       onclick: () => this.close(tab),
     });
-    const handle = element("div", { className: "tab", draggable: true }, element("span", { className: "dot" }), button, closer);
+    button.setAttribute("aria-keyshortcuts", "Delete");
+    button.onkeydown = (event) => this.#onKey(event, tab);
+    const dot = element("span", { className: "dot", ariaHidden: "true" });
+    const handle = element("div", { className: "tab", draggable: true, role: "presentation" }, dot, button, closer);
     handle.ondragstart = () => {
       this.#dragged = tab;
     };
@@ -120,6 +125,15 @@ export class Tabs {
       const { acked, pending } = connection.sender;
       if (session !== null && !watch) keepInput(session, { client, acked, pending });
     }
+  }
+
+  #onKey(event: KeyboardEvent, tab: Tab): void {
+    const at = this.all.indexOf(tab);
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === "Delete") this.close(tab);
+    else if (step) this.#entries[(at + step + this.#entries.length) % this.#entries.length]?.button.focus();
+    else return;
+    event.preventDefault();
   }
 
   #place(tab: Tab, at: number): void {
