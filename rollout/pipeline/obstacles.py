@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollout.config import Config, Environment
 from rollout.direct.mark import Mark
-from rollout.doctor import examine_host, examine_machine
+from rollout.doctor import examine_host, examine_hosts, examine_machine
 from rollout.engine import Engine, HostFacts
 from rollout.errors import GlassBroken, Locked, Refused, RolloutError
 from rollout.ledger import Ledger, RolloutRecord, held
@@ -88,9 +88,12 @@ def occupied(ledger: Ledger, env: str) -> list[Obstacle]:
 
 
 def lacking(config: Config, environment: Environment, facts: Sequence[HostFacts]) -> list[Obstacle]:
-    """What this machine lacks for anything to be started there; of hosts that are reached over SSH nothing is
-    known before they are."""
+    """What this machine and the hosts lack for anything to be started there. Hosts that are reached over SSH are
+    looked at where nothing runs yet: whatever does has shown that it can."""
     findings = examine_machine(config)
+    fresh = [host.host for host in facts if host.status is None] if environment.engine == "docker" else []
+    if fresh:
+        findings += [each for each in examine_hosts(config, environment) if each.where in fresh]
     for host in facts if environment.engine == "process" else ():
         listeners = (host.status or {}).get("listeners", {})
         root, listen = environment.hosts[host.host].root, environment.listens(host.host)

@@ -46,6 +46,21 @@ def test_a_host_is_set_up_for_deployments(provisioned):
     assert json.loads(provisioned.printed)[0]["changed"] == []
 
 
+def test_a_port_that_somebody_else_has_there_is_said_before_anything_is_touched(provisioned):
+    port = load(provisioned.folder / "rollout.yaml").environment("dev").listen.web
+    provisioned.ssh(f"setsid python3 -m http.server {port} >/dev/null 2>&1 </dev/null & echo $! > /tmp/taker")
+    try:
+        until(lambda: f":{port}" in provisioned.ssh("ss -ltn"), "somebody listening")
+        assert provisioned.run("deploy", "dev") == ExitCode.REFUSED, provisioned.said
+        assert f"port {port}: somebody else listens on it" in provisioned.said
+        assert provisioned.run("deploy", "dev", "--plan", "--output", "json") == 0, provisioned.said
+        (obstacle,) = json.loads(provisioned.printed)["obstacles"]
+        assert f"port {port}" in obstacle["text"]
+        assert provisioned.ssh("docker ps -aq") == ""
+    finally:
+        provisioned.ssh("kill $(cat /tmp/taker)")
+
+
 def test_a_build_is_deployed_to_it(deployed):
     assert weights(deployed) == {"g1": 100}
 
