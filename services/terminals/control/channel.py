@@ -29,6 +29,9 @@ REPORT_SECONDS = 2.0
 """Between two reports of a process about itself."""
 
 
+SHORT = 256
+"""Bytes of a packet of input that comes alone, as what a person types."""
+
 NEXT_SECONDS = 60.0
 """So long a process waits for the next manager before it ends, too."""
 NEXT_POLL = 0.05
@@ -65,8 +68,10 @@ class Channel(Generic[P]):
     ``read(data)`` makes a packet of what comes; with a ``BadPacket`` of it the peer is given up.
     ``on_packet(packet, fds)`` owns the file descriptors it is given. ``on_close()`` is
     called once, when the peer is gone or the channel gave it up, which it does when more than
-    ``limit`` packets wait; without a limit it never does. ``on_empty()`` is called when packets
-    had to wait and none does any more.
+    ``limit`` packets wait; without a limit it never does. ``typed``: what people type comes here, so after a
+    short packet the next, if there is one, is left to the next round of the loop, for to look for it in vain
+    costs half of what is done with a key. ``on_empty()`` is called when packets had to wait and none does any
+    more.
     """
 
     def __init__(
@@ -77,10 +82,12 @@ class Channel(Generic[P]):
         on_close: Callable[[], None],
         *,
         limit: int | None = MAX_QUEUED,
+        typed: bool = False,
         on_empty: Callable[[], None] = lambda: None,
     ) -> None:
         sock.setblocking(False)
         self._limit = limit
+        self._short = SHORT if typed else 0
         self._on_empty = on_empty
         self._sock = sock
         self._read = read
@@ -177,7 +184,7 @@ class Channel(Generic[P]):
                 self.close()
                 return
             self._on_packet(packet, fds)
-            if self.closed:
+            if self.closed or len(data) < self._short:
                 return
 
     def _writable(self) -> None:

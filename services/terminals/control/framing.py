@@ -22,6 +22,11 @@ MAX_PACKET: Final = 1 << 17
 _PART: Final = MAX_PACKET // 4 - 512
 """Characters of a message's text in one packet: at worst each is written as four bytes."""
 MAX_FDS: Final = 8
+_SPACE: Final = socket.CMSG_SPACE(MAX_FDS * struct.calcsize("i"))
+# As plain numbers: the flags of the socket module are looked up and combined in Python, for each packet.
+_CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_NOSIGNAL: Final = int(socket.MSG_NOSIGNAL)
+_TRUNCATED: Final = int(socket.MSG_TRUNC)
 REFUSED: Final = (errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """What the kernel says when it cannot take this packet; the link is as good as before."""
 
@@ -155,9 +160,9 @@ def send(sock: socket.socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
     """
     if fds:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
-        sock.sendmsg([data], [rights], socket.MSG_NOSIGNAL)
+        sock.sendmsg([data], [rights], _NOSIGNAL)
     else:
-        sock.send(data, socket.MSG_NOSIGNAL)
+        sock.send(data, _NOSIGNAL)
 
 
 def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
@@ -170,14 +175,15 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     A packet may come with fewer descriptors than it was sent with: the kernel drops those for which this
     process has no number left (MSG_CTRUNC). That is the affair of this packet, and not the link's end.
     """
-    space = socket.CMSG_SPACE(MAX_FDS * struct.calcsize("i"))
-    data, ancillary, flags, _ = sock.recvmsg(MAX_PACKET + 1, space, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _ = sock.recvmsg(MAX_PACKET + 1, _SPACE, _CLOEXEC)
+    if not ancillary and not flags & _TRUNCATED and len(data) <= MAX_PACKET:
+        return data, []
     fds: list[int] = []
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             usable = len(content) - len(content) % struct.calcsize("i")
             fds.extend(fd for (fd,) in struct.iter_unpack("i", content[:usable]))
-    if flags & socket.MSG_TRUNC or len(data) > MAX_PACKET:
+    if flags & _TRUNCATED or len(data) > MAX_PACKET:
         for fd in fds:
             os.close(fd)
         raise BadPacket("oversized packet")

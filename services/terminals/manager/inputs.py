@@ -7,7 +7,6 @@ given back at any time, for its client still has it.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -55,6 +54,8 @@ class Inputs:
     ``keep(fields)``, a field for each client: ``c<number>``, its id and position.
     """
 
+    __slots__ = ("_keep", "_last", "_positions", "_slots", "_waiting", "_words", "forgotten", "waiting")
+
     def __init__(
         self,
         words: memoryview,
@@ -67,7 +68,7 @@ class Inputs:
         self._slots: dict[int, Position] = {}  # the latest to type last
         self.forgotten = False
         """There have been more clients than are remembered."""
-        self._waiting: collections.deque[tuple[Position, bytearray]] = collections.deque()
+        self._waiting: list[tuple[Position, bytearray]] = []  # a few at the most
         self.waiting = 0
         """Bytes that the terminal has not taken yet."""
         self._last = 0
@@ -210,7 +211,7 @@ class Inputs:
         self.waiting -= count
         del data[:count]
         if not data:
-            self._waiting.popleft()
+            self._waiting.pop(0)
 
     def abandon(self) -> None:
         """The terminal has hung up: what waited counts as taken, for it is not to be sent again."""

@@ -111,9 +111,11 @@ _libc_mmap.argtypes = (
 class Ring:
     """The writable ring. Offsets are counts of bytes since the shell started."""
 
+    __slots__ = ("_data", "_map", "_path", "capacity", "words")
+
     def __init__(self, path: Path, fd: int) -> None:
         """Takes over ``fd`` and closes it at once."""
-        self.path = path
+        self._path = os.fspath(path)  # a third of what the object would take
         try:
             size = os.fstat(fd).st_size
             if size < HEADER_BYTES + MIN_CAPACITY:
@@ -121,9 +123,10 @@ class Ring:
             self._map = _mapped(fd, size, mmap.PROT_READ | mmap.PROT_WRITE)
         finally:
             os.close(fd)
-        self._view = memoryview(self._map)
-        self.words = self._view[:HEADER_BYTES].cast("Q")
-        self._data = self._view[HEADER_BYTES:]
+        view = memoryview(self._map)
+        self.words = view[:HEADER_BYTES].cast("Q")
+        self._data = view[HEADER_BYTES:]
+        del view  # it would keep the file mapped
         self.capacity = size - HEADER_BYTES
         if self.words[Word.MAGIC] not in (0, _MAGIC) or self.words[Word.CAPACITY] not in (0, self.capacity):
             self.close()
@@ -175,7 +178,7 @@ class Ring:
         Raises:
             OSError: no descriptor to be had, or the file is gone.
         """
-        return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     @property
     def head(self) -> int:
@@ -192,6 +195,11 @@ class Ring:
         """Offset of the oldest byte held."""
         return self.words[Word.TAIL]
 
+    def reserved(self, count: int) -> bool:
+        """Whether the disk is known to have room for ``count`` further bytes."""
+        reserved = self.words[Word.RESERVED]
+        return self.words[Word.HEAD] + count <= reserved or reserved >= self.capacity
+
     def reserve(self, count: int) -> int:
         """How many of ``count`` further bytes may be written: the disk has room for them, now and later.
 
@@ -203,7 +211,7 @@ class Ring:
         if end > reserved and reserved < self.capacity:
             wanted = min(self.capacity, max(2 * reserved, end))
             try:
-                fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+                fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:  # somebody has removed it: there is nothing to reserve it by
                 wanted = self.capacity
             else:
@@ -255,11 +263,15 @@ class Ring:
         self.words[Word.STATUS] = status + 1000
         self.words[Word.ENDED] = 1
 
+    def remove(self) -> None:
+        """Unmap, and remove the file."""
+        self.close()
+        Path(self._path).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Unmap. The file stays."""
         self.words.release()
         self._data.release()
-        self._view.release()
         self._map.close()
 
     def _span(self, start: int, length: int) -> list[memoryview]:
@@ -274,14 +286,16 @@ class Ring:
 class RingReader:
     """A worker's read-only view of a ring. Takes over ``fd`` and closes it at once."""
 
+    __slots__ = ("_data", "_map", "capacity", "words")
+
     def __init__(self, fd: int) -> None:
         try:
             self._map = _mapped(fd, os.fstat(fd).st_size, mmap.PROT_READ)
         finally:
             os.close(fd)
-        self._view = memoryview(self._map).toreadonly()
-        self.words = self._view[:HEADER_BYTES].cast("Q")
-        self._data = self._view[HEADER_BYTES:]
+        view = memoryview(self._map)  # of memory that is mapped to be read
+        self.words = view[:HEADER_BYTES].cast("Q")
+        self._data = view[HEADER_BYTES:]
         self.capacity = self.words[Word.CAPACITY]
 
     def copy(self, start: int, limit: int) -> bytes | None:
@@ -295,5 +309,4 @@ class RingReader:
         """Unmap."""
         self.words.release()
         self._data.release()
-        self._view.release()
         self._map.close()

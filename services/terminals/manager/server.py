@@ -417,6 +417,7 @@ class Manager:
             packets.read_request,
             lambda packet, fds: self._packet(peer, packet, fds),
             lambda: self._lost(peer),
+            typed=True,
         )
 
     def _packet(

@@ -34,6 +34,8 @@ READS_PER_TURN = 16
 _LIVE_READ_LIMIT = 1 << 16
 BULK = 1 << 11
 """A turn that read so much found a shell that prints faster than a person reads."""
+ALONE = 1 << 8
+"""A read of less has left nothing behind, as an echo does. Where it has, the loop calls again."""
 BELL_BYTES = 1 << 15
 BELL_SECONDS = 0.001
 """Bulk output wakes the worker once in so many bytes, or after this time: not for each 4 KiB that
@@ -123,6 +125,8 @@ class Session:
     status: int | None = None
     ended_at: float | None = None
     _paused: bool = False
+    _writing: bool = False
+    """Input waits until the terminal takes more."""
     _hold: asyncio.TimerHandle | None = None
     """While a client that is away, or says nothing, is waited for."""
     _full: asyncio.TimerHandle | None = None
@@ -202,8 +206,11 @@ class Session:
                     break
                 if not self._reserve(room):
                     break
-                if self.journal.output(self.ring, self.shell.master, room) == 0:
+                count = self.journal.output(self.ring, self.shell.master, room)
+                if count == 0:
                     self._finish()
+                    break
+                if count < ALONE and self._exit_status is None:
                     break
         except BlockingIOError:
             # An ended shell's terminal that has nothing more to give is done, even if a
@@ -234,6 +241,8 @@ class Session:
 
     def _reserve(self, room: int) -> bool:
         """Whether the disk has room for so much. If not, the shell waits until it has."""
+        if self.ring.reserved(room):
+            return True
         try:
             self.with_room(lambda: self.ring.reserve(room))
         except OSError as error:
@@ -340,11 +349,13 @@ class Session:
                 self.inputs.wrote(count)
                 self.typed += count
         except BlockingIOError:
+            self._writing = True
             loop.add_writer(self.shell.master, self._write)
         except OSError:
             # The terminal is gone; the exit status follows by the pidfd.
             self.inputs.abandon()
-        if not self.inputs.waiting:
+        if self._writing and not self.inputs.waiting:
+            self._writing = False
             loop.remove_writer(self.shell.master)
         self._publish_input()
 
@@ -512,8 +523,7 @@ class Session:
             os.close(attachment.doorbell)
         self.attachment = None
         self.watchers.clear()
-        self.ring.close()
-        self.ring.path.unlink(missing_ok=True)
+        self.ring.remove()
 
 
 __all__ = ["Attachment", "Session", "SequenceGap"]

@@ -14,7 +14,7 @@ its own. Whoever uses it tells it what has happened, with the time, and carries 
     ...                                   # wait until something comes, and until session.wake_at() at most
     session.received(now, message)        # or session.tick(now)
 
-Times are seconds of any one clock. The page's twin is ``conversation.js``; both run the conversations of
+Times are seconds of any one clock. The page's twin is ``conversation.ts``; both run the conversations of
 ``vectors.json``.
 """
 

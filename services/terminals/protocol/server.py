@@ -185,7 +185,7 @@ class ServerSide:
         self._presented: tuple[str, int] | None = None
         """Client and version of one whose credentials are being checked."""
         self._handles: dict[int, int] = {}
-        self._asked: set[int] = set()
+        self._asked: list[int] = []
         self._held: dict[int, bytes] = {}
         """Attaches, by channel, that wait for the first to tell whether this connection is passed on."""
         self._orders: dict[int, _Order] = {}
@@ -226,15 +226,20 @@ class ServerSide:
         except BadMessage as error:
             self._broken(error)
 
-    def typed(self, message: bytes) -> Typed | None:
-        """What a binary message is that is nothing but input; ``None``: it has to be :meth:`received`."""
-        if self.closing or len(message) < messages.HEADER.size or message[0] != FrameType.DATA:
+    def plain(self, message: bytes) -> Typed | Taken | None:
+        """What a binary message is that is nothing but input, or an acknowledgement; ``None``: it has to be
+        :meth:`received`."""
+        if self.closing or len(message) < messages.HEADER.size:
             return None
-        _, channel, seq = messages.HEADER.unpack_from(message)
+        kind, channel, seq = messages.HEADER.unpack_from(message)
         handle = self._handles.get(channel)
         if handle is None or seq > messages.MAX_OFFSET:
             return None
-        return Typed(handle, seq, message[messages.HEADER.size :])
+        if kind == FrameType.DATA:
+            return Typed(handle, seq, message[messages.HEADER.size :])
+        if kind == FrameType.ACK and len(message) == messages.HEADER.size:
+            return Taken(handle, seq)
+        return None
 
     def _control(self, message: dict[str, Any], raw: bytes) -> None:
         """A text message has come; ``raw`` is how.
@@ -321,7 +326,7 @@ class ServerSide:
             snapshots=current,
             routable=self._routable,
         )
-        self._asked.add(channel)
+        self._asked.append(channel)
         self._items.append(attach)
 
     def _binary(self, frame: Binary) -> None:
@@ -361,7 +366,7 @@ class ServerSide:
 
         It is not, where the client has gone or an order to end it has come before. It is given back then.
         """
-        self._asked.discard(channel)
+        self._answered(channel)
         self._routable = False
         order = self._orders.pop(handle, None)
         if order is None and not self.closing:
@@ -391,9 +396,13 @@ class ServerSide:
         if self._current:
             self._text("ticket", ticket=ticket)
 
+    def _answered(self, channel: int) -> None:
+        if channel in self._asked:
+            self._asked.remove(channel)
+
     def refuse(self, channel: int, code: str, message: str, retry_after: float | None = None) -> None:
         """There is none."""
-        self._asked.discard(channel)
+        self._answered(channel)
         if code == ErrorCode.UNAVAILABLE and self._current:
             self._text("retry-later", channel=channel, reason=message, after=retry_after)
         else:
@@ -409,7 +418,7 @@ class ServerSide:
     def elsewhere(self, channel: int, url: str) -> None:
         """The session is served by another server, at ``url``."""
         if self._current:
-            self._asked.discard(channel)
+            self._answered(channel)
             self._text("elsewhere", channel=channel, url=url)
         else:
             self.refuse(channel, ErrorCode.UNAVAILABLE, f"this session is at {url}", 30.0)

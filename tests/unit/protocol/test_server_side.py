@@ -573,20 +573,24 @@ def test_each_refusal_is_said_in_its_own_way(version, code):
 
 
 @pytest.mark.parametrize(
-    ("message", "typed"),
+    ("message", "plain"),
     [
         (messages.encode_data(0, 5, b"abc"), Typed(7, 5, b"abc")),
         (messages.encode_data(0, messages.MAX_OFFSET, b""), Typed(7, messages.MAX_OFFSET, b"")),
         (messages.encode_data(0, messages.MAX_OFFSET + 1, b"a"), None),
         (messages.encode_data(1, 5, b"abc"), None),
         (messages.encode_data(0, 5, b"")[:-1], None),
-        (messages.encode_ack(0, 5), None),
+        (messages.encode_ack(0, 5), Taken(7, 5)),
+        (messages.encode_ack(0, 5) + b"x", None),
+        (messages.encode_ack(1, 5), None),
+        (messages.encode_ack(0, messages.MAX_OFFSET + 1), None),
+        (messages.encode_snapshot(0, 5, b""), None),
         (b"\x00" + messages.encode_data(0, 5, b"a")[1:], None),
         (b"", None),
     ],
 )
-def test_input_alone_is_told_from_the_rest(message, typed):
+def test_what_is_plain_is_told_from_the_rest(message, plain):
     side = attached()
-    assert side.typed(message) == typed
+    assert side.plain(message) == plain
     side.restart(0.5)
-    assert side.typed(message) is None
+    assert side.plain(message) is None
