@@ -92,11 +92,14 @@ class Supervised(Project):
 
     def kill_supervisor(self) -> None:
         """And start it again, as `rollout` does; all that it had started has outlived it."""
-        pid = int((self.root / "run" / "supervisord.pid").read_text())
+        file = self.root / "run" / "supervisord.pid"
+        pid = int(file.read_text())
         self.kill(pid)
         until(lambda: not runs(pid), "its end")
         supervisord = self.root / "base" / "venv" / "bin" / "supervisord"
         subprocess.run([supervisord, "-c", self.root / "conf" / "supervisord.conf"], check=True)
+        # It writes its number when it has become a daemon, which is after that has returned.
+        until(lambda: (now := file.read_text().strip()) and int(now) != pid, "its number")
 
     def events(self) -> list[Callable[[], None]]:
         often = [self.kill_manager, self.kill_worker, self.kill_supervisor]

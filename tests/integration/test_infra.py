@@ -311,7 +311,7 @@ def test_a_promotion_onto_a_host_that_is_not_as_declared_is_taken_back(deployed)
     deployed.ssh(f"docker exec {MANAGER} chmod 644 /run/terminals/token")
     try:
         assert deployed.run("deploy", "dev") == ExitCode.GATE_FAILED, deployed.said
-        assert "infra: token is for the services only: 644" in deployed.said
+        assert "infra, token is for the services only: 644" in deployed.said
         assert "infra.pass_ratio" in deployed.said
         assert failing(deployed) == {"token is for the services only": "644 10001:10001 regular file"}, (
             "nothing of the generation that was taken back runs"

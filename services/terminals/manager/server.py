@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -415,7 +416,7 @@ class Manager:
         peer.channel = Channel(
             sock,
             packets.read_request,
-            lambda packet, fds: self._packet(peer, packet, fds),
+            partial(self._packet, peer),
             lambda: self._lost(peer),
             typed=True,
         )

@@ -177,7 +177,8 @@ class Connection(asyncio.BufferedProtocol):
         self._server = worker
         self._profile = conn.listener
         self._address = conn.address
-        self._conn = conn
+        self._conn: packets.Conn | None = conn
+        """Until it has begun."""
         handoff = conn.hello is not None
         # After a handoff the opening handshake is over: go on with the frames.
         self._ws: _Frames = (
@@ -225,17 +226,19 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._allowance = Allowance(self._heard)
-        self._accepted = time.monotonic() if self._conn.since is None else self._conn.since
+        conn, self._conn = self._conn, None
+        assert conn is not None
+        self._accepted = time.monotonic() if conn.since is None else conn.since
         self._server.connections.add(self)
         if self._side.hello is not None:
             if not self.check():  # who passed it on did not know that yet
                 return
             # The attach for which it was passed on, as if it came now.
-            assert self._conn.attach is not None
-            self._side.received(pack(self._conn.attach), text=True)
+            assert conn.attach is not None
+            self._side.received(pack(conn.attach), text=True)
             self._carry_out()
-            if self._conn.rest:
-                self.data_received(self._conn.rest)
+            if conn.rest:
+                self.data_received(conn.rest)
         else:
             self._greeting = self._loop.call_later(HELLO_SECONDS, self._hello_missing)
         self._renew_later()

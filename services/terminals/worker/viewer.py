@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from typing import Protocol
 
@@ -36,8 +35,8 @@ class Outlet(Protocol):
         """The terminal has another size."""
 
     def overrun(self, viewer: Viewer) -> None:
-        """The ring has overtaken ``viewer``, which cannot happen to one that types: the manager holds on. What
-        comes next is then up to :meth:`Viewer.jump`."""
+        """The ring has overtaken ``viewer``: what comes next is up to :meth:`Viewer.jump`. The manager keeps
+        that from happening to one that types."""
 
 
 class Viewer:
@@ -97,8 +96,10 @@ class Viewer:
         self._loop.add_reader(self._doorbell, self._woken)
 
     def _woken(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:  # noqa: SIM105 - a context manager for each key costs as much as the call
             os.eventfd_read(self._doorbell)
+        except BlockingIOError:
+            pass
         self.pump()
 
     def pump(self) -> None:
