@@ -88,8 +88,8 @@ def occupied(ledger: Ledger, env: str) -> list[Obstacle]:
 
 
 def lacking(config: Config, environment: Environment, facts: Sequence[HostFacts]) -> list[Obstacle]:
-    """What this machine and the hosts lack for anything to be started there. Hosts that are reached over SSH are
-    looked at where nothing runs yet: whatever does has shown that it can."""
+    """What this machine and the hosts lack for anything to be started there. Of hosts that are reached over
+    SSH those are looked at where nothing runs yet: whatever does has shown that it can."""
     findings = examine_machine(config)
     fresh = [host.host for host in facts if host.status is None] if environment.engine == "docker" else []
     if fresh:
