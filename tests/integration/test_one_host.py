@@ -53,7 +53,7 @@ def test_a_port_that_somebody_else_has_there_is_said_before_anything_is_touched(
         until(lambda: f":{port}" in provisioned.ssh("ss -ltn"), "somebody listening")
         assert provisioned.run("deploy", "dev") == ExitCode.REFUSED, provisioned.said
         assert f"port {port}: somebody else listens on it" in provisioned.said
-        assert provisioned.run("deploy", "dev", "--plan", "--output", "json") == 0, provisioned.said
+        assert provisioned.run("deploy", "dev", "--plan", "--output", "json") == ExitCode.REFUSED
         (obstacle,) = json.loads(provisioned.printed)["obstacles"]
         assert f"port {port}" in obstacle["text"]
         assert provisioned.ssh("docker ps -aq") == ""
