@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from terminals.control import framing, packets
 from terminals.control.answers import PeerInfo, Peers
-from terminals.health import Unhealthy, check
+from terminals.control.channel import REPORT_SECONDS
+from terminals.health import SILENT_SECONDS, Unhealthy, check
 
 STATUS = b'{"type":"reply","req":1,"manager":{"host":"here"}}'
 
@@ -97,3 +98,8 @@ def test_a_manager_that_does_not_answer(short_path: Path, monkeypatch: pytest.Mo
         listener.listen()
         with pytest.raises(Unhealthy, match=r"did not answer in 0\.2 s"):
             check(str(path))
+
+
+def test_a_process_is_silent_when_five_reports_are_missing():
+    """The check imports nothing, and so has a figure of its own."""
+    assert SILENT_SECONDS == 5 * REPORT_SECONDS

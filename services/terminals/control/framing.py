@@ -176,8 +176,6 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     process has no number left (MSG_CTRUNC). That is the affair of this packet, and not the link's end.
     """
     data, ancillary, flags, _ = sock.recvmsg(MAX_PACKET + 1, _SPACE, _CLOEXEC)
-    if not ancillary and not flags & _TRUNCATED and len(data) <= MAX_PACKET:
-        return data, []
     fds: list[int] = []
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

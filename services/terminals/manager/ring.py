@@ -207,9 +207,9 @@ class Ring:
             OSError: it has for none.
         """
         count = min(count, self.capacity)
-        end, reserved = self.words[Word.HEAD] + count, self.words[Word.RESERVED]
-        if end > reserved and reserved < self.capacity:
-            wanted = min(self.capacity, max(2 * reserved, end))
+        if not self.reserved(count):
+            end = self.words[Word.HEAD] + count
+            wanted = min(self.capacity, max(2 * self.words[Word.RESERVED], end))
             try:
                 fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:  # somebody has removed it: there is nothing to reserve it by
