@@ -9,7 +9,7 @@ import { build } from "esbuild";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const STATIC = join(HERE, "../terminals/web/static");
-const LICENSED = ["@xterm/xterm", "@xterm/addon-fit", "@xterm/addon-search", "@xterm/addon-unicode-graphemes", "@xterm/addon-web-links", "@xterm/addon-webgl"];
+const { dependencies } = JSON.parse(await readFile(join(HERE, "package.json"), "utf8"));
 
 async function make(into) {
   const options = { bundle: true, minify: true, target: "es2022", legalComments: "none", logLevel: "warning", absWorkingDir: HERE };
@@ -17,7 +17,7 @@ async function make(into) {
   await build({ ...options, entryPoints: { boot: "src/boot.ts" }, format: "iife", outdir: into });
   await build({ ...options, entryPoints: { page: "page/page.css" }, outdir: into });
   for (const name of ["index.html", "icon.svg"]) await cp(join(HERE, "page", name), join(into, name));
-  const licences = await Promise.all(LICENSED.map(async (name) => {
+  const licences = await Promise.all(Object.keys(dependencies).map(async (name) => {
     const folder = join(HERE, "node_modules", name);
     const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
     return `${name} ${version} (${license})\n\n${(await readFile(join(folder, "LICENSE"), "utf8")).trim()}\n`;

@@ -2,6 +2,8 @@
 // build: while a release is under way another build may answer on the same port, says 404 and closes the
 // connection, and we ask again.
 
+import { token } from "./page/api.js";
+
 const BASE = "%BASE%";
 const FILES = "%FILES%".split(" ");
 const TRIES = 40;
@@ -34,9 +36,9 @@ function style(name: string): Promise<unknown> {
 }
 
 async function boot(): Promise<void> {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (token) {
-    sessionStorage.setItem("terminals.token", token);
+  const given = token.inAddress();
+  if (given) {
+    token.set(given);
     history.replaceState(null, "", location.pathname + location.search);
   }
   try {

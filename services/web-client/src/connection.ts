@@ -8,7 +8,6 @@ import { Sender } from "./rules.js";
 import type { Bytes } from "./rules.js";
 
 const CUT = 4000; // a page cannot cut a connection; this code says to nobody that it was left
-const ASK_MS = 3000; // between two questions whether the server is there, while somebody types
 const MAX_TIMER = 2 ** 30; // a browser takes a longer one for none
 
 /** How a connection stands. The last five stay until a person acts. Times are ms of `performance.now()`. */
@@ -65,9 +64,6 @@ export class Connection {
   readonly #talk: Conversation;
   readonly #home: string;
   #socket: WebSocket | null = null;
-  #asked = -Infinity;
-  /** When the server was asked for a sign of life, and has given none since. */
-  #unanswered: number | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor({ url, credentials, client, session, epoch, sender = new Sender(), watch, size, handlers }: ConnectionOptions) {
@@ -92,7 +88,7 @@ export class Connection {
 
   /** Ms for which a server that was asked for a sign of life has not said anything; 0 where it was not. */
   silence(now = performance.now()): number {
-    return this.#unanswered === null ? 0 : now - this.#unanswered;
+    return this.#talk.unanswered === null ? 0 : now - this.#talk.unanswered;
   }
 
   open(): void {
@@ -113,8 +109,7 @@ export class Connection {
   send(data: Bytes): void {
     this.#tell((talk, now) => {
       talk.type(data);
-      // Whoever types looks for an answer, and the shell may give none.
-      if (now >= this.#asked + ASK_MS) talk.ask(now);
+      talk.ask(now); // whoever types looks for an answer, and the shell may give none
     });
   }
 
@@ -153,12 +148,7 @@ export class Connection {
         this.#connect(item.url);
         break;
       case "send":
-        if (this.#socket?.readyState !== WebSocket.OPEN) break;
-        this.#socket.send(item.data);
-        if (typeof item.data === "string" && item.data.startsWith('{"type":"ping"')) {
-          this.#asked = performance.now();
-          this.#unanswered ??= this.#asked;
-        }
+        if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(item.data);
         break;
       case "close":
         this.#drop(item.code ?? CUT);
@@ -229,17 +219,13 @@ export class Connection {
     }
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
-    this.#unanswered = null;
     const ours =
       <E extends Event>(heard: (talk: Conversation, now: number, event: E) => void) =>
       (event: E) => {
         if (socket === this.#socket) this.#tell((talk, now) => heard(talk, now, event));
       };
     socket.onopen = ours((talk, now) => talk.connected(now));
-    socket.onmessage = ours((talk, now, event: MessageEvent<string | ArrayBuffer>) => {
-      this.#unanswered = null;
-      talk.received(now, event.data);
-    });
+    socket.onmessage = ours((talk, now, event: MessageEvent<string | ArrayBuffer>) => talk.received(now, event.data));
     socket.onclose = ours((talk, now, { code, reason }: CloseEvent) => {
       this.#socket = null;
       talk.lost(now, code, reason);

@@ -14,6 +14,7 @@ const CHANNEL = 0; // one terminal a connection: ports and generations differ fr
 const ACK_BYTES = 1 << 16;
 const ACK_MS = 100; // so long after one acknowledgement the next one waits, or until so many bytes have come
 const INPUT_WINDOW = 1 << 16; // bytes sent ahead of what the shell's terminal has taken
+const ASK_MS = 3000; // between two questions out of turn whether the server is there
 const CONNECT_MS = 10000;
 const PROBE_MS = 5000;
 const LONGEST = 3600; // seconds: the longest heartbeat, and time to come again after, that a server is believed
@@ -136,6 +137,9 @@ export class Conversation {
   #ackedAt = 0;
   #ackAt: number | null = null;
   #pingAt: number | null = null;
+  #pinged = -Infinity;
+  /** When the server was asked for a sign of life, and has given none since; null: it has. */
+  unanswered: number | null = null;
   #deadAt: number | null = null;
   // Across connections.
   #lostAt: number | null = null;
@@ -253,7 +257,7 @@ export class Conversation {
 
   /** Ask for a sign of life before it is due: somebody wants to see whether the server is there. */
   ask(now: number): void {
-    if (this.phase === "attached") this.#ping(now, MISSED * this.#heartbeat);
+    if (this.phase === "attached" && now >= this.#pinged + ASK_MS) this.#ping(now, MISSED * this.#heartbeat);
   }
 
   /** Cut the connection as a lost network does, to come back at once. No failure. */
@@ -288,6 +292,7 @@ export class Conversation {
 
   /** Something has come from the server, if only a sign of life. */
   heard(now: number): void {
+    this.unanswered = null;
     if (this.phase === "attached") this.#deadAt = this.#pings ? null : now + MISSED * this.#heartbeat;
   }
 
@@ -515,7 +520,7 @@ export class Conversation {
   /** There is no connection any more: forget what was due on it. */
   #become(phase: Phase): void {
     this.phase = phase;
-    this.#ackAt = this.#pingAt = this.#deadAt = null;
+    this.#ackAt = this.#pingAt = this.#deadAt = this.unanswered = null;
   }
 
   // --- messages ---------------------------------------------------------------------------
@@ -640,6 +645,8 @@ export class Conversation {
   /** Ask for a sign of life. Only one that was asked for can be missed: who slept has not asked. */
   #ping(now: number, patience: number): void {
     this.#text("ping", { t: Math.round(now * 1000) / 1000 });
+    this.#pinged = now;
+    this.unanswered ??= now;
     this.#deadAt = Math.min(now + patience, this.#deadAt ?? Infinity);
     if (this.#pings) this.#pingAt = now + this.#heartbeat;
   }

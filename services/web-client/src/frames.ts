@@ -11,7 +11,7 @@ export const HEADER = 13;
 export const MAX_INPUT = 1 << 14; // bytes in one DATA frame of ours
 export const CLOSE = { restart: 1012, unauthorized: 4401, takenOver: 4409, breakerOpen: 4429 } as const;
 const MAX_CHANNEL = 255;
-const MAX_SIDE = 1000; // columns, or rows
+export const MAX_SIDE = 1000; // columns, or rows
 const MAX_TEXT = 256; // characters of a text in a message of the server
 
 export interface Size {

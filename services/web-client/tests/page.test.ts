@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import embedding from "../../../docs/how-to/embed.md?raw";
 
 import example from "./embed.example.ts?raw";
+import { Conversation } from "../src/conversation.js";
 import { copied } from "../src/page/clipboard.js";
 import { Feeder } from "../src/page/feeder.js";
 import { actionOf, controlled, onScreen } from "../src/page/keys.js";
@@ -183,3 +184,30 @@ describe("the line below", () => {
 });
 
 test("the example of how to embed is one that compiles", () => expect(embedding).toContain(example));
+
+test("a server that says nothing is told from one that nobody has asked", () => {
+  const talk = new Conversation({ token: "t" }, "me", { pings: true });
+  const said = (fields: object) => JSON.stringify(fields);
+  const attached = {
+    type: "attached", channel: 0, session: "s", status: "created", epoch: "e", generation: "g", build: "b", origin: "g",
+    profile: "system", output: 0, skipped: 0, input: 0,
+  };
+  talk.open(0);
+  talk.connected(0);
+  talk.received(0, said({ type: "welcome", version: 3, heartbeat: 15 }));
+  talk.received(0, said(attached));
+  expect(talk.unanswered, "asked as soon as it is attached").toBe(0);
+  talk.received(50, said({ type: "pong", t: 0 }));
+  expect(talk.unanswered).toBeNull();
+  const asked = (now: number) => {
+    talk.take();
+    talk.ask(now);
+    return talk.take().some((item) => item.kind === "send");
+  };
+  expect(asked(2999), "not so soon after the last time").toBe(false);
+  expect(asked(3000)).toBe(true);
+  expect(asked(6000), "and again, while there is no answer").toBe(true);
+  expect(talk.unanswered, "since when there is none").toBe(3000);
+  talk.lost(7000, 1006);
+  expect(talk.unanswered, "nobody is there to answer").toBeNull();
+});

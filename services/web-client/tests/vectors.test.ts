@@ -18,7 +18,7 @@ const much = (data: Bytes) => (data.length <= 32 ? hex(data) : `${data.length} b
 const ms = (value: number) => Math.round(value * 1000) / 1000;
 const BROKEN = "the server broke the protocol"; // how exactly, each implementation says in its own words
 const why = (text: string) => (text.startsWith(BROKEN) ? BROKEN : text);
-const named = (value: unknown) => JSON.stringify(value).slice(0, 80);
+const cases = <T>(list: readonly T[]) => list.map((value) => [JSON.stringify(value).slice(0, 80), value] as const);
 
 interface Played extends Omit<Options, "sender" | "backoff"> {
   readonly draw?: number;
@@ -135,27 +135,27 @@ function message({ type, ...fields }: Json): unknown[] {
 }
 
 describe("frames", () => {
-  test.each(vectors.frames.map((vector) => [named(vector), vector] as const))("%s", (_, vector) => {
+  test.each(cases(vectors.frames))("%s", (_, vector) => {
     const frame = protocol.decodeBinary(bytes(vector.hex).buffer);
     const { type, channel, seq, payload } = vector;
     expect({ ...frame, payload: hex(frame.payload) }).toEqual({ type, channel, seq, payload });
     expect(hex(protocol.encodeBinary(frame.type, frame.channel, frame.seq, frame.payload))).toBe(vector.hex);
   });
 
-  test.each(vectors.bad_frames.map((vector) => [named(vector), vector] as const))("refused: %s", (_, vector) => {
+  test.each(cases(vectors.bad_frames))("refused: %s", (_, vector) => {
     expect(() => protocol.decodeBinary(bytes(vector.hex).buffer)).toThrow(protocol.BadFrame);
   });
 
-  test.each(vectors.texts.map((vector) => [named(vector), vector] as const))("text %s", (_, vector) => {
+  test.each(cases(vectors.texts))("text %s", (_, vector) => {
     expect(protocol.decodeText(vector.text).type).toBe(vector.type);
   });
 
-  test.each(vectors.bad_texts.map((text) => [named(text), text] as const))("refused: text %s", (_, text) => {
+  test.each(cases(vectors.bad_texts))("refused: text %s", (_, text) => {
     expect(() => protocol.decodeText(text)).toThrow(protocol.BadFrame);
   });
 });
 
-test.each(vectors.receiver.map((vector) => [named(vector), vector] as const))("receiver %s", (_, vector) => {
+test.each(cases(vectors.receiver))("receiver %s", (_, vector) => {
   const receiver = new Receiver();
   receiver.received = "start" in vector ? (vector.start ?? 0) : 0;
   for (const step of vector.steps as { seq: number; data: string; jump?: number; gap?: boolean; new: string; skipped: number }[]) {
@@ -166,7 +166,7 @@ test.each(vectors.receiver.map((vector) => [named(vector), vector] as const))("r
   expect(receiver.received).toBe(vector.received);
 });
 
-test.each(vectors.sender.map((vector) => [named(vector), vector] as const))("sender %s", (_, vector) => {
+test.each(cases(vectors.sender))("sender %s", (_, vector) => {
   const sender = new Sender({ limit: vector.limit });
   const steps = vector.steps as {
     push?: string; full?: boolean; restart?: number; dropped: number; ack?: number; gap?: boolean; from: number; pending: string;
@@ -183,7 +183,7 @@ test.each(vectors.sender.map((vector) => [named(vector), vector] as const))("sen
   expect([sender.acked, sender.end]).toEqual([vector.acked, vector.end]);
 });
 
-test.each(vectors.backoff.map((vector) => [named(vector), vector] as const))("backoff %s", (_, vector) => {
+test.each(cases(vectors.backoff))("backoff %s", (_, vector) => {
   const { base, cap } = vector;
   for (const [attempt, ceiling] of vector.ceilings as [number, number][]) {
     expect(new Backoff({ base, cap }).ceiling(attempt)).toBe(ceiling);
@@ -193,7 +193,7 @@ test.each(vectors.backoff.map((vector) => [named(vector), vector] as const))("ba
   }
 });
 
-test.each(vectors.breaker.map((vector) => [named(vector), vector] as const))("breaker %s", (_, vector) => {
+test.each(cases(vectors.breaker))("breaker %s", (_, vector) => {
   const { threshold, cooldown, max_cooldown: maxCooldown } = vector;
   const breaker = new CircuitBreaker({ threshold, cooldown, maxCooldown });
   const steps = vector.steps as {

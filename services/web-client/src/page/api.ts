@@ -28,6 +28,8 @@ export const token = {
   get: () => sessionStorage.getItem(TOKEN) ?? "",
   set: (value: string) => sessionStorage.setItem(TOKEN, value),
   forget: () => sessionStorage.removeItem(TOKEN),
+  /** That of a link: behind the #, which no server sees. */
+  inAddress: () => new URLSearchParams(location.hash.slice(1)).get("token"),
 };
 
 /** Ask for something. Throws Unauthorized, or an Error with what the server says. */

@@ -2,8 +2,8 @@
 
 import type { Bytes } from "../rules.js";
 
-const PIECE = 1 << 14;
-const KEPT_FREE = 1 << 16; // for keys: what is fed leaves room for them
+const KEPT_FREE = 1 << 16; // bytes, for keys: what is fed leaves room for them
+const KEY = 256; // bytes of a key at the most
 
 /** What is fed: the sending end of a connection. */
 export interface Outlet {
@@ -43,9 +43,9 @@ export class Feeder {
   /** Send what there is room for by now. */
   feed(): void {
     for (let first = this.#queue[0]; first; first = this.#queue[0]) {
-      // One piece that is short is a key, and may use what is kept free for it.
-      const room = this.outlet.room() - (first.length > 256 || this.#queue.length > 1 ? KEPT_FREE : 0);
-      const size = Math.min(first.length, PIECE, Math.max(0, room));
+      const alone = first.length <= KEY && this.#queue.length === 1;
+      const room = this.outlet.room() - (alone ? 0 : KEPT_FREE);
+      const size = Math.min(first.length, Math.max(0, room));
       if (size === 0 && first.length > 0) return;
       this.outlet.send(first.subarray(0, size));
       this.#fed += size;

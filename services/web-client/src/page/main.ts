@@ -36,7 +36,7 @@ const tabs: Tabs = new Tabs(
       const scheme = location.protocol === "https:" ? "wss" : "ws";
       return `${scheme}://${location.hostname}:${String(info?.listeners[profile])}/`;
     },
-    unauthorized: () => signIn("The token was not accepted."),
+    unauthorized,
     typed: (text) => screenKeys.typed(text),
   },
   show,
@@ -69,10 +69,6 @@ function show(): void {
   if (document.title !== title) document.title = title;
 }
 
-function open(profile: string): void {
-  tabs.add({ profile, session: null, epoch: null, watch: false });
-}
-
 function retry(): void {
   const tab = tabs.chosen;
   if (!tab) return;
@@ -80,7 +76,7 @@ function retry(): void {
   if (state.kind === "waiting" || state.kind === "breaker") connection.retryNow();
   else if (state.kind === "taken-over") connection.open();
   else {
-    open(profile);
+    tabs.open(profile);
     tabs.close(tab);
   }
 }
@@ -89,7 +85,7 @@ function act(action: Action): void {
   const tab = tabs.chosen;
   switch (action.kind) {
     case "new":
-      open("system");
+      tabs.open("system");
       break;
     case "reopen":
       tabs.reopen();
@@ -130,18 +126,23 @@ function signIn(refusal = ""): void {
   $("token").focus();
 }
 
+function unauthorized(): void {
+  signIn("The token was not accepted.");
+}
+
 async function enter(): Promise<void> {
   try {
     info = await ask<Info>("info");
   } catch (error) {
-    signIn(error instanceof Unauthorized ? "The token was not accepted." : `The server says: ${String(error)}`);
+    if (error instanceof Unauthorized) unauthorized();
+    else signIn(`The server says: ${String(error)}`);
     return;
   }
   $("sign-in").hidden = true;
   $("app").hidden = false;
   const kept = keptTabs();
   if (kept.length) for (const tab of kept) tabs.add(tab);
-  else open("system");
+  else tabs.open("system");
 }
 
 /** Begin. The page's loader calls it once everything is there. */
@@ -149,8 +150,8 @@ export async function start(): Promise<void> {
   allowStyles(document.querySelector<HTMLMetaElement>('meta[name="style-nonce"]')?.content ?? "");
   restyle(settings);
   $("boot").hidden = true;
-  $("new-system").onclick = () => open("system");
-  $("new-claude").onclick = () => open("claude");
+  $("new-system").onclick = () => tabs.open("system");
+  $("new-claude").onclick = () => tabs.open("claude");
   $("retry").onclick = () => {
     retry();
     tabs.chosen?.term.focus(); // whoever has pressed a button wants to type on
@@ -159,11 +160,7 @@ export async function start(): Promise<void> {
     tabs.chosen?.stopFeeding();
     tabs.chosen?.term.focus();
   };
-  sessionList((session, watch) => {
-    const known = tabs.all.find((tab) => tab.session === session.id && tab.watch === watch);
-    if (known) tabs.choose(known);
-    else tabs.add({ profile: session.profile, session: session.id, epoch: null, watch });
-  }, () => signIn("The token was not accepted."));
+  sessionList(({ profile, id }, watch) => tabs.show({ profile, session: id, epoch: null, watch }), unauthorized);
   preferences(() => settings, restyle);
   onSystemTheme(() => restyle(settings));
   let before = settings.fontSize;
@@ -183,7 +180,7 @@ export async function start(): Promise<void> {
   addEventListener("pagehide", () => tabs.keepInput());
   addEventListener("hashchange", () => {
     // A link with a token was opened in this very tab: the page's loader takes it.
-    if (new URLSearchParams(location.hash.slice(1)).has("token")) location.reload();
+    if (token.inAddress()) location.reload();
   });
   const probe = () => {
     for (const tab of tabs.all) tab.connection.probe();

@@ -36,16 +36,12 @@ export function keepTabs(tabs: readonly KeptTab[]): void {
   sessionStorage.setItem(TABS, JSON.stringify(tabs));
 }
 
-/**
- * Keep what was typed ahead in a session. False where the browser has no room for it: each terminal has its
- * entry, so that what does not fit takes nothing else with it.
- */
-export function keepInput(session: string, { client, acked, pending }: KeptInput): boolean {
+/** Keep what was typed ahead in a session, where the browser has room for it. */
+export function keepInput(session: string, { client, acked, pending }: KeptInput): void {
   try {
     sessionStorage.setItem(TYPED + session, JSON.stringify({ client, acked, pending: toText(pending) }));
-    return true;
   } catch {
-    return false;
+    // Each terminal has its entry, so that what does not fit takes nothing else with it.
   }
 }
 

@@ -9,6 +9,7 @@ import { Terminal } from "@xterm/xterm";
 
 import { Connection } from "../connection.js";
 import type { Handlers, State } from "../connection.js";
+import { MAX_SIDE } from "../frames.js";
 import type { Attached, Size } from "../frames.js";
 import { randomId } from "../ids.js";
 import { Sender } from "../rules.js";
@@ -23,7 +24,6 @@ import { isReport } from "./reports.js";
 import { colours } from "./settings.js";
 import type { Settings } from "./settings.js";
 
-const MAX_SIDE = 1000; // columns, or rows, that a session may have
 const SCROLLBACK = 10000;
 const FEED_MS = 30;
 const PASTE_BEGINS = "\x1b[200~";

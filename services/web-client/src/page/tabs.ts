@@ -96,16 +96,25 @@ export class Tabs {
     if (tab !== this.chosen) return;
     const next = this.#entries[Math.min(at, this.#entries.length - 1)];
     if (next) this.choose(next.tab);
-    else this.add({ profile: "system", session: null, epoch: null, watch: false });
+    else this.open("system");
+  }
+
+  /** Open a new session. */
+  open(profile: string): void {
+    this.add({ profile, session: null, epoch: null, watch: false });
+  }
+
+  /** Choose the tab of a session, or open one. */
+  show(kept: KeptTab): void {
+    const known = this.all.find((tab) => tab.session === kept.session && tab.watch === kept.watch);
+    if (known) this.choose(known);
+    else this.add(kept);
   }
 
   /** Open the tab again that was closed last. */
   reopen(): void {
     const kept = this.#closed.pop();
-    if (!kept) return;
-    const known = this.all.find((tab) => tab.session === kept.session && tab.watch === kept.watch);
-    if (known) this.choose(known);
-    else this.add(kept);
+    if (kept) this.show(kept);
   }
 
   /** Move the chosen one among the others. */
