@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_browser import ARGUMENTS, CHROMIUM, address, browser, needs_chromium, screen, type_line
-from tests.support.stack import TOKEN, until
+from tests.support.stack import TOKEN, Stack, until
 
 __all__ = ["address", "browser"]
 pytestmark = needs_chromium
@@ -111,11 +111,12 @@ def test_a_paste_can_be_stopped(stack, page):
 
 
 def test_the_keys_of_the_page_are_typed_only_where_they_are_off(page):
-    type_line(page, "cat -v")
     page.get_by_role("button", name="+ shell").click()
     page.keyboard.press("Alt+1")
+    type_line(page, "cat -v")
+    page.keyboard.press("Alt+1")  # chosen it is: what is typed would be seen
     page.keyboard.type("x\n")
-    until(lambda: shown(page).count("x") >= 2, "the first tab")
+    until(lambda: shown(page).count("x") >= 2, "cat, in the first tab")
     assert "^[1" not in shown(page)
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("Keys of this page").uncheck()
@@ -178,20 +179,29 @@ def test_what_is_typed_ahead_in_several_terminals_survives_a_reload(stack, page,
         )
 
 
-def test_a_silent_network_is_said(browser, address):
-    page = browser.new_page(viewport={"width": 1100, "height": 640})
-    silent: list[object] = []
+def test_a_silent_network_is_said_to_whoever_types(browser):
+    stack = Stack(heartbeat_seconds=3600)  # or the next heartbeat would find out
+    try:
+        stack.start_generation("g1", weight=100)
+        stack.start("web", "g1")
+        until(lambda: stack.generation("g1").get("web"), "web ready")
+        page = browser.new_page(viewport={"width": 1100, "height": 640})
+        silent: list[object] = []
 
-    def hold_back(socket) -> None:
-        server = socket.connect_to_server()
-        socket.on_message(lambda message: silent or server.send(message))
-        server.on_message(lambda message: silent or socket.send(message))
+        def hold_back(socket) -> None:
+            server = socket.connect_to_server()
+            socket.on_message(lambda message: silent or server.send(message))
+            server.on_message(lambda message: silent or socket.send(message))
 
-    page.route_web_socket("**", hold_back)
-    enter(page, address)
-    silent.append(True)
-    page.keyboard.type("echo")
-    page.get_by_role("status").filter(has_text="No answer for").wait_for()
+        page.route_web_socket("**", hold_back)
+        enter(page, f"http://127.0.0.1:{stack.status()['listeners']['web']}/")
+        type_line(page, "echo heard-$((1+1))")
+        ran(page, "heard-2")
+        silent.append(True)
+        key = page.get_by_role("status").filter(has_text="No answer for")
+        until(lambda: page.keyboard.type("x") or page.wait_for_timeout(200) or key.count(), "its being said")
+    finally:
+        stack.close()
 
 
 def test_a_page_of_plain_http_under_a_name_works(address):
