@@ -17,7 +17,7 @@ from rollout.config import Config, load
 
 ROOT = Path(__file__).parents[3]
 FIGURES = (
-    "bytes_lost", "bytes_doubled", "commands_twice", "bytes_verified", "load_loops", "sessions_moved",
+    "bytes_lost", "bytes_doubled", "commands_twice", "bytes_verified", "sessions_moved",
     "sessions_returned", "sessions_severed", "time_to_promote_s", "verdict_to_turned_s",
     "verdict_to_rolled_back_s",
 )  # fmt: skip
@@ -54,5 +54,5 @@ def test_the_readme_shows_the_rows_that_the_demo_prints():
     labels = [re.sub(r"\d+ live", "8 live", re.split(r"\s{2,}", line)[1]) for line in shown[1].splitlines()]
     record = {"state": "", "figures": dict.fromkeys(FIGURES, 0)}
     people = Survived(8, 0)
-    outcome = Outcome(record, record, "dev", [], LoadSummary(), people, people, 0.0, [], [])
+    outcome = Outcome(record, record, "dev", [], LoadSummary(), people, people, 0.0, [], [], 0, 0)
     assert labels == [name for name, _, _ in verdict(outcome, 8)]
