@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Final
 import msgspec
 
 from terminals.background import Troubles
-from terminals.control.framing import BadPacket, Record, pack, reader
+from terminals.control.framing import BadPacket, Record, reader
+from terminals.manager import kept
 from terminals.manager.metrics import Counted, Histogram
 
 log = logging.getLogger("terminals.manager")
@@ -246,7 +246,7 @@ class Generations:
         self._keep({"table": self._kept})
         kind = f"{self._path} cannot be written"
         try:
-            self._write()
+            kept.write(self._path, self._kept)
         except OSError as error:
             self.unsaved = str(error)
             text = f"{error}; once the holder has ended, too, only what was before is known"
@@ -262,17 +262,3 @@ class Generations:
             for generation in self.table.values()
         ]
         return _Table(fence=self.fence, generations=entries)
-
-    def _write(self) -> None:
-        """Atomically: a crash leaves the old table or the new one."""
-        temporary = self._path.with_suffix(".tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(pack(self._kept))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()  # half a file would keep what little room there is
-            raise

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from terminals.configfile import ConfigError
-from terminals.control.framing import BadPacket, pack, reader
+from terminals.control.framing import reader
+from terminals.manager import kept
 from terminals.tickets import check_user
 
 REMEMBERED: Final = 10_000
@@ -33,13 +32,8 @@ class Revocations:
         Raises:
             ConfigError: the file makes no sense, and whoever was revoked would come in.
         """
-        try:
-            self.table = _read_kept(self._path.read_bytes())
-        except FileNotFoundError:
-            self.table = {}
-        except (OSError, BadPacket) as error:
-            text = f"{self._path}: {error}; put it right, or remove it to have all tickets accepted again"
-            raise ConfigError(text) from None
+        remedy = "put it right, or remove it to have all tickets accepted again"
+        self.table = kept.read(self._path, _read_kept, remedy)
 
     def revoke(self, user: str) -> int:
         """From now on no ticket of this user that was issued before is good; returns the time.
@@ -53,11 +47,6 @@ class Revocations:
         table[user] = before = max(self.table.get(user, 0), int(time.time() * 1000) + 1)
         while len(table) > REMEMBERED:
             del table[next(iter(table))]
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            file.write(pack(table))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        kept.write(self._path, table)
         self.table = table
         return before
