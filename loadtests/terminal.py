@@ -95,7 +95,11 @@ class Person(User):
         self.cut_every: float = options.cut_every
         self.door = _door(options, self.number)
         self.terminal = Terminal(
-            self.door["url"], token=self.door["token"], ca=self.door["ca"], on_event=self._event
+            self.door["url"],
+            token=self.door["token"],
+            program="load",
+            ca=self.door["ca"],
+            on_event=self._event,
         )
         self.verifier = Verifier()
         self.told = Findings()

@@ -39,7 +39,7 @@ class Target:
 
     def terminal(self, profile: str = "system", **options: Any) -> Terminal:
         """A terminal client, not yet open."""
-        return Terminal(self.terminals[profile], token=self.token, ca=self.ca, **options)
+        return Terminal(self.terminals[profile], token=self.token, program="checks", ca=self.ca, **options)
 
     def http(self, path: str, *, token: str | None = None, method: str = "GET") -> tuple[int, Any]:
         """Ask the web service; returns the status and the JSON body (``None`` when it has none).

@@ -86,7 +86,7 @@ def _breaker(target: Target) -> str:
     status, body = target.http("/api/sessions", token=target.token)
     expect(status == 200, f"/api/sessions answered {status}")
     with opened(target) as terminal:
-        status, body = target.http("/api/sessions", token=target.token)
+        status, body = target.http("/api/sessions?programs=1", token=target.token)
         mine = [entry for entry in body["sessions"] if entry["id"] == terminal.session]
         expect(len(mine) == 1, "the session is not listed")
         expect(mine[0]["breaker"] == "closed", f"the breaker of a fresh session is {mine[0]['breaker']}")

@@ -40,9 +40,19 @@ class Identity:
     read_only: bool = False
     """They may look on, not type."""
     life: int = 0
-    """Seconds that each of their tickets lives; 0: they came with the token."""
+    """Seconds that each of their tickets lives; 0: they have none."""
     born: int = 0
     """When the first of their tickets was issued, in Unix ms."""
+    role: tickets.Role = "operator"
+    until: int = 0
+    """Unix seconds past which they are nobody any more; 0: there is no such end."""
+    ends: int = 0
+    """Unix seconds past which what they came with is not good any more; 0: it was the token."""
+
+    @property
+    def everyone(self) -> bool:
+        """Whether sessions are theirs that somebody else has begun."""
+        return self.role != "user"
 
 
 class FailureLimit:
@@ -78,6 +88,20 @@ class FailureLimit:
         return waiting[0] - now if len(waiting) >= self._burst else 0.0
 
 
+def _identity(granted: tickets.Ticket, *, renewed: str | None = None, life: int = 0) -> Identity:
+    return Identity(
+        granted.user,
+        granted.session,
+        renewed,
+        granted.read_only or granted.role == "viewer",
+        life,
+        granted.born,
+        granted.role,
+        granted.until,
+        granted.ends,
+    )
+
+
 def make_token(path: Path) -> None:
     """Write a new random token for its owner only; one that is there stays.
 
@@ -97,11 +121,15 @@ def make_token(path: Path) -> None:
 class Access:
     """Decides for one process. ``front`` is what the manager's configuration says of the outside."""
 
-    def __init__(self, token: bytes, front: Front) -> None:
+    def __init__(self, token: bytes, front: Front, revoked: Mapping[str, int] | None = None) -> None:
+        """``revoked``: what :meth:`revoke` would have been told before."""
         self._token = token
         self._origins = frozenset(front.allowed_origins)
         self._proxies = [ipaddress.ip_network(entry) for entry in front.trusted_proxies]
-        self._revoked: dict[str, int] = {}
+        self._tls = front.tls
+        self._revoked: dict[str, int] = dict(revoked or {})
+        # Cookies do not know ports: of several environments on a host each has its own name.
+        self._cookie = f"terminals-{hmac.digest(token, b'terminals cookie name 1', 'sha256').hex()[:8]}"
         self.limit = FailureLimit()
 
     def revoke(self, users: Mapping[str, int]) -> None:
@@ -142,29 +170,76 @@ class Access:
         except ValueError:
             return False
 
-    def identify(self, token: str | None, ticket: str | None) -> Identity:
-        """Check what was presented.
+    def same_page(self, origin: str | None, host: str) -> bool:
+        """Whether a page of ``origin`` may do what its visitor's cookie allows: other ports of this host get
+        the cookie, too."""
+        if origin is None:
+            return False
+        scheme, _, place = origin.lower().partition("://")
+        port = {"http": ":80", "https": ":443"}.get(scheme, "")
+        own = host.lower().removesuffix(port)
+        return origin in self._origins or (bool(own) and own == place.removesuffix(port))
+
+    def secure(self, peer: str, forwarded: str | None) -> bool:
+        """Whether a browser speaks TLS, here or to a trusted proxy, which has written X-Forwarded-Proto."""
+        return self._tls or (forwarded == "https" and self._trusted(peer))
+
+    def cookie_name(self, *, secure: bool) -> str:
+        """What the cookie of those is called that have signed in; ``secure``: by TLS."""
+        return f"__Host-{self._cookie}" if secure else self._cookie
+
+    def cookie(self, headers: Iterable[str]) -> str | None:
+        """The cookie among the values of Cookie headers. One that came by TLS goes before any other."""
+        pairs = [part.strip().partition("=") for value in headers for part in value.split(";")]
+        cookies = {name: value for name, _, value in pairs}
+        plain = None if self._tls else cookies.get(self._cookie)
+        return cookies.get(self.cookie_name(secure=True), plain)
+
+    def identify(
+        self, token: str | None, ticket: str | None, cookie: str | None = None, program: str | None = None
+    ) -> Identity:
+        """Check what was presented: the first of the ticket, the token and the cookie that is there.
+
+        ``program``: what the token's holder calls itself, where it is no person.
 
         Raises:
-            Denied: neither the token nor a valid ticket.
+            Denied: nothing, or it is not good.
         """
         if ticket is not None:
-            try:
-                granted = tickets.read(self._token, ticket)
-            except tickets.BadTicket as error:
-                raise Denied(str(error)) from None
-            if self.revoked(granted.user, granted.born):
-                raise Denied("the ticket was revoked")
-            renewed = self.renew(granted)
-            user, only, read_only = granted.user, granted.session, granted.read_only
-            return Identity(user, only, renewed, read_only, granted.life, granted.born)
-        if token is None or not hmac.compare_digest(token.encode("utf-8", "replace"), self._token):
+            granted = self._granted(ticket, tickets.TICKET)
+            return _identity(granted, renewed=self.renew(granted), life=granted.life)
+        if token is None and cookie is not None:
+            return _identity(self._granted(cookie, tickets.COOKIE))
+        if token is None:
+            raise Denied("not signed in")
+        if not hmac.compare_digest(token.encode("utf-8", "replace"), self._token):
             raise Denied("wrong token")
-        return Identity()
+        return Identity(f"{tickets.PROGRAM}{program}" if program else "")
+
+    def _granted(self, text: str, audience: tickets.Audience) -> tickets.Ticket:
+        try:
+            granted = tickets.read(self._token, text, audience=audience)
+        except tickets.BadTicket as error:
+            raise Denied(str(error)) from None
+        if self.revoked(granted.user, granted.born):
+            raise Denied("the ticket was revoked")
+        return granted
 
     def renew(self, granted: tickets.Ticket) -> str:
         """The ticket to come back with, for whoever came with one."""
         return tickets.issue(self._token, granted, seconds=granted.life)
+
+    def sign_in(self, identity: Identity, *, seconds: int) -> str:
+        """A cookie for somebody, good for so long."""
+        ticket = tickets.Ticket(
+            identity.user,
+            identity.session,
+            read_only=identity.read_only,
+            born=identity.born,
+            role=identity.role,
+            until=identity.until,
+        )
+        return tickets.issue(self._token, ticket, seconds=seconds, audience=tickets.COOKIE)
 
     def _trusted(self, address: str) -> bool:
         try:

@@ -29,9 +29,12 @@ def test_everything_else_needs_the_token(target, path, token):
 
 
 def test_with_the_token_the_api_answers(target, stack):
-    with target.terminal() as terminal:
+    with stack.terminal() as terminal, target.terminal() as programs:
         sessions = target.http("/api/sessions", token=TOKEN)[1]["sessions"]
         assert [entry["id"] for entry in sessions] == [terminal.session]
+        sessions = target.http("/api/sessions?programs=1", token=TOKEN)[1]["sessions"]
+        users = {entry["id"]: entry["user"] for entry in sessions}
+        assert users == {terminal.session: "", programs.session: "~checks"}
     assert target.http("/api/info", token=TOKEN)[1]["generation"] == "g1"
     assert target.http("/api/status", token=TOKEN)[1]["generations"][0]["weight"] == 100
     assert target.http("/api/nothing", token=TOKEN)[0] == 404

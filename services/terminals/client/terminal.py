@@ -62,6 +62,7 @@ class Terminal:
         *,
         token: str | None = None,
         ticket: str | None = None,
+        program: str | None = None,
         ca: str | None = None,
         session: str | None = None,
         client_id: str | None = None,
@@ -77,17 +78,19 @@ class Terminal:
         clock: Callable[[], float] = time.monotonic,
         versions: tuple[int, ...] = PROTOCOL_VERSIONS,
     ) -> None:
-        """``watch``: look on, without typing; others may type meanwhile. ``connect_timeout``: seconds that
-        one attempt to connect and attach may take. ``forget_after``: seconds for which a session that was
-        attached is asked for though the server does not know it. ``on_event`` is given all but output."""
+        """``program``: what a program that has the token calls itself; people's lists do not show its
+        sessions. ``watch``: look on, without typing; others may type meanwhile. ``connect_timeout``: seconds
+        that one attempt to connect and attach may take. ``forget_after``: seconds for which a session that
+        was attached is asked for though the server does not know it. ``on_event`` is given all but output."""
         self.token = token
         self.ca = ca
         self.screen: bytes | None = None
         """The last snapshot: what paints the screen where output was skipped. Not part of :meth:`read`."""
         self.exit_status: int | None = None
         self.stats = Stats()
+        by_token = {"token": token or "", **({"program": program} if program else {})}
         self._conversation = ClientSession(
-            {"token": token or ""} if ticket is None else {"ticket": ticket},
+            by_token if ticket is None else {"ticket": ticket},
             client_id or secrets.token_hex(8),
             url=url,
             session=session,

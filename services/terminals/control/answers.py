@@ -30,6 +30,8 @@ class Front(Record):
     """Networks whose X-Forwarded-For is believed."""
     heartbeat: float = HEARTBEAT
     """Seconds between pings to clients."""
+    tls: bool = False
+    """Whether all listeners speak TLS."""
 
 
 class Welcome(Record):
@@ -43,6 +45,8 @@ class Welcome(Record):
     front: Front = Front()
     reports: bool = False
     """Whether the manager wants to hear from the process from time to time."""
+    passes: bool = False
+    """Whether the manager passes a connection to the web port on to a worker."""
 
 
 class Painted(Record):
@@ -318,6 +322,26 @@ class Revoked(Record):
     """Tickets of the user that were first issued before that, in Unix ms, are revoked."""
 
     before: int
+
+
+class LinkInfo(Record):
+    """A link to one session that somebody has given away."""
+
+    id: str
+    session: str
+    by: str
+    """Whose it is; empty: a holder of the token."""
+    read_only: bool
+    created: int
+    """Unix seconds."""
+    until: int
+    """Unix seconds past which it is good no more."""
+
+
+class Links(Record):
+    """Those that are good, the oldest first."""
+
+    items: list[LinkInfo]
 
 
 class Fence(Record):

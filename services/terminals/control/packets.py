@@ -114,6 +114,8 @@ class Attach(Request):
     """Whether its client knows what to do with a screen."""
     routable: bool = False
     """Whether the connection can be handed over to another worker."""
+    everyone: bool = False
+    """Whether sessions of other users are open to the client; with ``only``, that one, if it is there."""
 
 
 class Detach(Request):
@@ -167,6 +169,18 @@ class Handoff(Request):
 
     def __repr__(self) -> str:
         return f"<Handoff to {self.to}>"  # what was typed is nothing for a log
+
+
+class Passed(Request):
+    """A connection to the web port has asked for a terminal: it is to be passed on to a worker, with its
+    descriptor and what was read of it."""
+
+    listener: str
+    address: str
+    head: bytes
+
+    def __repr__(self) -> str:
+        return f"<Passed to {self.listener} of {self.address}>"  # it carries credentials
 
 
 # --- from operators, `terminals ctl` and the web's API ------------------------------------
@@ -223,6 +237,25 @@ class Revoke(Request):
     """The tickets that a user has are to be good for nothing; answered by ``Revoked``."""
 
     user: str
+
+
+class Link(Request):
+    """Somebody gives a link to a session away; answered by ``LinkInfo``."""
+
+    session: str
+    by: str
+    read_only: bool
+    seconds: int
+
+
+class Links(Request):
+    """Answered by ``Links``."""
+
+
+class Unlink(Request):
+    """A link is to be good for nothing, and whoever came by it to be disconnected."""
+
+    id: str
 
 
 class Monitored(Request):
@@ -287,6 +320,9 @@ Command = (
     | Kill
     | Rename
     | Revoke
+    | Link
+    | Links
+    | Unlink
     | Monitored
     | RenewHolder
     | Weights
@@ -295,7 +331,7 @@ Command = (
     | CancelRetire
     | Stop
 )
-ToManager = Hello | Report | Closed | Attach | Detach | Resize | End | Repaint | Handoff | Command
+ToManager = Hello | Report | Closed | Attach | Detach | Resize | End | Repaint | Handoff | Passed | Command
 
 
 class Malformed(NamedTuple):
@@ -337,7 +373,8 @@ def read_request(data: bytes) -> Hot | ToManager | Malformed:
 
 class Conn(Packet):
     """A connection to serve, with its descriptor. One that another worker has begun to serve comes with
-    what its client has said, the attach for which it is handed over, and bytes that were not looked at."""
+    what its client has said, the attach for which it is handed over, and bytes that were not looked at; one
+    that a web process has passed on, with the request that it has read."""
 
     listener: str
     address: str

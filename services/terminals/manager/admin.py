@@ -17,6 +17,7 @@ from terminals.manager.generations import Generation, StaleFence
 from terminals.manager.mover import Pace, move
 from terminals.manager.peers import Peer
 from terminals.manager.session import Session
+from terminals.tickets import guest
 
 if TYPE_CHECKING:
     from terminals.manager.server import Manager
@@ -67,6 +68,25 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
         case packets.Revoke(user=user):
             log.info("tickets of %r are revoked", user)
             return answers.Revoked(before=manager.revoke(user))
+        case packets.Link(session=name):
+            session = _session(manager, name)
+            if not session.live:
+                raise ValueError(f"{session.id} has ended")
+            log.info("a link to %s is given away by %s", session.id, request.by or "a holder of the token")
+            return manager.links.add(
+                session.id,
+                by=request.by,
+                read_only=request.read_only,
+                seconds=request.seconds,
+                alive=manager.registry.lives,
+            )
+        case packets.Links():
+            return answers.Links(items=manager.links.good(manager.registry.lives))
+        case packets.Unlink(id=name):
+            link = manager.links.get(name)
+            manager.revoke(guest(link.id))
+            manager.links.remove(link.id)
+            log.info("the link %s to %s is revoked", link.id, link.session)
         case packets.Wait(generation=name, workers=workers, seconds=seconds):
             await wait(manager, name, workers, seconds)
         case packets.Weights(weights=weights):

@@ -80,11 +80,13 @@ def identify(request: packets.Attach, owner: Callable[[str], str | None]) -> ids
     """
     user, only = request.user, request.only
     try:
-        session_id = ids.parse_session_id(request.session or only, owner="" if only else user)
+        owns = "" if only or request.everyone else user
+        session_id = ids.parse_session_id(request.session or only, owner=owns)
     except ids.InvalidSessionId as error:
         raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
     begins = not (only or request.resume or request.watch)
-    if user and begins and session_id.origin is ids.Origin.CANONICAL and owner(session_id.value) != user:
+    named = session_id.origin is ids.Origin.CANONICAL
+    if user and not request.everyone and begins and named and owner(session_id.value) != user:
         return ids.new_session_id()
     return session_id
 
@@ -95,7 +97,8 @@ def authorise(request: packets.Attach, session_id: ids.SessionId, session: Held 
     Raises:
         Refused: it may not.
     """
-    if session is not None and request.user and session.user != request.user:
+    own = not request.user or request.everyone
+    if session is not None and not own and session.user != request.user:
         # To its user, a session of somebody else does not exist.
         raise _unknown(session_id)
     if session is not None and session.profile != request.profile:
@@ -105,7 +108,8 @@ def authorise(request: packets.Attach, session_id: ids.SessionId, session: Held 
         )
     if request.only is not None and session_id.value != request.only:
         raise Refused(ErrorCode.UNKNOWN_SESSION, "the ticket is for another session")
-    if session is None and (request.resume or request.watch):
+    guest = request.everyone and request.only is not None
+    if session is None and (request.resume or request.watch or guest):
         raise _unknown(session_id)
 
 

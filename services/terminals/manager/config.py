@@ -131,6 +131,7 @@ class ManagerConfig:
             allowed_origins=self.allowed_origins,
             trusted_proxies=self.trusted_proxies,
             heartbeat=self.heartbeat_seconds,
+            tls=self.tls is not None,
         )
 
     def breaker(self) -> CircuitBreaker:

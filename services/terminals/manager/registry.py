@@ -28,6 +28,7 @@ from terminals.manager.shell import Shell, ShellPlan, plan, resize, size_of
 from terminals.protocol import ids
 from terminals.protocol.breaker import Standing
 from terminals.protocol.messages import MAX_SIDE
+from terminals.tickets import is_person
 
 log = logging.getLogger("terminals.manager")
 
@@ -124,6 +125,11 @@ class Registry:
         """Sessions whose shell still runs."""
         return [session for session in self.table.values() if session.live]
 
+    def lives(self, session_id: str) -> bool:
+        """Whether there is such a session, and its shell still runs."""
+        session = self.table.get(session_id)
+        return session is not None and session.live
+
     @property
     def output_bytes(self) -> int:
         """Bytes that shells have printed."""
@@ -156,8 +162,9 @@ class Registry:
         live = self.live
         if len(live) >= self._config.max_sessions:
             raise TooManySessions(f"{self._config.max_sessions} sessions are running, the configured most")
-        mine = sum(1 for session in live if session.user == user) if user else 0
-        if user and 0 < self._config.max_sessions_per_user <= mine:
+        person = user and is_person(user)
+        mine = sum(1 for session in live if session.user == user) if person else 0
+        if person and 0 < self._config.max_sessions_per_user <= mine:
             raise TooManySessions(f"{mine} sessions of {user} are running, the configured most for one user")
         if session_id in self.table:
             self.drop(self.table[session_id])

@@ -30,6 +30,7 @@ from terminals.manager.certificate import CertificateError
 from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generation, Generations
 from terminals.manager.holding import HolderLink, Item
+from terminals.manager.links import Links
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry
 from terminals.manager.revocations import Revocations
@@ -72,6 +73,19 @@ def _monitor(fields: Mapping[str, msgspec.Raw]) -> MonitorInfo | None:
         return None  # one of an earlier build has said less, and says it again
 
 
+def _socket(fd: int) -> socket.socket:
+    """What a descriptor is, which is ours to close.
+
+    Raises:
+        OSError: no socket.
+    """
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise
+
+
 class Manager:
     """Holds everything that a release must not interrupt."""
 
@@ -101,11 +115,12 @@ class Manager:
         self.link = HolderLink(self._exited, self._leave, self._holder_lost)
         self.registry: Registry
         self.revocations = Revocations(config.state_dir / "revoked.json")
+        self.links = Links(config.state_dir / "links.json")
         self.generations: Generations
         self.attacher: Attacher
         self.peers: list[Peer] = []
         self.listeners: dict[str, socket.socket] = {}
-        self._backlog: collections.deque[tuple[str, socket.socket, str, float]] = collections.deque()
+        self._backlog: collections.deque[tuple[packets.Conn, socket.socket, float]] = collections.deque()
         self._background = Background(log)
         self._expected: set[tuple[str, str]] = set()
         """Roles and generations that the manager before had, and that have not come back yet."""
@@ -136,7 +151,8 @@ class Manager:
             self._expect(_read_peers(bytes(table[_PEERS])) if _PEERS in table else [])
         except BadPacket as error:
             raise ConfigError(f"{path}, or what the holder has kept in its place: {error}") from None
-        self.revocations.read()  # the manager before may have written it since
+        self.revocations.read()  # the manager before may have written them since
+        self.links.read()
         if self._first is not None:
             self.generations.begin_with(self._first)
         self.registry = Registry(self.config, self.link)
@@ -258,8 +274,7 @@ class Manager:
         """
         before = self.revocations.revoke(user)
         for peer in self.peers:
-            if peer.role == "worker":
-                peer.send(packets.Revoked(users={user: before}))
+            peer.send(packets.Revoked(users={user: before}))
         return before
 
     def end_moves(self, ordered_by: Peer | None = None) -> None:
@@ -317,23 +332,25 @@ class Manager:
         loop.remove_reader(listener.fileno())
         loop.call_later(seconds, loop.add_reader, listener.fileno(), accept, *arguments)
 
-    def _arrived(self, name: str, conn: socket.socket, address: str) -> None:
-        """Pass on a connection that carries plain bytes, or keep it until there is somebody to pass it to."""
-        if self._dispatch(name, conn, address):
+    def _arrived(self, name: str, conn: socket.socket, address: str, head: bytes | None = None) -> None:
+        """Pass on a connection that carries plain bytes, of which ``head`` was read, or keep it until there
+        is somebody to pass it to."""
+        message = packets.Conn(listener=name, address=address, rest=head)
+        if self._dispatch(message, conn):
             return
         if len(self._backlog) >= BACKLOG or scarce(conn.fileno()):
             conn.close()
         else:
-            self._backlog.append((name, conn, address, time.monotonic() + BACKLOG_SECONDS))
+            self._backlog.append((message, conn, time.monotonic() + BACKLOG_SECONDS))
 
-    def _dispatch(self, name: str, conn: socket.socket, address: str) -> bool:
-        role = "web" if name == "web" else "worker"
+    def _dispatch(self, message: packets.Conn, conn: socket.socket) -> bool:
+        role = "web" if message.listener == "web" else "worker"
         if any(expected == role for expected, _ in self._expected):
             return False
         generation = self._choose(role) or self._choose(role, hanging=True)
         if generation is None:
             return False
-        self._pass(generation.name, role, conn, packets.Conn(listener=name, address=address))
+        self._pass(generation.name, role, conn, message)
         return True
 
     def _choose(self, role: str, *, hanging: bool = False) -> Generation | None:
@@ -381,13 +398,13 @@ class Manager:
         """Hand out connections that had to wait for a worker."""
         now = time.monotonic()
         for _ in range(len(self._backlog)):
-            name, conn, address, end = self._backlog.popleft()
-            if self._dispatch(name, conn, address):
+            message, conn, end = self._backlog.popleft()
+            if self._dispatch(message, conn):
                 continue
             if now >= end:
                 conn.close()
             else:
-                self._backlog.append((name, conn, address, end))
+                self._backlog.append((message, conn, end))
 
     # --- processes on the control socket ------------------------------------------
 
@@ -431,11 +448,15 @@ class Manager:
                 self._hot(peer, packet)
             elif isinstance(packet, packets.Malformed):
                 raise ValueError(packet.error)
-            elif isinstance(packet, packets.Handoff):
-                if fds:
-                    self._handoff(packet, fds.pop())
-                else:  # its descriptor got lost here, and with it the connection: its client comes again
+            elif isinstance(packet, packets.Handoff | packets.Passed):
+                if (
+                    not fds
+                ):  # its descriptor got lost here, and with it the connection: the client comes again
                     self._troubles.say("connections handed over", FULL)
+                elif isinstance(packet, packets.Passed):
+                    self._passed(packet, fds.pop())
+                else:
+                    self._handoff(packet, fds.pop())
             else:
                 self._message(peer, packet)
         except Exception as error:
@@ -522,12 +543,12 @@ class Manager:
             listeners=self.ports(),
             front=self.config.front,
             reports=True,
+            passes=True,
         )
         peer.reply(packet.req, welcome)
-        if peer.role == "worker":
-            # Before its first connection.
-            for some in packets.revoked(self.revocations.table):
-                peer.send(some)
+        # Before its first connection.
+        for some in packets.revoked(self.revocations.table):
+            peer.send(some)
         log.info("%s connected", peer.name)
         self.flush_backlog()
 
@@ -546,13 +567,15 @@ class Manager:
             return None  # an older worker would take the session over
         return generation.name if workers else None
 
+    def _passed(self, packet: packets.Passed, fd: int) -> None:
+        conn = _socket(fd)
+        if packet.listener == "web" or packet.listener not in self.listeners:
+            conn.close()
+            raise ValueError(f"there are no terminals at {packet.listener!r}")
+        self._arrived(packet.listener, conn, packet.address, packet.head)
+
     def _handoff(self, packet: packets.Handoff, fd: int) -> None:
-        try:
-            conn = socket.socket(fileno=fd)
-        except OSError:
-            os.close(fd)
-            raise
-        with conn:
+        with _socket(fd) as conn:
             if any(p.role == "worker" for p in self.peers_of(packet.to)):
                 message = packets.Conn(
                     listener=packet.listener,

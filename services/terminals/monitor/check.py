@@ -58,6 +58,7 @@ class Check:
         self._terminal = Terminal(
             door.url,
             token=token,
+            program="monitor",
             ca=ca,
             session=new_session_id(token=lambda: mark + secrets.token_hex(8)).value,
             # A cut on purpose is nobody's overload: no waiting before the first attempt.

@@ -324,8 +324,9 @@ class ClientSession:
         pings: bool = False,
         versions: tuple[int, ...] = PROTOCOL_VERSIONS,
     ) -> None:
-        """``credentials``: ``{"token": ...}`` or ``{"ticket": ...}``. ``client``: a random id of this client.
-        ``url``: where the server is, which may send it on to another one.
+        """``credentials``: ``{"token": ...}``, with a ``program`` perhaps, or ``{"ticket": ...}``.
+        ``client``: a random id of this client. ``url``: where the server is, which may send it on to another
+        one.
 
         ``epoch``: of a ``session`` that is to be shown from its beginning on. ``watch``: look on, without
         typing. ``sender`` carries input of an earlier conversation of the same client that was not

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from terminals.protocol import messages
 from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
 
+MAX_PROGRAM = 32
 MAX_ATTACH = 4096
 """Bytes of an ``attach``: with others of its connection it has to fit into a packet."""
 SCREENS_SINCE = 2
@@ -46,17 +47,23 @@ class Hello:
     version: int = 1
     """Of the protocol."""
     life: int = 0
-    """Seconds that each of its tickets lives; 0: it came with the token."""
+    """Seconds that each of its tickets lives; 0: it came without."""
     born: int = 0
     """When the first of its tickets was issued, in Unix ms."""
+    role: str = "user"
+    """See :data:`terminals.tickets.Role`."""
+    until: int = 0
+    """Unix seconds at which it is nobody any more; 0: there is no such end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identify:
-    """What a client presents: one of both."""
+    """What a client presents: one of both, or neither where a browser has signed in."""
 
     token: str | None
     ticket: str | None
+    program: str | None = None
+    """What the token's holder calls itself, where it is no person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,13 +297,17 @@ class ServerSide:
 
     def _greeted(self, message: dict[str, Any]) -> None:
         version = messages.negotiate(message.get("versions"))
-        kind = "ticket" if "ticket" in message else "token"
-        presented = messages.string(message, kind, 4096)
+        token, ticket, program = (
+            messages.string(message, name, most) if name in message else None
+            for name, most in (("token", 4096), ("ticket", 4096), ("program", MAX_PROGRAM))
+        )
         client = messages.string(message, "client", 64)
         if not client:
             raise BadMessage("hello.client must not be empty")
         self._presented = client, version
-        self._items.append(Identify(None, presented) if kind == "ticket" else Identify(presented, None))
+        if program is not None and not program.isprintable():
+            raise BadMessage("hello.program must be printable")
+        self._items.append(Identify(None, ticket) if ticket is not None else Identify(token, None, program))
 
     def _attach(self, message: dict[str, Any], raw: bytes) -> None:
         assert self.hello is not None
@@ -349,11 +360,13 @@ class ServerSide:
         ticket: str | None,
         life: int = 0,
         born: int = 0,
+        role: str = "user",
+        until: int = 0,
     ) -> None:
         """The credentials are good. ``ticket``: the one to come back with; see :class:`Hello`."""
         assert self._presented is not None and self._welcome is not None
         client, version = self._presented
-        self.hello = Hello(client, user, only, read_only, version, life, born)
+        self.hello = Hello(client, user, only, read_only, version, life, born, role, until)
         self._text("welcome", version=version, **self._welcome, **({"ticket": ticket} if ticket else {}))
         self._welcome = None  # said once; there are thousands of connections
 

@@ -1,30 +1,41 @@
-"""The HTTP application. Whatever is not listed as open needs the token."""
+"""The HTTP application. Whatever is not listed as open is for visitors who are known, by their role.
+
+Everything is there at ``/`` and below :data:`BASE`: a proxy needs one rule, whether or not it takes the path
+off.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from terminals.access import FailureLimit
+from terminals.access import Access, Identity
+from terminals.control.answers import Front, LinkInfo, SessionInfo
 from terminals.control.framing import pack
 from terminals.protocol import ids
-from terminals.tickets import Ticket, check_user, issue
+from terminals.tickets import Ticket, check_person, check_user, guest, is_person, issue
 from terminals.web import metrics, security
 from terminals.web.assets import Assets
 from terminals.web.backend import Backend, BackendError, BackendUnavailable, NoSuchSession
 from terminals.web.health import Readiness
+from terminals.web.visitors import Refused, Visitors, described
 
 log = logging.getLogger("terminals.web")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PassOn = Callable[[web.Request, str], None]
+BASE = "/terminals"
+WHO: web.RequestKey[Identity] = web.RequestKey("who", Identity)
+EVERYBODY = frozenset({"operator", "user", "viewer", "guest"})
+OWNERS = frozenset({"operator", "user"})
+OPERATORS = frozenset({"operator"})
 LISTENER_OF_THIS = "web"
 IMMUTABLE = "public, max-age=31536000, immutable"
 
@@ -44,71 +55,103 @@ class WebSettings:
         return {name: port for name, port in self.listeners.items() if name != LISTENER_OF_THIS}
 
 
-def build_app(settings: WebSettings, backend: Backend, assets: Assets | None = None) -> web.Application:
+def build_app(
+    settings: WebSettings,
+    backend: Backend,
+    assets: Assets | None = None,
+    *,
+    access: Access | None = None,
+    pass_on: PassOn | None = None,
+) -> web.Application:
     """Put the application together.
+
+    ``pass_on(request, profile)`` gives the connection of a request for a terminal away, to a worker; without
+    it the terminals are to be had at their own ports only.
 
     Raises:
         OSError: the package is incomplete.
     """
-    site = _Site(settings, backend, assets or Assets.load())
+    access = access or Access(settings.token, Front())
+    site = _Site(settings, backend, assets or Assets.load(), access, pass_on)
     app = web.Application(middlewares=[site.guard])
     app.on_response_prepare.append(site.harden)
-    opened = [
-        web.get("/", site.page),
-        web.get("/static/{digest}/{name:.+}", site.asset),
-        web.get("/health/live", site.live),
-        web.get("/health/ready", site.ready),
-    ]
-    site.open_handlers = frozenset(route.handler for route in opened)
-    app.add_routes(opened)
-    app.add_routes(
-        [
-            web.get("/metrics", site.metrics),
-            web.get("/api/info", site.info),
-            web.get("/api/status", site.status),
-            web.get("/api/sessions", site.sessions),
-            web.post("/api/tickets", site.ticket),
-            web.delete("/api/tickets/{user}", site.revoke),
-            web.patch("/api/sessions/{id}", site.rename),
-            web.delete("/api/sessions/{id}", site.kill),
-        ]
-    )
+    opened = {
+        ("GET", "/"): site.page,
+        ("GET", "/static/{digest}/{name:.+}"): site.asset,
+        ("GET", "/health/live"): site.live,
+        ("GET", "/health/ready"): site.ready,
+        ("GET", "/ws/{profile}"): site.terminal,  # its worker asks who that is
+        ("POST", "/api/sign-in"): site.sign_in,
+        ("POST", "/api/sign-out"): site.sign_out,
+    }
+    closed: dict[tuple[str, str], tuple[Handler, Collection[str]]] = {
+        ("GET", "/metrics"): (site.metrics, OPERATORS),
+        ("GET", "/api/info"): (site.info, EVERYBODY),
+        ("GET", "/api/status"): (site.status, OPERATORS),
+        ("GET", "/api/sessions"): (site.sessions, EVERYBODY),
+        ("PATCH", "/api/sessions/{id}"): (site.rename, OWNERS),
+        ("DELETE", "/api/sessions/{id}"): (site.kill, OWNERS),
+        ("GET", "/api/links"): (site.links, OWNERS),
+        ("POST", "/api/links"): (site.link, OWNERS),
+        ("DELETE", "/api/links/{id}"): (site.unlink, OWNERS),
+        ("POST", "/api/tickets"): (site.ticket, OPERATORS),
+        ("DELETE", "/api/tickets/{user}"): (site.revoke, OPERATORS),
+    }
+    site.open_handlers = frozenset([*opened.values(), site.to_base])
+    site.roles = dict(closed.values())
+    handlers = opened | {route: handler for route, (handler, _) in closed.items()}
+    for (method, path), handler in handlers.items():
+        for base in ("", BASE):
+            # A GET answers HEAD, too.
+            add = app.router.add_get if method == "GET" else partial(app.router.add_route, method)
+            add(base + path, handler)
+    app.router.add_get(BASE, site.to_base)
     return app
 
 
 class _Site:
-    def __init__(self, settings: WebSettings, backend: Backend, assets: Assets) -> None:
+    def __init__(
+        self, settings: WebSettings, backend: Backend, assets: Assets, access: Access, pass_on: PassOn | None
+    ) -> None:
         self._settings = settings
         self._backend = backend
         self._assets = assets
+        self._visitors = Visitors(access)
+        self._pass_on = pass_on
         self._readiness: Readiness | None = None
-        self._limit = FailureLimit()
         self.open_handlers: frozenset[Any] = frozenset()
+        self.roles: dict[Any, Collection[str]] = {}
 
     # --- around every request ---------------------------------------------------------
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let through what is open or carries the token; errors become one JSON line."""
-        # By handler, not by path: no spelling of a path gets around it, and what does not
-        # exist looks the same as what is closed.
-        if request.match_info.handler not in self.open_handlers:
-            address, now = request.remote or "", time.monotonic()
-            presented = request.headers.get("Authorization")
-            if presented is not None and (wait := self._limit.wait(address, now)):
-                return _error(429, "too many wrong credentials", {"Retry-After": str(math.ceil(wait))})
-            if not security.authorized(presented, self._settings.token):
-                if presented is not None:
-                    self._limit.failed(address, presented, now)
-                return _error(401, "unauthorized", {"WWW-Authenticate": security.CHALLENGE})
+        """Let through what is open, or whom it is for; errors become one JSON line."""
         try:
-            return await handler(request)
+            # By handler, not by path: no spelling of a path gets around it, and what does not
+            # exist looks the same as what is closed.
+            wanted = request.match_info.handler
+            if wanted in self.open_handlers:
+                return await handler(request)
+            request[WHO] = who = self._visitors.who(request)
+            if who.role not in self.roles.get(wanted, EVERYBODY):
+                raise Refused(403, f"this is not for the role {who.role}")
+            response = await handler(request)
+            if isinstance(response, web.Response):
+                self._visitors.renew(request, response, who)
+            return response
+        except Refused as error:
+            return _error(error.status, str(error), error.headers)
         except web.HTTPException as error:
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return _error(error.status, error.reason.lower(), allow)
+        except NoSuchSession as error:
+            return _error(404, str(error))
         except BackendUnavailable as error:
             log.warning("%s %s: %s", request.method, request.path, error)
             return _error(503, "the session manager does not answer")
+        except BackendError as error:
+            return _error(400, str(error))
 
     async def harden(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers that every answer has."""
@@ -161,16 +204,48 @@ class _Site:
             response.enable_compression()
         return response
 
-    # --- behind the token ---------------------------------------------------------------
+    async def to_base(self, request: web.Request) -> web.Response:
+        """The page's addresses are below its own, which has to end with a slash."""
+        return web.Response(status=308, headers={"Location": f".{BASE}/"})
+
+    async def terminal(self, request: web.Request) -> web.Response:
+        """A WebSocket with a terminal: the connection becomes a worker's."""
+        profile = request.match_info["profile"]
+        if profile not in self._settings.terminals:
+            return _error(404, f"there are no terminals at {profile!r}")
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            return _error(426, "this is a WebSocket's address", {"Upgrade": "websocket"})
+        if self._pass_on is None:
+            return _error(503, "the session manager here is too old: terminals have ports of their own")
+        self._pass_on(request, profile)
+        return web.Response()  # to nobody: the connection is not ours any more
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        """Let a browser in: ``{"credential": ...}``, the token, a ticket or what a link carries."""
+        credential = (await _body(request)).get("credential")
+        if not isinstance(credential, str) or not credential:
+            raise Refused(400, 'the body is {"credential": "..."}')
+        who, response = self._visitors.sign_in(request, credential)
+        address = self._visitors.address(request)
+        log.info("%s has signed in from %s, as %s", who.user or "a holder of the token", address, who.role)
+        return response
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        """Let it out."""
+        return self._visitors.sign_out(request)
+
+    # --- for those who are known ----------------------------------------------------------
 
     async def info(self, request: web.Request) -> web.Response:
-        """Who answers, and where the terminals are."""
+        """Who answers, whom, and where the terminals are."""
         settings = self._settings
         return web.json_response(
             {
                 "build": settings.build,
                 "generation": settings.generation,
                 "listeners": settings.terminals,
+                "one_port": self._pass_on is not None,
+                "visitor": described(request[WHO]),
             }
         )
 
@@ -184,22 +259,30 @@ class _Site:
         return _json(pack(await self._backend.status()))
 
     async def sessions(self, request: web.Request) -> web.Response:
-        """Every session."""
-        return _json(pack({"sessions": await self._backend.sessions()}))
+        """The sessions that are the visitor's; those of programs, as of a rollout's load, only with
+        ``?programs=1``."""
+        who, programs = request[WHO], "programs" in request.query
+        found = [entry for entry in await self._backend.sessions() if _open_to(who, entry)]
+        return _json(pack({"sessions": [entry for entry in found if programs or is_person(entry.user)]}))
 
     async def ticket(self, request: web.Request) -> web.Response:
         """A ticket for a user; only ``user`` is required.
 
-        ``{"user": "ada", "session": null, "seconds": 60, "read_only": false}``
+        ``{"user": "ada", "role": "user", "session": null, "seconds": 60, "read_only": false}``
         """
+        asked = await _body(request)
         try:
-            asked = await request.json()
+            check_person(user := str(asked["user"]))
+            if (role := asked.get("role", "user")) == "guest":
+                raise ValueError("a guest comes by a link")
             read_only = asked.get("read_only", False) is not False
-            ticket = Ticket(str(asked["user"]), asked.get("session"), read_only=read_only)
+            ticket = Ticket(user, asked.get("session"), read_only=read_only, role=role)
             text = issue(self._settings.token, ticket, seconds=int(asked.get("seconds", 60)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            return _error(400, f'the body is {{"user": ..., "session": ..., "seconds": ...}}: {error}')
-        return web.json_response({"ticket": text}, headers={"Cache-Control": "no-store"})
+        except (ValueError, TypeError, KeyError) as error:
+            raise Refused(
+                400, f'the body is {{"user": ..., "session": ..., "seconds": ...}}: {error}'
+            ) from None
+        return web.json_response({"ticket": text})
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Have all tickets of a user be good for nothing, and disconnect whoever works with one."""
@@ -207,41 +290,87 @@ class _Site:
         try:
             check_user(user)
         except ValueError as error:
-            return _error(400, str(error))
+            raise Refused(400, str(error)) from None
         before = await self._backend.revoke(user)
-        log.info("tickets of %r are revoked by request of %s", user, request.remote)
+        log.info("tickets of %r are revoked by request of %s", user, self._visitors.address(request))
         return web.json_response({"revoked": user, "before": before})
 
     async def rename(self, request: web.Request) -> web.Response:
         """Give a session a title: ``{"title": "..."}``."""
-        session = request.match_info["id"]
-        if not ids.is_canonical(session):
-            return _error(400, "not a session id")
-        try:
-            title = (await request.json())["title"]
-        except (ValueError, TypeError, KeyError):
-            return _error(400, 'the body is {"title": "..."}')
-        try:
-            await self._backend.rename(session, str(title))
-        except NoSuchSession as error:
-            return _error(404, str(error))
-        except BackendUnavailable:
-            raise
-        except BackendError as error:
-            return _error(400, str(error))
-        return web.json_response({"renamed": session})
+        title = (await _body(request)).get("title")
+        if not isinstance(title, str):
+            raise Refused(400, 'the body is {"title": "..."}')
+        session = await self._session(request, request.match_info["id"])
+        await self._backend.rename(session.id, title)
+        return web.json_response({"renamed": session.id})
 
     async def kill(self, request: web.Request) -> web.Response:
         """End a session."""
-        session = request.match_info["id"]
-        if not ids.is_canonical(session):
-            return _error(400, "not a session id")
+        session = await self._session(request, request.match_info["id"])
+        await self._backend.kill(session.id)
+        log.info("%s ended by request of %s", session.id, self._visitors.address(request))
+        return web.json_response({"ended": session.id})
+
+    async def links(self, request: web.Request) -> web.Response:
+        """The links that the visitor has given away, or, to an operator, that anybody has."""
+        return _json(pack({"links": await self._links(request[WHO])}))
+
+    async def link(self, request: web.Request) -> web.Response:
+        """A link to one session: ``{"session": ..., "minutes": 60, "read_only": true}``.
+
+        Its ticket is told this once; it belongs behind the ``#ticket=`` of the page's address.
+        """
+        asked = await _body(request)
         try:
-            await self._backend.kill(session)
-        except NoSuchSession as error:
-            return _error(404, str(error))
-        log.info("%s ended by request of %s", session, request.remote)
-        return web.json_response({"ended": session})
+            seconds = round(60 * float(asked.get("minutes", 60)))
+            session = await self._session(request, str(asked["session"]))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            text = f'the body is {{"session": ..., "minutes": 60, "read_only": true}}: {error}'
+            raise Refused(400, text) from None
+        read_only = asked.get("read_only", True) is not False
+        made = await self._backend.link(session.id, request[WHO].user, read_only=read_only, seconds=seconds)
+        ticket = Ticket(guest(made.id), made.session, read_only=read_only, role="guest", until=made.until)
+        text = issue(self._settings.token, ticket, seconds=seconds)
+        return _json(pack({"link": made, "ticket": text}))
+
+    async def unlink(self, request: web.Request) -> web.Response:
+        """Revoke a link, and disconnect whoever came by it."""
+        name = request.match_info["id"]
+        if all(link.id != name for link in await self._links(request[WHO])):
+            raise Refused(404, f"no link {name!r}")
+        await self._backend.unlink(name)
+        return web.json_response({"revoked": name})
+
+    async def _links(self, who: Identity) -> list[LinkInfo]:
+        return [link for link in await self._backend.links() if who.role == "operator" or link.by == who.user]
+
+    async def _session(self, request: web.Request, name: str) -> SessionInfo:
+        """A session of the visitor's.
+
+        Raises:
+            Refused: no id, or none of theirs.
+        """
+        if not ids.is_canonical(name):
+            raise Refused(400, "not a session id")
+        for entry in await self._backend.sessions():
+            if entry.id == name and _open_to(request[WHO], entry):
+                return entry
+        raise Refused(404, f"no session {name!r}")
+
+
+def _open_to(who: Identity, session: SessionInfo) -> bool:
+    own = who.everyone or session.user == who.user
+    return own and who.session in (None, session.id)
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except ValueError:
+        raise Refused(400, "the body is no JSON") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "the body is no JSON object")
+    return body
 
 
 def _json(body: bytes) -> web.Response:

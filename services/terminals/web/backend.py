@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from terminals.control import packets
-from terminals.control.answers import Done, Family, Metrics, Revoked, SessionInfo, Sessions, Status
+from terminals.control.answers import (
+    Done,
+    Family,
+    LinkInfo,
+    Links,
+    Metrics,
+    Revoked,
+    SessionInfo,
+    Sessions,
+    Status,
+)
 from terminals.control.channel import ControlError, ask
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -76,6 +88,39 @@ class Backend(Protocol):
             BackendUnavailable: it does not answer.
         """
 
+    async def link(self, session: str, by: str, *, read_only: bool, seconds: int) -> LinkInfo:
+        """Note a link to a session.
+
+        Raises:
+            BackendError: for too long, too many of them, or the session has ended.
+            BackendUnavailable: it does not answer, or cannot keep it.
+        """
+
+    async def links(self) -> list[LinkInfo]:
+        """The links that are good.
+
+        Raises:
+            BackendUnavailable: it does not answer.
+        """
+
+    async def unlink(self, name: str) -> None:
+        """Have a link be good for nothing.
+
+        Raises:
+            BackendUnavailable: it does not answer, or cannot keep it.
+        """
+
+
+@contextlib.contextmanager
+def _refused(*texts: str) -> Iterator[None]:
+    """Tell what the manager refuses, by words of its answer, from an answer that it cannot give."""
+    try:
+        yield
+    except BackendUnavailable as error:
+        if not any(text in str(error) for text in texts):
+            raise
+        raise BackendError(str(error)) from None
+
 
 class ManagerBackend:
     """A :class:`Backend` over the manager's control socket, one short connection a question."""
@@ -108,12 +153,22 @@ class ManagerBackend:
     async def rename(self, session: str, title: str) -> None:
         """See :class:`Backend`."""
         await self._known(session)
-        try:
+        with _refused("a title has"):
             await self._ask(packets.Rename(session=session, title=title), Done)
-        except BackendUnavailable as error:
-            if "a title has" not in str(error):
-                raise
-            raise BackendError(str(error)) from None
+
+    async def link(self, session: str, by: str, *, read_only: bool, seconds: int) -> LinkInfo:
+        """See :class:`Backend`."""
+        request = packets.Link(session=session, by=by, read_only=read_only, seconds=seconds)
+        with _refused("a link is", "links are good already", "has ended"):
+            return await self._ask(request, LinkInfo)
+
+    async def links(self) -> list[LinkInfo]:
+        """See :class:`Backend`."""
+        return (await self._ask(packets.Links(), Links)).items
+
+    async def unlink(self, name: str) -> None:
+        """See :class:`Backend`."""
+        await self._ask(packets.Unlink(id=name), Done)
 
     async def _known(self, session: str) -> None:
         if all(entry.id != session for entry in await self.sessions()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Iterable
 
@@ -22,27 +21,29 @@ HEADERS = {
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]", re.ASCII)
 
 
-def authorized(header: str | None, token: bytes) -> bool:
-    """Whether an ``Authorization`` header carries the token. Takes the same time for any wrong one."""
-    scheme, _, presented = (header or "").partition(" ")
-    sent = presented.strip().encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(sent, token) and scheme.lower() == "bearer"
+def bearer(header: str) -> str:
+    """What an ``Authorization`` header carries; empty where it has another scheme."""
+    scheme, _, presented = header.partition(" ")
+    return presented.strip() if scheme.lower() == "bearer" else ""
 
 
 def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str], nonce: str) -> str:
     """The content security policy of the page.
 
     Scripts come from this origin, or are the inline ones whose hash (``sha256-...``) is
-    given. Connections go to this origin, or to one of ``ports`` on the same ``host`` (the
-    request's Host header). Of styles in the page only those with ``nonce`` count: the terminal positions its
-    rows with them.
+    given. Connections go to this origin, which not every browser takes for that of its
+    WebSockets, too, or to one of ``ports`` on the same ``host`` (the request's Host header). Of
+    styles in the page only those with ``nonce`` count: the terminal positions its rows with them.
     """
-    name = host if host.startswith("[") else host.partition(":")[0]
+    name, _, port = (host, "", "") if host.startswith("[") else host.partition(":")
     if _HOST_NAME.fullmatch(name):
-        sockets = [f"{scheme}://{name}:{port}" for port in ports for scheme in ("ws", "wss")]
+        own = f"{name}:{port}" if _PORT.fullmatch(port) else name
+        places = [own, *(f"{name}:{other}" for other in ports)]
+        sockets = [f"{scheme}://{place}" for place in places for scheme in ("ws", "wss")]
     elif _IPV6.fullmatch(name.rpartition("]")[0] + "]"):
         # The policy's grammar has no IPv6 addresses; the scheme alone is what can be said.
         sockets = ["ws:", "wss:"]

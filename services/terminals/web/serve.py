@@ -12,12 +12,16 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from terminals.access import Access
 from terminals.background import Background, Troubles
 from terminals.control import packets
+from terminals.control.answers import Front, Welcome
 from terminals.control.channel import ManagerLink, Unasked, first_of, serve_managers
 from terminals.control.descriptors import scarce
+from terminals.control.framing import BadPacket
 from terminals.web.app import WebSettings, build_app
 from terminals.web.backend import ManagerBackend
+from terminals.web.visitors import Refused
 
 log = logging.getLogger("terminals.web")
 
@@ -118,6 +122,32 @@ async def adopt(
         ended()
 
 
+def give_away(link: ManagerLink, request: web.Request, profile: str) -> None:
+    """Have the manager pass the connection of a request for a terminal on to a worker, which answers it.
+
+    Raises:
+        Refused: it cannot be passed on.
+    """
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return
+    lines = [f"GET {request.raw_path} HTTP/1.1".encode("utf-8", "surrogateescape")]
+    lines += [name + b": " + value for name, value in request.raw_headers]
+    head = b"\r\n".join(lines) + HEAD_END
+    fd = -1
+    try:
+        fd = os.dup(transport.get_extra_info("socket").fileno())
+        link.send(packets.Passed(listener=profile, address=request.remote or "", head=head), (fd,))
+    except BadPacket:
+        raise Refused(431, "the request's head is too long") from None
+    except OSError as error:
+        raise Refused(503, f"no more files can be open: {error.strerror}") from None
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    transport.abort()  # closes our descriptor only; the connection lives on in the worker
+
+
 async def run_web(socket_path: str, *, generation: str, build: str, token: bytes) -> None:
     """Serve the connections that the manager passes, until told to stop.
 
@@ -132,6 +162,7 @@ async def run_web(socket_path: str, *, generation: str, build: str, token: bytes
 async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: str, token: bytes) -> None:
     """Serve one manager until it has gone away, or ``stop`` is set."""
     background, troubles = Background(log), Troubles(log)
+    access = Access(token, Front())
     waiting: list[tuple[socket.socket, str]] = []
     runner: web.AppRunner | None = None
 
@@ -148,17 +179,30 @@ async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: 
                 link.send(packets.Closed())
             case packets.Conn(address=address):
                 serve(socket.socket(fileno=fds.pop()), address)
+            case packets.Revoked(users=users):
+                access.revoke(users)
             case packets.Quit():
                 stop.set()
         for fd in fds:
             os.close(fd)
 
-    link = ManagerLink(packet)
+    def welcomed(welcome: Welcome) -> None:
+        nonlocal access
+        access = Access(token, welcome.front)
+
+    def pass_on(request: web.Request, profile: str) -> None:
+        give_away(link, request, profile)
+
+    link = ManagerLink(packet, on_welcome=welcomed)
     await link.connect(socket_path, role="web", generation=generation, build=build)
     settings = WebSettings(token, generation, build, link.welcome.listeners)
-    ready = web.AppRunner(
-        build_app(settings, ManagerBackend(socket_path)), access_log=None, shutdown_timeout=LEAVE_SECONDS
+    app = build_app(
+        settings,
+        ManagerBackend(socket_path),
+        access=access,
+        pass_on=pass_on if link.welcome.passes else None,
     )
+    ready = web.AppRunner(app, access_log=None, shutdown_timeout=LEAVE_SECONDS)
     await ready.setup()
     runner = ready
     for conn, address in waiting:

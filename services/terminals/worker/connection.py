@@ -34,7 +34,7 @@ from terminals.control.framing import BadPacket, pack
 from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.server import ServerSide
-from terminals.tickets import Ticket
+from terminals.tickets import Role, Ticket
 from terminals.worker.beats import Beats
 from terminals.worker.turns import Allowance, Turns
 from terminals.worker.viewer import Viewer
@@ -152,6 +152,7 @@ class Connection(asyncio.BufferedProtocol):
         "_begun",
         "_boundary",
         "_conn",
+        "_cookie",
         "_events",
         "_greeting",
         "_heard",
@@ -211,6 +212,8 @@ class Connection(asyncio.BufferedProtocol):
         self._writing = True
         self._heard = 0.0
         self._beats_at = 0
+        self._cookie: str | None = None
+        """Of a browser that has signed in, until it has said hello."""
         self._greeting: asyncio.TimerHandle | None = None
         """Until it has said hello."""
         self._renewal: asyncio.TimerHandle | None = None
@@ -241,6 +244,8 @@ class Connection(asyncio.BufferedProtocol):
                 self.data_received(conn.rest)
         else:
             self._greeting = self._loop.call_later(HELLO_SECONDS, self._hello_missing)
+            if conn.rest:  # a web process has read the request
+                self.data_received(conn.rest)
         self._renew_later()
         self._beats_at = self._server.beats.add(self, self._server.heartbeat)
 
@@ -419,7 +424,8 @@ class Connection(asyncio.BufferedProtocol):
     def check(self) -> bool:
         """Whether it may go on: it ends, if it came with a ticket that is revoked."""
         hello = self._side.hello
-        if hello is None or not hello.user or not self._server.access.revoked(hello.user, hello.born):
+        by_token = hello is None or not (hello.life or hello.born)
+        if hello is None or by_token or not self._server.access.revoked(hello.user, hello.born):
             return True
         self._side.deny("the ticket was revoked")
         self._carry_out()
@@ -434,6 +440,7 @@ class Connection(asyncio.BufferedProtocol):
     def _handshake(self, request: Request) -> None:
         assert isinstance(self._ws, _Opening)
         access = self._server.access
+        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
         self._address = access.address(self._address, request.headers.get_all("X-Forwarded-For"))
         twice = [name for name in ("Host", "Origin") if len(request.headers.get_all(name)) > 1]
         if twice:
@@ -441,9 +448,11 @@ class Connection(asyncio.BufferedProtocol):
         elif wait := access.limit.wait(self._address, self._loop.time()):
             response = self._ws.reject(429, "too many wrong credentials\n")
             response.headers["Retry-After"] = str(math.ceil(wait))
-        elif not access.page_allowed(request.headers.get("Origin"), request.headers.get("Host", "")):
+        elif not access.page_allowed(origin, host):
             response = self._ws.reject(403, "pages of other hosts may not open terminals here\n")
         else:
+            if access.same_page(origin, host):
+                self._cookie = access.cookie(request.headers.get_all("Cookie"))
             response = self._ws.accept(request)
         self._ws.send_response(response)
 
@@ -491,13 +500,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def _identify(self, presented: server.Identify) -> None:
         access = self._server.access
+        cookie, self._cookie = self._cookie, None
         try:
-            identity = access.identify(presented.token, presented.ticket)
+            identity = access.identify(presented.token, presented.ticket, cookie, presented.program)
         except Denied as error:
-            kind = "token" if presented.ticket is None else "ticket"
-            credential = presented.token if presented.ticket is None else presented.ticket
-            access.limit.failed(self._address, credential or "", self._loop.time())
-            log.info("%s presented a wrong %s", self._address, kind)
+            shown = (("ticket", presented.ticket), ("token", presented.token), ("cookie", cookie))
+            kind, credential = next((pair for pair in shown if pair[1] is not None), ("nothing", None))
+            if credential:
+                access.limit.failed(self._address, credential, self._loop.time())
+            log.info("%s is not let in with a %s: %s", self._address, kind, error)
             self._side.deny(str(error))
         else:
             self._side.welcome(
@@ -507,6 +518,8 @@ class Connection(asyncio.BufferedProtocol):
                 ticket=identity.renewed,
                 life=identity.life,
                 born=identity.born,
+                role=identity.role,
+                until=identity.until,
             )
             if self._greeting is not None:
                 self._greeting.cancel()
@@ -542,6 +555,7 @@ class Connection(asyncio.BufferedProtocol):
             watch=attach.watch,
             snapshots=attach.snapshots,
             routable=attach.routable,
+            everyone=hello.role != "user",
         )
         self._asking += 1
         self._server.ask(partial(self._ask, attach, request))
@@ -801,16 +815,29 @@ class Connection(asyncio.BufferedProtocol):
 
     def _renew_later(self) -> None:
         """Long before its ticket has ended, a client gets the next: who has been here all the time can come
-        back, too."""
-        if self._side.hello is not None and self._side.hello.life:
-            self._renewal = self._loop.call_later(RENEWED * self._side.hello.life, self._renew)
+        back, too. At the end of all its tickets it has to go."""
+        hello = self._side.hello
+        if hello is None or not (hello.life or hello.until):
+            return
+        waits = [RENEWED * hello.life] if hello.life else []
+        if hello.until:
+            waits.append(max(0.0, hello.until - time.time()))
+        self._renewal = self._loop.call_later(min(waits), self._renew)
 
     def _renew(self) -> None:
         hello = self._side.hello
         assert hello is not None
-        ticket = Ticket(hello.user, hello.only, hello.life, hello.read_only, hello.born)
-        self._side.renew(self._server.access.renew(ticket))
-        self._carry_out()
+        if hello.until and time.time() >= hello.until:
+            self._side.deny("the ticket has expired")
+            self._carry_out()
+            return
+        if hello.life:
+            role = cast(Role, hello.role)
+            ticket = Ticket(
+                hello.user, hello.only, hello.life, hello.read_only, hello.born, role, hello.until
+            )
+            self._side.renew(self._server.access.renew(ticket))
+            self._carry_out()
         self._renew_later()
 
     def beat(self) -> None:

@@ -197,8 +197,9 @@ def test_names_on_the_wire():
     """Processes of other builds go by them."""
     tags = {kind.__struct_config__.tag for kind in packets.ToManager.__args__}
     assert tags == {
-        *("hello", "report", "closed", "attach", "detach", "resize", "end", "snapshot", "handoff"),
+        *("hello", "report", "closed", "attach", "detach", "resize", "end", "snapshot", "handoff", "passed"),
         *("status", "sessions", "metrics", "peers", "fence", "wait", "kill", "rename", "revoke", "monitored"),
+        *("link", "links", "unlink"),
         *("renew-holder", "weights", "move", "retire", "cancel-retire", "stop"),
     }
     unasked = (packets.Conn, packets.Quit, packets.Revoked, *packets.Order.__args__)

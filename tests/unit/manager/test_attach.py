@@ -59,6 +59,9 @@ OWNERS = {ADAS: "ada", BOBS: "bob", NOBODYS: ""}
         ({"session": BOBS, "user": "ada", "resume": Resume(0, "e")}, BOBS),  # and is refused there
         ({"session": BOBS, "user": "ada", "watch": True}, BOBS),
         ({"user": "ada", "only": ADAS}, ADAS),
+        ({"session": BOBS, "user": "ada", "everyone": True}, BOBS),
+        ({"session": BOBS, "user": "~link-1", "everyone": True, "only": BOBS}, BOBS),
+        ({"session": ADAS, "user": "~link-1", "everyone": True, "only": BOBS}, ADAS),  # refused there
         ({"session": None}, None),
         ({"session": "undefined"}, None),
         ({"session": "1700000000000"}, ids.parse_session_id("1700000000000").value),
@@ -101,6 +104,12 @@ class Held:
         ({"user": "ada"}, Held(), None),
         ({"only": ADAS, "user": "ada"}, Held(), None),
         ({}, None, None),
+        ({"user": "bob", "everyone": True}, Held(), None),
+        ({"user": "bob", "everyone": True}, None, None),  # and has one of that name from now on
+        ({"user": "~link-1", "everyone": True, "only": ADAS}, Held(), None),
+        ({"user": "~link-1", "everyone": True, "only": ADAS}, None, "does not exist (any more)"),
+        ({"user": "~link-1", "everyone": True, "only": BOBS}, Held(), "the ticket is for another session"),
+        ({"user": "~link-1", "only": ADAS}, Held(), "does not exist (any more)"),
         ({"user": "bob"}, Held(), "does not exist (any more)"),
         ({"user": "ada"}, Held(user=""), "does not exist (any more)"),
         ({"profile": "claude"}, Held(), "belongs to the profile system, not to claude"),

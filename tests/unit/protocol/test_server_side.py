@@ -104,6 +104,18 @@ def test_a_ticket_is_checked_as_such():
     assert [item["version"] for item in done(side)] == [1]
 
 
+def test_a_browser_that_has_signed_in_presents_nothing():
+    side = fresh()
+    say(side, "hello", versions=[3], client="me")
+    assert done(side) == [Identify(None, None)]
+
+
+def test_the_tokens_holder_may_say_which_program_it_is():
+    side = fresh()
+    say(side, "hello", versions=[3], client="me", token="t", program="load")
+    assert done(side) == [Identify("t", None, "load")]
+
+
 def test_wrong_credentials_end_it():
     side = fresh()
     say(side, "hello", versions=[2], client="me", token="wrong")
@@ -122,7 +134,11 @@ def test_wrong_credentials_end_it():
     [
         ({"type": "attach", "channel": 0}, "attach before hello"),
         ({"type": "hello", "versions": [99], "client": "me", "token": "x"}, "hello.versions has none"),
-        ({"type": "hello", "versions": [2], "client": "me"}, "hello.token must be a string"),
+        ({"type": "hello", "versions": [2], "client": "me", "token": 1}, "hello.token must be a string"),
+        (
+            {"type": "hello", "versions": [2], "client": "me", "token": "x", "program": "a\nb"},
+            "hello.program must be printable",
+        ),
         ({"type": "hello", "versions": [2], "client": "me", "ticket": 1}, "hello.ticket must be a string"),
         ({"type": "hello", "versions": [2], "client": "", "token": "x"}, "hello.client must not be empty"),
         (
