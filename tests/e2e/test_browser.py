@@ -122,7 +122,7 @@ def test_sign_in_by_hand_and_the_assistant_that_is_missing(stack, browser, addre
     page.goto(address)
     page.get_by_label("Access token").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_text("The token was not accepted.").wait_for()
+    page.get_by_text("Not let in: wrong token.").wait_for()
     page.get_by_label("Access token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("status").filter(has_text="Connected").wait_for()

@@ -56,8 +56,8 @@ class Assets:
         digest = total.hexdigest()[:16]
         needed = [name for name in files if name.endswith((".js", ".css"))]
         boot = (folder / "boot.js").read_text()
-        boot = boot.replace("%BASE%", f"/static/{digest}/").replace("%FILES%", " ".join(needed))
+        boot = boot.replace("%BASE%", f"./static/{digest}/").replace("%FILES%", " ".join(needed))
         page = (folder / "index.html").read_text().replace(_BOOT, f"<script>{boot}</script>")
-        page = page.replace("%ICON%", f"/static/{digest}/icon.svg")
+        page = page.replace("%ICON%", f"static/{digest}/icon.svg")
         hashed = base64.b64encode(hashlib.sha256(boot.encode()).digest()).decode()
         return cls(digest, files, (f"sha256-{hashed}",), page)

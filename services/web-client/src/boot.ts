@@ -1,8 +1,8 @@
-// Put into the page itself. Takes the token out of the address bar, then loads the files of exactly this
+// Put into the page itself. Takes what a link carries out of the address bar, then loads the files of exactly this
 // build: while a release is under way another build may answer on the same port, says 404 and closes the
 // connection, and we ask again.
 
-import { token } from "./page/api.js";
+import { takeCredential } from "./page/api.js";
 
 const BASE = "%BASE%";
 const FILES = "%FILES%".split(" ");
@@ -36,16 +36,12 @@ function style(name: string): Promise<unknown> {
 }
 
 async function boot(): Promise<void> {
-  const given = token.inAddress();
-  if (given) {
-    token.set(given);
-    history.replaceState(null, "", location.pathname + location.search);
-  }
+  const credential = takeCredential();
   try {
     await Promise.all(FILES.map(load));
     await Promise.all(FILES.filter((name) => name.endsWith(".css")).map(style));
-    const page = (await import(`${BASE}page.js`)) as { start(): Promise<void> };
-    await page.start();
+    const page = (await import(`${BASE}page.js`)) as { start(credential: string | null): Promise<void> };
+    await page.start(credential);
   } catch (error) {
     console.error("the page could not be loaded", error);
     const said = document.getElementById("boot");

@@ -89,8 +89,8 @@ export type Item = Order | Happening;
 
 export type Phase = "closed" | "waiting" | "connecting" | "greeting" | "attaching" | "attached" | "stopped";
 
-/** What a client shows to be let in. */
-export type Credentials = { token: string } | { ticket: string };
+/** What a client shows to be let in; nothing, where a browser has signed in. */
+export type Credentials = { token: string } | { ticket: string } | Record<string, never>;
 
 export interface Options {
   /** Where the server is, which may send the client on to another one. */

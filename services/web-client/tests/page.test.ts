@@ -172,7 +172,8 @@ describe("the line below", () => {
   ];
   test.each(kinds)("%j", (state, text, offered) => {
     expect(told(state, at)).toBe(text);
-    expect(remedy(state)).toBe(offered);
+    expect(remedy(state, true)).toBe(offered);
+    expect(remedy(state, false)).toBe(offered === "New shell" ? "" : offered); // who may begin none is offered none
   });
 
   test("a server that does not answer is said to be silent", () => {

@@ -1,20 +1,38 @@
-// The web process's API.
+// The web process's API. Who this browser's visitor is says a cookie, which no script can read.
 
-const TOKEN = "terminals.token";
+const KEPT = "terminals.token"; // where pages of earlier builds kept the token
 
 export class Unauthorized extends Error {}
+
+export type Role = "user" | "viewer" | "operator" | "guest";
+
+export interface Visitor {
+  /** "" for a holder of the token. */
+  readonly user: string;
+  readonly role: Role;
+  /** The only session that is open to them, or null. */
+  readonly session: string | null;
+  readonly read_only: boolean;
+  /** Unix seconds at which that ends, or null. */
+  readonly until: number | null;
+}
 
 export interface Info {
   readonly build: string;
   readonly generation: string;
   /** Ports, by profile. */
   readonly listeners: Readonly<Record<string, number>>;
+  /** Whether terminals are to be had at this page's own port, too. */
+  readonly one_port: boolean;
+  readonly visitor: Visitor;
 }
 
 export interface SessionInfo {
   readonly id: string;
   readonly profile: string;
   readonly title: string;
+  /** Whose it is. */
+  readonly user: string;
   /** Unix seconds. */
   readonly created: number;
   readonly live: boolean;
@@ -23,21 +41,44 @@ export interface SessionInfo {
   readonly generation: string;
 }
 
-/** What this browser tab shows to be let in; "" where it has nothing. */
-export const token = {
-  get: () => sessionStorage.getItem(TOKEN) ?? "",
-  set: (value: string) => sessionStorage.setItem(TOKEN, value),
-  forget: () => sessionStorage.removeItem(TOKEN),
-  /** That of a link: behind the #, which no server sees. */
-  inAddress: () => new URLSearchParams(location.hash.slice(1)).get("token"),
-};
+/** A link to one session that was given away. Times are Unix seconds. */
+export interface LinkInfo {
+  readonly id: string;
+  readonly session: string;
+  readonly by: string;
+  readonly read_only: boolean;
+  readonly created: number;
+  readonly until: number;
+}
 
 /** Ask for something. Throws Unauthorized, or an Error with what the server says. */
 export async function ask<T>(path: string, options: RequestInit = {}): Promise<T> {
-  const headers = { Authorization: `Bearer ${token.get()}` };
-  const response = await fetch(`/api/${path}`, { ...options, headers });
-  if (response.status === 401) throw new Unauthorized("unauthorized");
-  const answer: unknown = await response.json();
-  if (!response.ok) throw new Error((answer as { error?: string }).error ?? response.statusText);
+  const response = await fetch(`api/${path}`, { ...options, headers: { "X-Terminals": "page" } });
+  const answer = (await response.json()) as { error?: string };
+  if (response.status === 401) throw new Unauthorized(answer.error);
+  if (!response.ok) throw new Error(answer.error ?? response.statusText);
   return answer as T;
+}
+
+/** Send an object. */
+export const posted = (body: object): RequestInit => ({ method: "POST", body: JSON.stringify(body) });
+
+/** Come in with the token, a ticket or what a link carries. Throws as `ask` does. */
+export const signIn = (credential: string): Promise<Visitor> => ask("sign-in", posted({ credential }));
+
+export const signOut = (): Promise<unknown> => ask("sign-out", { method: "POST" });
+
+/** What a link carries: behind the #, which no server sees. */
+export function carried(): string | null {
+  const carrying = new URLSearchParams(location.hash.slice(1));
+  return carrying.get("ticket") ?? carrying.get("token");
+}
+
+/** What there is to come in with, taken out of the address and of what a page of an earlier build has kept. */
+export function takeCredential(): string | null {
+  const found = carried();
+  if (found) history.replaceState(null, "", location.pathname + location.search);
+  const kept = sessionStorage.getItem(KEPT);
+  sessionStorage.removeItem(KEPT);
+  return found ?? kept;
 }

@@ -1,7 +1,7 @@
 // The page: tabs of terminals, their state, the list of sessions, and what a person can set.
 
-import { ask, token, Unauthorized } from "./api.js";
-import type { Info } from "./api.js";
+import { ask, carried, signIn, signOut, Unauthorized } from "./api.js";
+import type { Info, SessionInfo } from "./api.js";
 import { read, write } from "./clipboard.js";
 import { $, allowStyles } from "./dom.js";
 import { findBar } from "./find.js";
@@ -10,6 +10,7 @@ import type { Action } from "./keys.js";
 import { preferences } from "./preferences.js";
 import { keptTabs } from "./remembered.js";
 import { sessionList } from "./sessions.js";
+import { sharing } from "./share.js";
 import { load, onSystemTheme, save, sized } from "./settings.js";
 import type { Settings } from "./settings.js";
 import { describe, remedy, size } from "./status.js";
@@ -17,9 +18,11 @@ import { Tabs } from "./tabs.js";
 import { onPinch, ScreenKeys } from "./touch.js";
 
 const SHOW_MS = 250;
+const LOOK_MS = 5000; // between two looks at who answers, while a connection waits
 
 let settings = load();
 let info: Info | null = null;
+let looked = 0;
 
 const current = () => tabs.chosen;
 const screenKeys = new ScreenKeys(current);
@@ -29,18 +32,24 @@ const tabs: Tabs = new Tabs(
     get settings() {
       return settings;
     },
-    get token() {
-      return token.get();
-    },
     url(profile) {
-      const scheme = location.protocol === "https:" ? "wss" : "ws";
-      return `${scheme}://${location.hostname}:${String(info?.listeners[profile])}/`;
+      const url = new URL(`ws/${profile}`, document.baseURI);
+      url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+      if (info?.one_port) return url.href;
+      return `${url.protocol}//${location.hostname}:${String(info?.listeners[profile])}/`;
     },
-    unauthorized,
+    unauthorized: look,
     typed: (text) => screenKeys.typed(text),
   },
   show,
+  () => {
+    if (begins()) tabs.open("system");
+    else $("list").click();
+  },
 );
+
+/** Whether the visitor may begin sessions. */
+const begins = () => info?.visitor.role === "operator" || (info?.visitor.role === "user" && !info.visitor.session);
 
 const find = findBar(current);
 
@@ -54,10 +63,11 @@ function show(): void {
   const tab = tabs.chosen;
   if (!tab) return;
   const { state, connection, watch, feeding } = tab;
+  if (state.kind === "waiting" || state.kind === "breaker") look();
   const silent = connection.silence();
   say("state", describe(state, { now: performance.now(), watch, silent }));
   $("state").dataset["kind"] = state.kind;
-  const offered = remedy(state);
+  const offered = remedy(state, begins());
   $("retry").hidden = !offered;
   say("retry", offered);
   $("feeding").hidden = !feeding;
@@ -118,35 +128,87 @@ function restyle(wanted: Settings): void {
   for (const tab of tabs.all) tab.restyle(wanted);
 }
 
-function signIn(refusal = ""): void {
-  token.forget();
+function askWho(refusal = ""): void {
   $("app").hidden = true;
   $("sign-in").hidden = false;
   $("refusal").textContent = refusal;
-  $("token").focus();
+  $("credential").focus();
 }
 
-function unauthorized(): void {
-  signIn("The token was not accepted.");
+/** What to say of an answer that is none. */
+function failed(error: unknown): string {
+  // The visitor is not known any more. Another build may serve by now, and have a page of its own to ask.
+  if (error instanceof Unauthorized && info) location.reload();
+  return error instanceof Error ? error.message : String(error);
 }
 
-async function enter(): Promise<void> {
+/** Where a connection waits, or is not let in: whether the visitor is still known to whoever serves now. */
+function look(): void {
+  if (performance.now() - looked < LOOK_MS) return;
+  looked = performance.now();
+  void ask<Info>("info").catch(failed);
+}
+
+/** Come in, with a credential or as whom the browser has signed in before. */
+async function enter(credential: string | null): Promise<void> {
+  let linked: string | null = null;
   try {
+    linked = credential && linkTo(credential);
+    if (credential && !(linked && (await keepsOwn()))) await signIn(credential);
     info = await ask<Info>("info");
   } catch (error) {
-    if (error instanceof Unauthorized) unauthorized();
-    else signIn(`The server says: ${String(error)}`);
+    if (!(error instanceof Unauthorized)) askWho(`The server says: ${failed(error)}`);
+    else askWho(credential ? `Not let in: ${error.message}.` : "");
     return;
   }
+  const { user, role, read_only: readOnly } = info.visitor;
   $("sign-in").hidden = true;
   $("app").hidden = false;
-  const kept = keptTabs();
-  if (kept.length) for (const tab of kept) tabs.add(tab);
-  else tabs.open("system");
+  $("new-system").hidden = $("new-claude").hidden = !begins();
+  $("share").hidden = role !== "operator" && role !== "user";
+  const names = { operator: user || "a holder of the token", user, viewer: `${user}, who looks on`, guest: "a guest" };
+  $("visitor").textContent = `Signed in as ${names[role]}`;
+  const kept = keptTabs().filter(({ session }) => role !== "guest" || session === info?.visitor.session);
+  for (const tab of kept) tabs.add({ ...tab, watch: tab.watch || readOnly });
+  const wanted = linked ?? info.visitor.session;
+  if (wanted) await showSession(wanted, role === "guest" ? readOnly : true);
+  if (tabs.all.length) return;
+  if (begins()) tabs.open("system");
+  else $("list").click();
+}
+
+/** The session that a link leads to, or null: it is a ticket of a user, or the token. */
+function linkTo(credential: string): string | null {
+  try {
+    const payload = credential.split(".")[1] ?? "";
+    const { role, session } = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as Record<string, unknown>;
+    return role === "guest" && typeof session === "string" ? session : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether somebody who has come by a link goes on as whom the browser has signed in before. */
+async function keepsOwn(): Promise<boolean> {
+  try {
+    const { visitor: { role, user } } = await ask<Info>("info");
+    if (role === "operator" || role === "viewer") return true; // who may see every session
+    return role === "user" && !confirm(`You are signed in as ${user}. Follow the link as a guest, in place of that?`);
+  } catch (error) {
+    if (error instanceof Unauthorized) return false;
+    throw error;
+  }
+}
+
+/** Show a session that is open to the visitor. */
+async function showSession(id: string, watch: boolean): Promise<void> {
+  const { sessions } = await ask<{ sessions: SessionInfo[] }>("sessions");
+  const found = sessions.find((session) => session.id === id && session.live);
+  if (found) tabs.show({ profile: found.profile, session: id, epoch: null, watch });
 }
 
 /** Begin. The page's loader calls it once everything is there. */
-export async function start(): Promise<void> {
+export async function start(credential: string | null): Promise<void> {
   allowStyles(document.querySelector<HTMLMetaElement>('meta[name="style-nonce"]')?.content ?? "");
   restyle(settings);
   $("boot").hidden = true;
@@ -160,9 +222,17 @@ export async function start(): Promise<void> {
     tabs.chosen?.stopFeeding();
     tabs.chosen?.term.focus();
   };
-  sessionList(({ profile, id }, watch) => tabs.show({ profile, session: id, epoch: null, watch }), unauthorized);
+  sessionList({
+    get visitor() {
+      return info?.visitor ?? null;
+    },
+    open: ({ profile, id }, watch) => tabs.show({ profile, session: id, epoch: null, watch }),
+    failed,
+  });
+  sharing(current, failed);
   preferences(() => settings, restyle);
   onSystemTheme(() => restyle(settings));
+  const keep = () => tabs.keepInput();
   let before = settings.fontSize;
   onPinch($("screens"), (factor) => {
     const fontSize = sized(before * factor);
@@ -173,14 +243,21 @@ export async function start(): Promise<void> {
   });
   $("sign-in").onsubmit = (event) => {
     event.preventDefault();
-    token.set($("token", HTMLInputElement).value.trim());
-    void enter();
+    void enter($("credential", HTMLInputElement).value.trim());
+  };
+  $("sign-out").onclick = () => {
+    // Of what was typed nothing is to be sent in the name of whoever comes next.
+    void signOut().then(() => {
+      removeEventListener("pagehide", keep);
+      sessionStorage.clear();
+      location.reload();
+    }, (error: unknown) => alert(failed(error)));
   };
   new ResizeObserver(() => tabs.chosen?.fill()).observe($("screens"));
-  addEventListener("pagehide", () => tabs.keepInput());
+  addEventListener("pagehide", keep);
   addEventListener("hashchange", () => {
-    // A link with a token was opened in this very tab: the page's loader takes it.
-    if (token.inAddress()) location.reload();
+    // A link was opened in this very tab: the page's loader takes what it carries.
+    if (carried()) location.reload();
   });
   const probe = () => {
     for (const tab of tabs.all) tab.connection.probe();
@@ -197,6 +274,5 @@ export async function start(): Promise<void> {
     act(action);
   }, true);
   setInterval(show, SHOW_MS);
-  if (token.get()) await enter();
-  else signIn();
+  await enter(credential);
 }

@@ -1,13 +1,12 @@
 // The panel in which a person says how terminals are to look.
 
 import { $ } from "./dom.js";
+import { panel } from "./panels.js";
 import { save, sized } from "./settings.js";
 import type { Settings } from "./settings.js";
 
 /** `changed`: there are others now. */
 export function preferences(current: () => Settings, changed: (settings: Settings) => void): void {
-  const panel = $("preferences");
-  const button = $("settings");
   const theme = $("theme", HTMLSelectElement);
   const cursor = $("cursor", HTMLSelectElement);
   const fontSize = $("font-size", HTMLInputElement);
@@ -23,7 +22,7 @@ export function preferences(current: () => Settings, changed: (settings: Setting
     screenReader.checked = settings.screenReader;
   };
 
-  panel.onchange = () => {
+  $("preferences").onchange = () => {
     const settings: Settings = {
       theme: theme.value as Settings["theme"],
       cursor: cursor.value as Settings["cursor"],
@@ -35,9 +34,5 @@ export function preferences(current: () => Settings, changed: (settings: Setting
     changed(settings);
     show();
   };
-  button.onclick = () => {
-    panel.hidden = !panel.hidden;
-    button.ariaExpanded = String(!panel.hidden);
-    show();
-  };
+  panel("settings", "preferences", show);
 }

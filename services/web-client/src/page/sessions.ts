@@ -1,32 +1,35 @@
 // The list of all sessions.
 
-import { ask, Unauthorized } from "./api.js";
-import type { SessionInfo } from "./api.js";
+import { ask } from "./api.js";
+import type { SessionInfo, Visitor } from "./api.js";
 import { $, element } from "./dom.js";
+import { panel } from "./panels.js";
 import { profileName } from "./tab.js";
 
 const REFRESH_MS = 3000;
-const COLUMNS = ["Session", "Kind", "Age", "Viewers", "Generation", ""];
+const COLUMNS = ["Session", "Whose", "Kind", "Age", "Viewers", "Generation", ""];
+const WIDE = new Set(["Whose", "Generation"]);
 
-/** `open`: somebody wants to work in a session, or to look on. */
-export function sessionList(open: (session: SessionInfo, watch: boolean) => void, unauthorized: () => void): void {
-  const panel = $("sessions");
-  const button = $("list");
+/** What the list needs of the page around it. */
+export interface Around {
+  readonly visitor: Visitor | null;
+  /** Somebody wants to work in a session, or to look on. */
+  open(session: SessionInfo, watch: boolean): void;
+  /** What to say of an answer that is none. */
+  failed(error: unknown): string;
+}
 
-  const shown = (wanted: boolean) => {
-    panel.hidden = !wanted;
-    button.ariaExpanded = String(wanted);
-  };
+export function sessionList(around: Around): void {
+  const where = $("sessions");
 
   const refresh = async () => {
-    if (panel.hidden) return;
+    if (where.hidden) return;
     try {
       const { sessions } = await ask<{ sessions: SessionInfo[] }>("sessions");
       const rows = sessions.filter((session) => session.live).map(row);
-      panel.replaceChildren(rows.length ? table(rows) : element("p", { textContent: "No session is running." }));
+      where.replaceChildren(rows.length ? table(rows) : element("p", { textContent: "No session is running." }));
     } catch (error) {
-      if (error instanceof Unauthorized) unauthorized();
-      else panel.replaceChildren(element("p", { textContent: `The list is not available: ${String(error)}` }));
+      where.replaceChildren(element("p", { textContent: `The list is not available: ${around.failed(error)}` }));
     }
   };
 
@@ -35,8 +38,8 @@ export function sessionList(open: (session: SessionInfo, watch: boolean) => void
       textContent: text,
       title,
       onclick: () => {
-        shown(false);
-        open(session, watch);
+        close();
+        around.open(session, watch);
       },
     });
     const changer = (text: string, title: string, request: () => RequestInit | null) => element("button", {
@@ -46,39 +49,41 @@ export function sessionList(open: (session: SessionInfo, watch: boolean) => void
         const options = request();
         if (!options) return;
         void ask(`sessions/${session.id}`, options)
-          .catch((error: unknown) => alert(String(error)))
+          .catch((error: unknown) => alert(around.failed(error)))
           .then(refresh);
       },
     });
     const named = session.title
       ? element("td", { textContent: session.title, title: session.id })
       : element("td", { className: "id", textContent: session.id });
+    const mayType = !around.visitor?.read_only;
+    const mayChange = around.visitor?.role === "operator" || around.visitor?.role === "user";
     return element("tr", {}, named,
+      element("td", { className: "wide", textContent: session.user }),
       element("td", { textContent: profileName(session.profile) }),
       element("td", { textContent: age(Date.now() / 1000 - session.created) }),
       element("td", { textContent: `${session.attached ? 1 : 0}${session.watchers ? ` + ${session.watchers}` : ""}` }),
       element("td", { className: "wide", textContent: session.generation }),
       element("td", { className: "actions" },
-        opener("Open", "Work in it; whoever does so now is put out", false),
+        ...(mayType ? [opener("Open", "Work in it; whoever does so now is put out", false)] : []),
         opener("View", "Look on, without disturbing whoever works in it", true),
-        changer("Name", "Give it a title", () => {
-          const title = prompt("Title of this session (empty: none)", session.title);
-          return title === null ? null : { method: "PATCH", body: JSON.stringify({ title }) };
-        }),
-        changer("End", "Hang its shell up", () =>
-          confirm(`End ${session.title || session.id}? What runs in it is hung up.`) ? { method: "DELETE" } : null),
+        ...(mayChange ? [
+          changer("Name", "Give it a title", () => {
+            const title = prompt("Title of this session (empty: none)", session.title);
+            return title === null ? null : { method: "PATCH", body: JSON.stringify({ title }) };
+          }),
+          changer("End", "Hang its shell up", () =>
+            confirm(`End ${session.title || session.id}? What runs in it is hung up.`) ? { method: "DELETE" } : null),
+        ] : []),
       ));
   };
 
-  button.onclick = () => {
-    shown(panel.hidden !== false);
-    void refresh();
-  };
+  const close = panel("list", "sessions", () => void refresh());
   setInterval(() => void refresh(), REFRESH_MS);
 }
 
 function table(rows: HTMLTableRowElement[]): HTMLTableElement {
-  const heads = COLUMNS.map((text, at) => element("th", { textContent: text, className: at === 4 ? "wide" : "" }));
+  const heads = COLUMNS.map((text) => element("th", { textContent: text, className: WIDE.has(text) ? "wide" : "" }));
   return element("table", {},
     element("thead", {}, element("tr", {}, ...heads)),
     element("tbody", {}, ...rows));

@@ -15,7 +15,7 @@ export function describe(state: State, { now, watch, silent }: { now: number; wa
     case "ended": return `The shell has ended with status ${state.status}`;
     case "taken-over": return "This session is open in another window now";
     case "refused": return state.reason;
-    case "unauthorized":
+    case "unauthorized": return "The terminals do not take this page's visitor: a proxy has to pass the Host header on";
     case "closed":
       return "";
   }
@@ -24,8 +24,8 @@ export function describe(state: State, { now, watch, silent }: { now: number; wa
 /** A question to the server that is not answered for so long is said. */
 export const SILENT_MS = 4000;
 
-/** What the button beside it offers, or "". */
-export function remedy(state: State): string {
+/** What the button beside it offers, or "". `begins`: whether the visitor may begin sessions. */
+export function remedy(state: State, begins: boolean): string {
   switch (state.kind) {
     case "waiting":
     case "breaker":
@@ -33,7 +33,7 @@ export function remedy(state: State): string {
     case "taken-over": return "Take it back";
     case "ended":
     case "refused":
-      return "New shell";
+      return begins ? "New shell" : "";
     default: return "";
   }
 }

@@ -36,7 +36,6 @@ export const profileName = (profile: string): string => NAMES[profile] ?? profil
 /** What a tab needs of the page around it. */
 export interface Surroundings {
   readonly settings: Settings;
-  readonly token: string;
   url(profile: string): string;
   /** Something that the page shows has changed. */
   changed(tab: Tab): void;
@@ -98,7 +97,7 @@ export class Tab {
     letWrite(this.term, (question) => confirm(question), () => this.#shown < this.#past);
     this.connection = new Connection({
       url: around.url(profile),
-      credentials: { token: around.token },
+      credentials: {}, // the browser shows its cookie
       client: this.client,
       session,
       epoch,

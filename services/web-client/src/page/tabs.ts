@@ -20,10 +20,11 @@ export class Tabs {
   readonly #closed: KeptTab[] = [];
   #dragged: Tab | null = null;
 
-  /** `changed`: what the page shows of the chosen tab is another. */
+  /** `changed`: what the page shows of the chosen tab is another. `none`: there is no tab any more. */
   constructor(
     private readonly around: Omit<Surroundings, "changed" | "remember">,
     private readonly changed: () => void,
+    private readonly none: () => void,
   ) {}
 
   get all(): readonly Tab[] {
@@ -96,7 +97,10 @@ export class Tabs {
     if (tab !== this.chosen) return;
     const next = this.#entries[Math.min(at, this.#entries.length - 1)];
     if (next) this.choose(next.tab);
-    else this.open("system");
+    else {
+      this.chosen = null;
+      this.none();
+    }
   }
 
   /** Open a new session. */
