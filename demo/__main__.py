@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -332,10 +333,7 @@ def main(keep: bool, engine: str) -> None:
     Console(width=max(console.width, 100)).print(table)  # nothing of it is to be wrapped
     if keep:
         last = played.chain[-1]
-        target = engine_of(
-            load_config(played.config), load_config(played.config).environment(last)
-        ).targets()[0]
-        console.print(f"\n{last}: {target.web}#token={target.token}", markup=False)
+        console.print(f"\nget in with: {shlex.join([*played.rollout, 'open', last])}", markup=False)
     else:
         report = (played.state / "report.md").read_text()
         played.clean()

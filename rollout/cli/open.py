@@ -14,8 +14,8 @@ from rollout.cli.common import environment_argument, read_config
 def command(context: click.Context, environment: str, no_browser: bool) -> None:
     """Print the links of the page with the way in, one a host, and open the first on a desktop.
 
-    A link holds the environment's token: whoever has it may do everything there. The browser gets it by a
-    file that only you may read, so that it stands in no list of processes and in no history of a shell.
+    A link is good for five minutes: whoever opens it by then may do everything there. The browser gets it by
+    a file that only you may read, so that it stands in no list of processes.
 
     \b
     Example:
@@ -25,8 +25,7 @@ def command(context: click.Context, environment: str, no_browser: bool) -> None:
     from rollout.pipeline.begin import engine_of
 
     config = read_config(context)
-    targets = engine_of(config, config.environment(environment)).targets()
-    for target in targets:
-        click.echo(page(target))
+    links = [page(target) for target in engine_of(config, config.environment(environment)).targets()]
+    click.echo("\n".join(links))
     if desktop() and not no_browser:
-        open_page(page(targets[0]), config.state / "open" / f"{environment}.html")
+        open_page(links[0], config.state / "open" / f"{environment}.html")

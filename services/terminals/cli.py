@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from terminals.control.packets import Request
+    from terminals.tickets import Role
 
 EXIT_STALE_FENCE = 3
 
@@ -188,17 +189,27 @@ def web(socket: str, generation: str, build: str, token_file: Path) -> None:
 @click.option("--session", help="The only session it opens; without it: any of the user's own.")
 @click.option("--seconds", default=60, show_default=True, help="Time until its first use.")
 @click.option("--read-only", is_flag=True, help="Its holder may look on, not type.")
-def ticket(token_file: Path, user: str, session: str | None, seconds: int, read_only: bool) -> None:
+@click.option(
+    "--role",
+    type=click.Choice(["user", "viewer", "operator"]),
+    default="user",
+    show_default=True,
+    help="viewer: looks on at everybody's sessions; operator: may do what the token's holder may.",
+)
+def ticket(
+    token_file: Path, user: str, session: str | None, seconds: int, read_only: bool, role: Role
+) -> None:
     """Print a signed, short-lived ticket: what a client presents instead of the token.
 
     \b
     Example:
       terminals ticket --token-file run/token --user ada
     """
-    from terminals.tickets import Ticket, issue
+    from terminals.tickets import Ticket, check_person, issue
 
     try:
-        granted = Ticket(user, session, read_only=read_only)
+        check_person(user)
+        granted = Ticket(user, session, read_only=read_only, role=role)
         click.echo(issue(_token(token_file), granted, seconds=seconds))
     except ValueError as error:
         _fail(error)
