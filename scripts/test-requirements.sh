@@ -1,6 +1,6 @@
 #!/bin/sh
 # Programs that tests drive and that no Python package carries: a browser, a Docker engine, a PostgreSQL server,
-# Prometheus with its Alertmanager, what base images, the lab's hosts, SSH and a registry are made with, and a
+# Prometheus with its Alertmanager, reverse proxies, what base images, the lab's hosts, SSH and a registry are made with, and a
 # wall clock that can be set.
 # Installed where that is possible without asking; elsewhere the tests that need them say so.
 set -eu
@@ -29,8 +29,9 @@ if [ -n "$wanted" ]; then
 fi
 # Of these only the programs: the packages are services that start now and at every boot.
 wanted=""
-for pair in prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager; do
-    command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair##*:}"
+for pair in prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager nginx:nginx haproxy:haproxy \
+    caddy:caddy; do
+    PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair##*:}"
 done
 if [ -n "$wanted" ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
@@ -39,13 +40,19 @@ if [ -n "$wanted" ]; then
         apt-get update -qq
         # shellcheck disable=SC2086 # one word for each package
         (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root $wanted)
+        # Libraries start nothing.
+        # shellcheck disable=SC2046,SC2086 # one word for each package
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            $(apt-cache depends --important $wanted | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p' | grep -v -e -tools | sort -u) >/dev/null
         for package in "$folder"/*.deb; do
             dpkg-deb --extract "$package" "$folder/all"
         done
-        cp "$folder"/all/usr/bin/* /usr/local/bin/
+        find "$folder/all/usr/bin" "$folder/all/usr/sbin" -type f -perm -u+x -exec cp {} /usr/local/bin/ \; 2>/dev/null || :
         # Without its template Alertmanager does not start.
-        mkdir -p /usr/share/prometheus
-        cp -R "$folder/all/usr/share/prometheus/." /usr/share/prometheus/
+        if [ -d "$folder/all/usr/share/prometheus" ]; then
+            mkdir -p /usr/share/prometheus
+            cp -R "$folder/all/usr/share/prometheus/." /usr/share/prometheus/
+        fi
         rm -rf "$folder"
     else
         echo "not on PATH:$wanted; the tests that need them will be skipped" >&2

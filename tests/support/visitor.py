@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import secrets
+import ssl
 import time
+from http.client import HTTPConnection, HTTPSConnection
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,10 +21,12 @@ OURS = {"X-Terminals": "page"}
 
 
 class Visitor:
-    """One browser. ``page``: the address of the page that it has opened, which ends with a slash."""
+    """One browser. ``page``: the address of the page that it has opened, which ends with a slash; ``ca``: a
+    file of the certificates that it trusts."""
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, page: str, *, ca: str | None = None) -> None:
         self.page = page
+        self._tls = ssl.create_default_context(cafile=ca) if page.startswith("https:") else None
         self.cookie: Morsel[str] | None = None
         self.headers: dict[str, str] = {}
         """Of the last answer."""
@@ -37,7 +40,11 @@ class Visitor:
         sent = {name.replace("_", "-"): value for name, value in sent.items()}
         if self.cookie is not None:
             sent["Cookie"] = self.shown
-        link = http.client.HTTPConnection(self._host, self._port, timeout=PATIENCE)
+        link = (
+            HTTPConnection(self._host, self._port, timeout=PATIENCE)
+            if self._tls is None
+            else HTTPSConnection(self._host, self._port, timeout=PATIENCE, context=self._tls)
+        )
         try:
             link.request(method, self._path + path, None if body is None else json.dumps(body), sent)
             answer = link.getresponse()
@@ -66,7 +73,8 @@ class Visitor:
         address = f"ws{self.page.removeprefix('http')}ws/{profile}"
         cookies = {} if self.cookie is None else {"Cookie": self.shown}
         page = self.origin if origin == "own" else origin
-        return Wire(connect(address, origin=page, additional_headers=cookies, legacy=True), attach)  # type: ignore[arg-type]
+        link = connect(address, origin=page, additional_headers=cookies, ssl=self._tls, legacy=True)  # type: ignore[arg-type]
+        return Wire(link, attach)
 
 
 class Wire:
