@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -65,6 +68,49 @@ def test_metrics_count_what_happened(served):
     memory = {dict(labels)["role"]: value for labels, value in after["terminals_memory_bytes"].items()}
     assert set(memory) == {"manager", "worker", "web"}
     assert all(value > 1 << 20 for value in memory.values())
+
+
+def test_the_pool_counts_connections_and_how_long_they_waited(served):
+    before = scrape(served)
+    assert before["terminals_dropped_connections_total"] == {
+        (("reason", reason),): 0 for reason in ("failed", "full", "late")
+    }
+    served.kill("worker-g1")
+    terminal = served.terminal()
+    waiting = threading.Thread(target=terminal.open)
+    waiting.start()
+    until(lambda: scrape(served)["terminals_waiting_connections"][()] == 1, "a connection waiting")
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > 0.3, "it has waited")
+    served.start("worker", "g1")
+    waiting.join(60)
+    after = scrape(served)
+    assert after["terminals_waiting_connections"][()] == 0
+    assert after["terminals_waiting_connections_limit"][()] == 4096
+
+    def grown(name: str, **labels: str) -> float:
+        key = tuple(sorted(labels.items()))
+        return after[name][key] - before[name].get(key, 0)
+
+    assert grown("terminals_accepted_connections_total", listener="system") == 1
+    assert grown("terminals_passed_connections_total", role="worker", generation="g1") == 1
+    assert grown("terminals_connection_wait_seconds_count") >= 2  # and those of the scrapes
+    assert 0.3 < grown("terminals_connection_wait_seconds_sum") < 60
+    assert grown("terminals_connection_wait_seconds_bucket", le="0.25") == (
+        grown("terminals_connection_wait_seconds_count") - 1
+    )
+    counts = {dict(key)["role"]: value for key, value in after["terminals_process_connections"].items()}
+    assert counts["worker"] == 1
+    terminal.close(kill=True)
+
+
+@pytest.mark.slow("waits for as long as a connection may")
+def test_a_connection_that_nobody_takes_is_let_go_and_counted(served):
+    served.kill("worker-g1")
+    port = served.status()["listeners"]["system"]
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+        assert sock.recv(1) == b"", "nothing is said, and it ends"
+    assert scrape(served)["terminals_dropped_connections_total"][(("reason", "late"),)] == 1
 
 
 def test_counters_do_not_go_back_when_a_session_is_forgotten():

@@ -92,7 +92,7 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
         case packets.Weights(weights=weights):
             changed = generations.set_weights(weights)
             manager.end_moves()
-            manager.flush_backlog()
+            manager.pool.flush()
             return answers.Weights(weights=weights, changed=changed)
         case packets.Move():
             return await _move(manager, peer, request)
@@ -110,9 +110,7 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
         case packets.Stop(seconds=seconds):
             generation = known(manager, request.generation)
             manager.retire(generation)
-            return answers.Stopped(
-                stopped=await until(lambda: not manager.peers_of(generation.name), seconds)
-            )
+            return answers.Stopped(stopped=await until(lambda: not manager.pool.of(generation.name), seconds))
     return None
 
 
@@ -174,11 +172,11 @@ async def wait(manager: Manager, generation: str, workers: int, timeout: float) 
     """
 
     def ready() -> bool:
-        roles = [peer.role for peer in manager.peers_of(generation)]
+        roles = [peer.role for peer in manager.pool.of(generation)]
         return roles.count("worker") >= workers and ("web" in roles or "web" not in manager.listeners)
 
     if not await until(ready, timeout):
-        roles = [peer.role for peer in manager.peers_of(generation)]
+        roles = [peer.role for peer in manager.pool.of(generation)]
         raise ValueError(
             f"generation {generation}: {roles.count('worker')} of {workers} workers and"
             f" {roles.count('web')} web processes were ready after {timeout:g} s"
@@ -232,7 +230,7 @@ def status(manager: Manager) -> answers.Status:
 
 
 def _generation(manager: Manager, generation: Generation) -> answers.GenerationInfo:
-    peers = manager.peers_of(generation.name)
+    peers = manager.pool.of(generation.name)
     workers = [peer for peer in peers if peer.role == "worker"]
     live = manager.registry.live
     serving = [
@@ -273,7 +271,7 @@ def peers(manager: Manager) -> list[answers.PeerInfo]:
             silent=None if peer.reported is None else round(now - peer.heard, 1),
             passed_over=peer.silent,
         )
-        for peer in manager.peers
+        for peer in manager.pool.peers
     ]
 
 

@@ -64,7 +64,8 @@ class Histogram:
 
 def families(manager: Manager) -> list[Family]:
     """Every family."""
-    return [*_sessions(manager), *_traffic(manager), *_generations(manager), *_processes(manager)]
+    parts = (_sessions, _traffic, _pool, _generations, _processes)
+    return [family for part in parts for family in part(manager)]
 
 
 def _family(
@@ -194,11 +195,55 @@ def _traffic(manager: Manager) -> list[Family]:
             "Output held in the rings.",
             [({}, sum(ring.head - ring.tail for ring in rings))],
         ),
+    ]
+
+
+def _pool(manager: Manager) -> list[Family]:
+    pool = manager.pool
+    wait = "terminals_connection_wait_seconds"
+    return [
+        _family(
+            "terminals_accepted_connections",
+            "counter",
+            "Connections by the listener that they came to; one that asks the web for a terminal is at both.",
+            [({"listener": name}, pool.accepted[name]) for name in manager.config.listeners],
+        ),
+        _family(
+            "terminals_passed_connections",
+            "counter",
+            "Connections by the processes that they were passed on to.",
+            [
+                ({"role": role, "generation": generation}, count)
+                for (role, generation), count in sorted(pool.passed.items())
+            ],
+        ),
+        _family(
+            "terminals_dropped_connections",
+            "counter",
+            "Connections that nobody serves: too many waited, it waited too long, it could not be passed on.",
+            [({"reason": reason}, count) for reason, count in pool.dropped.items()],
+        ),
         _family(
             "terminals_waiting_connections",
             "gauge",
-            "Accepted connections that wait for a worker.",
-            [({}, manager.waiting)],
+            "Accepted connections that wait for a process.",
+            [({}, pool.waiting)],
+        ),
+        _family("terminals_waiting_connections_limit", "gauge", "Most that may wait.", [({}, pool.room)]),
+        Family(
+            name=wait,
+            type="histogram",
+            help="From a connection's arrival until a process has it.",
+            samples=pool.waits.samples(wait, {}),
+        ),
+        _family(
+            "terminals_process_connections",
+            "gauge",
+            "Open connections by process.",
+            [
+                (_process(peer.role, peer.generation, peer.host, peer.pid), peer.connections)
+                for peer in pool.peers
+            ],
         ),
     ]
 
@@ -239,7 +284,7 @@ def _generations(manager: Manager) -> list[Family]:
             "gauge",
             "Open connections.",
             [
-                (labels[entry.name], sum(peer.connections for peer in manager.peers_of(entry.name)))
+                (labels[entry.name], sum(peer.connections for peer in manager.pool.of(entry.name)))
                 for entry in known
             ],
         )
@@ -257,20 +302,22 @@ def _generations(manager: Manager) -> list[Family]:
     return result
 
 
-def _processes(manager: Manager) -> list[Family]:
-    def labels(role: str, generation: str, host: str, pid: int) -> dict[str, str]:
-        # Containers of one image all have the same process ids: the host tells them apart.
-        return {"role": role, "generation": generation, "host": host, "pid": str(pid)}
+def _process(role: str, generation: str, host: str, pid: int) -> dict[str, str]:
+    # Containers of one image all have the same process ids: the host tells them apart.
+    return {"role": role, "generation": generation, "host": host, "pid": str(pid)}
 
-    own = labels("manager", "", socket.gethostname(), manager.pid)
+
+def _processes(manager: Manager) -> list[Family]:
+    own = _process("manager", "", socket.gethostname(), manager.pid)
     samples = [(own, proportional_set_size(manager.pid))]
     samples += [
-        (labels(peer.role, peer.generation, peer.host, peer.pid), peer.memory) for peer in manager.peers
+        (_process(peer.role, peer.generation, peer.host, peer.pid), peer.memory)
+        for peer in manager.pool.peers
     ]
     handshakes = []
     if manager.tls is not None:
         pid = manager.tls.pid or 0
-        samples.append((labels("tls", "", socket.gethostname(), pid), proportional_set_size(pid)))
+        samples.append((_process("tls", "", socket.gethostname(), pid), proportional_set_size(pid)))
         results: list[tuple[dict[str, str], float]] = [
             ({"result": result}, count) for result, count in manager.tls.results.items()
         ]

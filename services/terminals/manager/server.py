@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import fcntl
 import logging
 import os
@@ -11,7 +10,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,6 +31,7 @@ from terminals.manager.generations import Generation, Generations
 from terminals.manager.holding import HolderLink, Item
 from terminals.manager.links import Links
 from terminals.manager.peers import Peer
+from terminals.manager.pool import Pool
 from terminals.manager.registry import Registry
 from terminals.manager.revocations import Revocations
 from terminals.manager.session import Session
@@ -42,9 +42,6 @@ from terminals.protocol.resume import SequenceGap
 
 log = logging.getLogger("terminals.manager")
 
-BACKLOG = 4096
-"""Accepted connections that may wait while no worker is there (a worker restarts in well under a second)."""
-BACKLOG_SECONDS = 10.0
 RETURN_SECONDS = 4.0
 """So long the workers of the manager before are waited for, which first let go of their clients. Until all
 are back, connections wait: a session would else go to a generation that is not its own."""
@@ -100,7 +97,8 @@ class Manager:
             ConfigError: the certificate cannot be used, or who was revoked is not known.
         """
         self.config = config
-        self.tls = TlsFront(config.tls, self._arrived) if config.tls else None
+        # By name: the pool is there once it is known who serves.
+        self.tls = TlsFront(config.tls, lambda *arrived: self.pool.arrived(*arrived)) if config.tls else None
         if config.tls:
             try:
                 config.tls.context()
@@ -118,12 +116,9 @@ class Manager:
         self.links = Links(config.state_dir / "links.json")
         self.generations: Generations
         self.attacher: Attacher
-        self.peers: list[Peer] = []
+        self.pool: Pool
         self.listeners: dict[str, socket.socket] = {}
-        self._backlog: collections.deque[tuple[packets.Conn, socket.socket, float]] = collections.deque()
         self._background = Background(log)
-        self._expected: set[tuple[str, str]] = set()
-        """Roles and generations that the manager before had, and that have not come back yet."""
         self.moves: dict[asyncio.Task[Any], Peer] = {}
         """Those that go on, and who waits for them."""
         self.monitor: MonitorInfo | None = None
@@ -148,6 +143,7 @@ class Manager:
         path = self.config.state_dir / "generations.json"
         try:
             self.generations = Generations(path, table, self._keep)
+            self.pool = Pool(self.generations, self._troubles)
             self._expect(_read_peers(bytes(table[_PEERS])) if _PEERS in table else [])
         except BadPacket as error:
             raise ConfigError(f"{path}, or what the holder has kept in its place: {error}") from None
@@ -185,7 +181,7 @@ class Manager:
             session.stop()
         self.generations.keep_counters()
         self.link.close()
-        for peer in list(self.peers):
+        for peer in list(self.pool.peers):
             if peer.channel is not None:
                 peer.channel.close()
         if self.tls is not None:
@@ -250,19 +246,10 @@ class Manager:
         """Listener names and their ports."""
         return {name: sock.getsockname()[1] for name, sock in self.listeners.items()}
 
-    @property
-    def waiting(self) -> int:
-        """Accepted connections that wait for a worker."""
-        return len(self._backlog)
-
-    def peers_of(self, generation: str) -> list[Peer]:
-        """Connected worker and web processes of a generation."""
-        return [peer for peer in self.peers if peer.generation == generation]
-
     def retire(self, generation: Generation) -> None:
         """Tell a generation's processes to stop; their clients are asked to come back."""
         self.generations.retire(generation)
-        for peer in self.peers_of(generation.name):
+        for peer in self.pool.of(generation.name):
             peer.send(packets.Quit())
 
     def revoke(self, user: str) -> int:
@@ -273,7 +260,7 @@ class Manager:
             OSError: that cannot be kept.
         """
         before = self.revocations.revoke(user)
-        for peer in self.peers:
+        for peer in self.pool.peers:
             peer.send(packets.Revoked(users={user: before}))
         return before
 
@@ -285,15 +272,15 @@ class Manager:
 
     def _expect(self, peers: list[tuple[str, str]]) -> None:
         """Wait for those that the manager before has had, for a while."""
-        self._expected = set(peers)
+        self.pool.expected = set(peers)
         asyncio.get_running_loop().call_later(RETURN_SECONDS, self._expect_nobody)
 
     def _expect_nobody(self) -> None:
-        self._expected.clear()
-        self.flush_backlog()
+        self.pool.expected.clear()
+        self.pool.flush()
 
     def _peers_changed(self) -> None:
-        self._keep({_PEERS: sorted({(peer.role, peer.generation) for peer in self.peers})})
+        self._keep({_PEERS: sorted({(peer.role, peer.generation) for peer in self.pool.peers})})
 
     # --- connections from outside -------------------------------------------------
 
@@ -316,7 +303,7 @@ class Manager:
                 self._look_away(FULL_SECONDS, listener, self._accept, name, listener)
                 return
             if self.tls is None:
-                self._arrived(name, conn, str(address[0]))
+                self.pool.arrived(name, conn, str(address[0]))
                 continue
             try:
                 self.tls.take(name, conn, str(address[0]))
@@ -331,80 +318,6 @@ class Manager:
         loop = asyncio.get_running_loop()
         loop.remove_reader(listener.fileno())
         loop.call_later(seconds, loop.add_reader, listener.fileno(), accept, *arguments)
-
-    def _arrived(self, name: str, conn: socket.socket, address: str, head: bytes | None = None) -> None:
-        """Pass on a connection that carries plain bytes, of which ``head`` was read, or keep it until there
-        is somebody to pass it to."""
-        message = packets.Conn(listener=name, address=address, rest=head)
-        if self._dispatch(message, conn):
-            return
-        if len(self._backlog) >= BACKLOG or scarce(conn.fileno()):
-            conn.close()
-        else:
-            self._backlog.append((message, conn, time.monotonic() + BACKLOG_SECONDS))
-
-    def _dispatch(self, message: packets.Conn, conn: socket.socket) -> bool:
-        role = "web" if message.listener == "web" else "worker"
-        if any(expected == role for expected, _ in self._expected):
-            return False
-        generation = self._choose(role) or self._choose(role, hanging=True)
-        if generation is None:
-            return False
-        self._pass(generation.name, role, conn, message)
-        return True
-
-    def _choose(self, role: str, *, hanging: bool = False) -> Generation | None:
-        """The generation of the next connection, among those with a process that works, or hangs."""
-        return self.generations.choose(lambda entry: any(self._serving(entry.name, role, hanging=hanging)))
-
-    def _serving(self, generation: str, role: str, *, hanging: bool = False) -> Iterator[Peer]:
-        return (
-            peer for peer in self.peers_of(generation) if peer.role == role and (hanging or not peer.silent)
-        )
-
-    def _pass(self, generation: str, role: str, conn: socket.socket, message: packets.Conn) -> None:
-        peer = min(
-            self._serving(generation, role, hanging=True), key=lambda peer: (peer.silent, peer.connections)
-        )
-        try:
-            peer.send(message, (conn.fileno(),))
-            peer.connections += 1
-        except OSError as error:
-            self._troubles.say(f"connections to {generation}", f"one is dropped: {error}")
-        finally:
-            conn.close()
-
-    def _look_at_peers(self) -> None:
-        """Find those that hang, and give what still waits for them to others."""
-        for peer in self.peers:
-            peer.missed += 1
-            if peer.silent:
-                self._troubles.say(peer.name, "says nothing: nobody is led to it while others work")
-                self._take_back(peer)
-
-    def _take_back(self, peer: Peer) -> None:
-        assert peer.channel is not None
-        in_its_place = any(self._serving(peer.generation, peer.role))
-        weighty = (entry.name for entry in self.generations.table.values() if entry.weight)
-        if not in_its_place and not any(any(self._serving(name, peer.role)) for name in weighty):
-            return
-        for message, fd in peer.channel.withdraw(packets.Conn):
-            peer.connections = max(0, peer.connections - 1)
-            chosen = None if in_its_place else self._choose(peer.role)
-            generation = chosen.name if chosen else peer.generation
-            self._pass(generation, peer.role, socket.socket(fileno=fd), message)
-
-    def flush_backlog(self) -> None:
-        """Hand out connections that had to wait for a worker."""
-        now = time.monotonic()
-        for _ in range(len(self._backlog)):
-            message, conn, end = self._backlog.popleft()
-            if self._dispatch(message, conn):
-                continue
-            if now >= end:
-                conn.close()
-            else:
-                self._backlog.append((message, conn, end))
 
     # --- processes on the control socket ------------------------------------------
 
@@ -534,8 +447,8 @@ class Manager:
         if generation.retired:
             peer.fail(packet.req, f"generation {generation.name} is retired")
             return
-        self.peers.append(peer)
-        self._expected.discard((peer.role, peer.generation))
+        self.pool.peers.append(peer)
+        self.pool.expected.discard((peer.role, peer.generation))
         self._peers_changed()
         welcome = Welcome(
             version=CONTROL_VERSION,
@@ -550,7 +463,7 @@ class Manager:
         for some in packets.revoked(self.revocations.table):
             peer.send(some)
         log.info("%s connected", peer.name)
-        self.flush_backlog()
+        self.pool.flush()
 
     def _route(self, peer: Peer, packet: packets.Attach) -> str | None:
         """The generation that should serve this attach when it is not the asking worker's."""
@@ -562,7 +475,7 @@ class Manager:
         generation = self.generations.table.get(session.generation)
         if generation is None or generation.retired or generation.weight == 0:
             return None
-        workers = list(self._serving(generation.name, "worker"))
+        workers = list(self.pool.serving(generation.name, "worker"))
         if packet.watch and any(p.protocol < 2 for p in workers):
             return None  # an older worker would take the session over
         return generation.name if workers else None
@@ -572,11 +485,11 @@ class Manager:
         if packet.listener == "web" or packet.listener not in self.listeners:
             conn.close()
             raise ValueError(f"there are no terminals at {packet.listener!r}")
-        self._arrived(packet.listener, conn, packet.address, packet.head)
+        self.pool.arrived(packet.listener, conn, packet.address, packet.head)
 
     def _handoff(self, packet: packets.Handoff, fd: int) -> None:
         with _socket(fd) as conn:
-            if any(p.role == "worker" for p in self.peers_of(packet.to)):
+            if any(p.role == "worker" for p in self.pool.of(packet.to)):
                 message = packets.Conn(
                     listener=packet.listener,
                     address=packet.address,
@@ -585,11 +498,11 @@ class Manager:
                     since=packet.since,
                     rest=packet.rest,
                 )
-                self._pass(packet.to, "worker", conn, message)
+                self.pool.hand(packet.to, "worker", conn, message)
 
     def _lost(self, peer: Peer) -> None:
-        if peer in self.peers:
-            self.peers.remove(peer)
+        if peer in self.pool.peers:
+            self.pool.peers.remove(peer)
             self._peers_changed()
             self._troubles.forget(peer.name)
             log.info("%s is gone", peer.name)
@@ -604,12 +517,12 @@ class Manager:
         parts: dict[str, Callable[[], None]] = {
             "rollback windows": self._end_windows,
             "generations that have ended": self._forget_ended,
-            "processes that hang": self._look_at_peers,
+            "processes that hang": self.pool.look,
             "the file of generations": self._save_again,
             "counters": self.generations.keep_counters,
             "limits of sessions": lambda: self.registry.enforce_limits(loop.time()),
             "the keeper of screens": lambda: self.registry.screens.check(loop.time()),
-            "waiting connections": self.flush_backlog,
+            "waiting connections": self.pool.flush,
             "the holder": self._make_room,
         }
         while True:
@@ -638,7 +551,7 @@ class Manager:
                 self.retire(generation)
 
     def _forget_ended(self) -> None:
-        used = {peer.generation for peer in self.peers}
+        used = {peer.generation for peer in self.pool.peers}
         for session in self.registry.table.values():
             used |= {session.generation, session.origin, session.served_by}
         self.generations.forget(used)
