@@ -24,6 +24,7 @@ _COMMANDS = {
     "rehearse": "Prove the way back before a promotion needs it",
     "open": "The page of an environment, with the way in",
     "status": "What runs where, and what is unfinished",
+    "dashboard": "A live page of all environments, for operators",
     "history": "All rollouts, with their outcome",
     "ledger": "Verify that nobody has changed the ledger",
     "report": "One rollout with its evidence: Markdown, HTML or JSON",
@@ -60,7 +61,10 @@ _GROUPS = (
         ),
     ),
     ("Safety", ("soak", "rehearse", "adopt")),
-    ("Looking", ("open", "status", "history", "gates", "report", "ledger", "logs", "exec", "doctor")),
+    (
+        "Looking",
+        ("open", "status", "dashboard", "history", "gates", "report", "ledger", "logs", "exec", "doctor"),
+    ),
     ("Checks", ("validate", "smoke", "infra", "loadtest")),
 )
 

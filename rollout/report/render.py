@@ -44,8 +44,12 @@ def html(data: JsonObject) -> str:
     plots = [plot for plot in data["plots"] if plot["series"]]
     drawn = {plot["id"]: Markup(svg(plot)) for plot in plots}  # noqa: S704 - escaped where it is drawn
     legends = {plot["id"]: legend(plot) for plot in plots}
-    page = _html().get_template("report.html.j2")
-    return page.render(**data, anchors=_anchors(data), drawn=drawn, legends=legends)
+    return fill("report.html.j2", **data, anchors=_anchors(data), drawn=drawn, legends=legends)
+
+
+def fill(template: str, **data: Any) -> str:
+    """A template of this package's with values, which are escaped: of the report, or of the dashboard."""
+    return _html().get_template(template).render(**data)
 
 
 def _anchors(data: JsonObject) -> dict[str, str]:

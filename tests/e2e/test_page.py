@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from terminals import tickets
+from terminals.tickets import Ticket
 
 from tests.e2e.test_browser import ARGUMENTS, CHROMIUM, address, browser, needs_chromium, screen, type_line
 from tests.support.stack import TOKEN, Stack, until
@@ -378,3 +380,129 @@ def test_nothing_serious_is_in_the_way_of_assistive_technology(browser, address,
     page.get_by_role("button", name="Settings").click()
     page.keyboard.press("Control+Shift+F")
     assert serious() == []
+
+
+# --- signing in, sharing, roles ------------------------------------------------------------------
+
+
+def by_ticket(address: str, user: str, role: str = "user") -> str:
+    """The link that lets a user in."""
+    ticket = tickets.issue(TOKEN.encode(), Ticket(user, role=role))
+    return f"{address}#ticket={ticket}"
+
+
+@pytest.fixture
+def another(browser):
+    """Pages of another browser, which has not signed in."""
+    context = browser.new_context(viewport={"width": 1100, "height": 640})
+    yield context
+    context.close()
+
+
+def test_no_script_can_read_what_lets_the_page_in(page, address):
+    kept = page.evaluate(
+        "JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie, location.href])"
+    )
+    assert TOKEN not in kept
+    assert page.evaluate("document.cookie") == ""
+    page.reload()
+    connected(page)
+
+
+def test_a_page_of_an_earlier_build_goes_on_without_asking(browser, address):
+    page = browser.new_page()
+    page.goto(f"{address}static/0/nothing")
+    page.evaluate(f"sessionStorage.setItem('terminals.token', '{TOKEN}')")
+    page.goto(address)
+    connected(page)
+    assert page.evaluate("sessionStorage.getItem('terminals.token')") is None
+
+
+def test_everything_is_below_one_path(browser, address):
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.goto(by_ticket(f"{address}terminals/", "ada"))
+    connected(page)
+    type_line(page, "echo below-$((1+1))")
+    ran(page, "below-2")
+    beside = f"{address}terminals/".removeprefix("http")
+    assert [url for url in asked if not url.removeprefix("http").removeprefix("ws").startswith(beside)] == []
+    assert any(url.startswith("ws:") for url in asked)
+
+
+def test_a_link_shows_a_session_to_somebody_else_until_it_is_revoked(page, another, tmp_path):
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Make a link").click()
+    link = page.get_by_label("The link")
+    link.wait_for()
+    page.screenshot(path=tmp_path / "share.png")
+    guest = another.new_page()
+    guest.goto(link.input_value())
+    guest.get_by_role("status").filter(has_text="Viewing").wait_for()
+    assert "ticket" not in guest.url
+    page.get_by_role("button", name="Share").click()  # closes it
+    page.locator(".xterm-helper-textarea").first.focus()
+    type_line(page, "echo shown-$((1+1))")
+    until(lambda: "shown-2" in screen(guest), "what was typed, at the guest's")
+    for name in ("+ shell", "+ assistant", "Share"):
+        assert guest.get_by_role("button", name=name).count() == 0
+    guest.keyboard.type("intruder")
+    type_line(page, "echo again-$((1+1))")
+    until(lambda: "again-2" in screen(guest), "what came after it")
+    assert "intruder" not in screen(page)
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Revoke").click()
+    page.get_by_text("No link is good at the moment.").wait_for()
+    guest.get_by_label("Access token").wait_for()
+    guest.screenshot(path=tmp_path / "revoked.png")
+
+
+def test_an_operator_follows_a_link_as_who_they_are(page, stack):
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Make a link").click()
+    link = page.get_by_label("The link")
+    link.wait_for()
+    beside = page.context.new_page()
+    beside.goto(link.input_value())
+    beside.get_by_role("status").filter(has_text="Viewing").wait_for()
+    beside.get_by_role("button", name="Settings").click()
+    beside.get_by_text("Signed in as a holder of the token").wait_for()
+    beside.close()
+
+
+def test_who_may_only_look_on_is_offered_nothing_else(page, another, address):
+    type_line(page, "echo seen-$((1+1))")
+    ran(page, "seen-2")
+    viewer = another.new_page()
+    viewer.goto(by_ticket(address, "vera", "viewer"))
+    viewer.get_by_role("cell", name="session_").wait_for()
+    for name in ("+ shell", "Share", "Open", "Name", "End"):
+        assert viewer.get_by_role("button", name=name, exact=True).count() == 0
+    viewer.get_by_role("button", name="View").click()
+    viewer.get_by_role("status").filter(has_text="Viewing").wait_for()
+    until(lambda: "seen-2" in screen(viewer), "the screen")
+    viewer.get_by_role("button", name="Settings").click()
+    viewer.get_by_text("Signed in as vera, who looks on").wait_for()
+
+
+def test_signing_out_leaves_nothing_behind(page, address, stack):
+    type_line(page, "echo mine-$((1+1))")
+    ran(page, "mine-2")
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Access token").wait_for()
+    assert page.evaluate("JSON.stringify({...sessionStorage})") == "{}"
+    page.reload()
+    page.get_by_label("Access token").wait_for()
+    assert stack.status()["sessions"]["live"] == 1, "the shell runs on"
+    until(lambda: stack.status()["sessions"]["attached"] == 0, "nobody is at it any more")
+
+
+def test_a_revoked_visitor_is_asked_who_they_are(browser, address, stack):
+    page = browser.new_page()
+    page.goto(by_ticket(address, "ada"))
+    connected(page)
+    stack.admin("revoke", user="ada")
+    page.get_by_label("Access token").wait_for()
