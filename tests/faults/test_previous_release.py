@@ -11,8 +11,9 @@ import pytest
 from terminals.control.holder import program
 from terminals.parts import own_code
 
-from tests.support.stack import PATIENCE, Stack, runs, until
+from tests.support.stack import PATIENCE, TOKEN, Stack, runs, until
 from tests.support.typist import TALKER, Typist
+from tests.support.visitor import Visitor
 
 ARCHIVES = Path(__file__).parents[1] / "previous"
 ROLES = ("holder", "manager", "worker", "web")
@@ -71,6 +72,24 @@ def at_work_again(people: list[Typist]) -> None:
 
 def shells(stack: Stack) -> dict[str, int]:
     return {entry["id"]: entry["pid"] for entry in stack.admin("sessions")["items"] if entry["live"]}
+
+
+def test_a_page_of_this_release_reaches_its_terminals_beside_the_one_before(mixed, previous):
+    """In a canary most workers know neither cookies nor connections whose request somebody else has read."""
+    stack = mixed()
+    stack.code["worker"] = previous
+    stack.start_generation("g0")
+    stack.admin("weights", weights={"g0": 99, "g1": 1})
+    until(lambda: stack.generation("g1").get("web"), "the web process")
+    someone = Visitor(stack.url("web"))
+    someone.sign_in(TOKEN)
+    assert {someone.terminal("claude").attached["generation"] for _ in range(5)} == {"g1"}
+    # A session that is there stays with the release that it belongs to.
+    with stack.terminal("claude") as older:
+        assert older.attached.generation == "g0"
+        older.cut()
+        wire = someone.terminal("claude", session=older.session)
+        assert (wire.attached["status"], wire.attached["generation"]) == ("resumed", "g0")
 
 
 @pytest.mark.parametrize(

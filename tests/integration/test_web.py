@@ -25,7 +25,7 @@ def test_health_is_open_and_says_nothing_but_its_status(target):
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", TOKEN[:-1]])
 def test_everything_else_needs_the_token(target, path, token):
     status, body = target.http(path, token=token)
-    assert (status, body) == (401, {"error": "unauthorized"})
+    assert (status, body) == (401, {"error": "unauthorized", "sign_in": "api/sign-in"})
 
 
 def test_with_the_token_the_api_answers(target, stack):

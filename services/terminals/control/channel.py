@@ -288,6 +288,7 @@ class ManagerLink:
             protocol=PROTOCOL_VERSIONS[0],
             host=socket.gethostname(),
             memory=proportional_set_size(),
+            reads_on=True,
         )
         self.welcome, _ = await self.post(hello, _read_welcome, self._on_welcome)
         if self.welcome.reports:  # an older manager would log each as a bad packet

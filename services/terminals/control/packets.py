@@ -81,6 +81,8 @@ class Hello(Request):
     host: str = ""
     memory: int | None = None
     """Proportional set size in bytes; a process of an earlier build does not say it."""
+    reads_on: bool = False
+    """Whether it serves a connection of which somebody else has read the request."""
 
 
 class Report(Request):

@@ -28,6 +28,8 @@ class Peer:
     """As it knows itself: in a container of its own, another process here has that number."""
     protocol: int = 1
     """The best version of the WebSocket protocol that it speaks."""
+    reads_on: bool = False
+    """Whether it serves a connection of which a web process has read the request."""
     host: str = ""
     reported: int | None = None
     """Memory in bytes by its latest report; a process of an older build makes none."""

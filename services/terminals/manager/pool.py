@@ -82,10 +82,9 @@ class Pool:
                 self._backlog.append((message, conn, since))
 
     def hand(self, generation: str, role: str, conn: socket.socket, message: packets.Conn) -> None:
-        """Pass a connection, which is ours, on to the process of a generation that has fewest."""
-        peer = min(
-            self.serving(generation, role, hanging=True), key=lambda peer: (peer.silent, peer.connections)
-        )
+        """Pass a connection, which is ours, on to the process of a generation that has fewest of them."""
+        peers = (peer for peer in self.serving(generation, role, hanging=True) if _able(peer, message))
+        peer = min(peers, key=lambda peer: (peer.silent, peer.connections))
         try:
             peer.send(message, (conn.fileno(),))
             peer.connections += 1
@@ -108,16 +107,21 @@ class Pool:
         role = "web" if message.listener == "web" else "worker"
         if any(expected == role for expected, _ in self.expected):
             return False
-        generation = self._choose(role) or self._choose(role, hanging=True)
+        generation = self._choose(role, message) or self._choose(role, message, hanging=True)
         if generation is None:
             return False
         self.hand(generation.name, role, conn, message)
         self.waits.observe(time.monotonic() - since)
         return True
 
-    def _choose(self, role: str, *, hanging: bool = False) -> Generation | None:
+    def _choose(self, role: str, message: packets.Conn, *, hanging: bool = False) -> Generation | None:
         """The generation of the next connection, among those with a process that works, or hangs."""
-        return self._generations.choose(lambda entry: any(self.serving(entry.name, role, hanging=hanging)))
+
+        def usable(generation: Generation) -> bool:
+            peers = self.serving(generation.name, role, hanging=hanging)
+            return any(_able(peer, message) for peer in peers)
+
+        return self._generations.choose(usable)
 
     def _take_back(self, peer: Peer) -> None:
         assert peer.channel is not None
@@ -127,10 +131,15 @@ class Pool:
             return
         for message, fd in peer.channel.withdraw(packets.Conn):
             peer.connections = max(0, peer.connections - 1)
-            chosen = None if in_its_place else self._choose(peer.role)
+            chosen = None if in_its_place else self._choose(peer.role, message)
             generation = chosen.name if chosen else peer.generation
             self.hand(generation, peer.role, socket.socket(fileno=fd), message)
 
     def _drop(self, conn: socket.socket, why: Dropped) -> None:
         self.dropped[why] += 1
         conn.close()
+
+
+def _able(peer: Peer, message: packets.Conn) -> bool:
+    """A process of an earlier build would wait for a request that a web process has read already."""
+    return peer.reads_on or message.rest is None or message.hello is not None

@@ -441,7 +441,7 @@ class Manager:
             raise ValueError("it has said hello before")
         peer.role, peer.pid = packet.role, packet.pid
         peer.generation, peer.host = packet.generation, packet.host
-        peer.protocol = packet.protocol
+        peer.protocol, peer.reads_on = packet.protocol, packet.reads_on
         peer.report(packet.memory)
         generation = self.generations.get(peer.generation, packet.build)
         if generation.retired:

@@ -141,7 +141,7 @@ class _Site:
                 self._visitors.renew(request, response, who)
             return response
         except Refused as error:
-            return _error(error.status, str(error), error.headers)
+            return _error(error.status, str(error), error.headers, **error.more)
         except web.HTTPException as error:
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return _error(error.status, error.reason.lower(), allow)
@@ -377,5 +377,5 @@ def _json(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
-def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": text}, status=status, headers=headers)
+def _error(status: int, text: str, headers: Mapping[str, str] | None = None, **more: object) -> web.Response:
+    return web.json_response({"error": text, **more}, status=status, headers=headers)

@@ -27,12 +27,13 @@ OURS = "X-Terminals"
 
 
 class Refused(Exception):
-    """A request is not answered; ``status`` and ``headers`` are for the HTTP answer."""
+    """A request is not answered; ``status``, ``headers`` and ``more`` of the body are for the HTTP answer."""
 
-    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None, **more: object) -> None:
         super().__init__(text)
         self.status = status
         self.headers = headers or {}
+        self.more = more
 
 
 class Visitors:
@@ -156,4 +157,5 @@ def described(identity: Identity) -> dict[str, object]:
 
 
 def _unauthorized(text: str = "unauthorized") -> Refused:
-    return Refused(401, text, {"WWW-Authenticate": security.CHALLENGE})
+    # By the last, a page tells this from the answer of a build that knows no cookies.
+    return Refused(401, text, {"WWW-Authenticate": security.CHALLENGE}, sign_in="api/sign-in")

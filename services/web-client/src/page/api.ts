@@ -4,6 +4,9 @@ const KEPT = "terminals.token"; // where pages of earlier builds kept the token
 
 export class Unauthorized extends Error {}
 
+/** A build has answered that knows no visitors: during a release two serve at one port. */
+export class OtherBuild extends Error {}
+
 export type Role = "user" | "viewer" | "operator" | "guest";
 
 export interface Visitor {
@@ -51,11 +54,11 @@ export interface LinkInfo {
   readonly until: number;
 }
 
-/** Ask for something. Throws Unauthorized, or an Error with what the server says. */
+/** Ask for something. Throws Unauthorized, OtherBuild, or an Error with what the server says. */
 export async function ask<T>(path: string, options: RequestInit = {}): Promise<T> {
   const response = await fetch(`api/${path}`, { ...options, headers: { "X-Terminals": "page" } });
-  const answer = (await response.json()) as { error?: string };
-  if (response.status === 401) throw new Unauthorized(answer.error);
+  const answer = (await response.json()) as { error?: string; sign_in?: string };
+  if (response.status === 401) throw answer.sign_in ? new Unauthorized(answer.error) : new OtherBuild("another build has answered");
   if (!response.ok) throw new Error(answer.error ?? response.statusText);
   return answer as T;
 }

@@ -1,6 +1,6 @@
 // The page: tabs of terminals, their state, the list of sessions, and what a person can set.
 
-import { ask, carried, signIn, signOut, Unauthorized } from "./api.js";
+import { ask, carried, OtherBuild, signIn, signOut, Unauthorized } from "./api.js";
 import type { Info, SessionInfo } from "./api.js";
 import { read, write } from "./clipboard.js";
 import { $, allowStyles } from "./dom.js";
@@ -19,10 +19,14 @@ import { onPinch, ScreenKeys } from "./touch.js";
 
 const SHOW_MS = 250;
 const LOOK_MS = 5000; // between two looks at who answers, while a connection waits
+const OTHERS = 6; // times in a row that another build has answered: it alone serves, and has a page of its own
+
+const TRIES = 20;
 
 let settings = load();
 let info: Info | null = null;
 let looked = 0;
+let others = 0;
 
 const current = () => tabs.chosen;
 const screenKeys = new ScreenKeys(current);
@@ -63,7 +67,7 @@ function show(): void {
   const tab = tabs.chosen;
   if (!tab) return;
   const { state, connection, watch, feeding } = tab;
-  if (state.kind === "waiting" || state.kind === "breaker") look();
+  if (state.kind === "breaker" || state.kind === "unauthorized" || (state.kind === "waiting" && !state.planned)) look();
   const silent = connection.silence();
   say("state", describe(state, { now: performance.now(), watch, silent }));
   $("state").dataset["kind"] = state.kind;
@@ -146,7 +150,13 @@ function failed(error: unknown): string {
 function look(): void {
   if (performance.now() - looked < LOOK_MS) return;
   looked = performance.now();
-  void ask<Info>("info").catch(failed);
+  ask<Info>("info").then(() => {
+    others = 0;
+  }, (error: unknown) => {
+    others = error instanceof OtherBuild ? others + 1 : 0;
+    if (others === OTHERS) location.reload();
+    failed(error);
+  });
 }
 
 /** Come in, with a credential or as whom the browser has signed in before. */
@@ -154,8 +164,8 @@ async function enter(credential: string | null): Promise<void> {
   let linked: string | null = null;
   try {
     linked = credential && linkTo(credential);
-    if (credential && !(linked && (await keepsOwn()))) await signIn(credential);
-    info = await ask<Info>("info");
+    if (credential && !(linked && (await keepsOwn()))) await patiently(() => signIn(credential));
+    info = await patiently(() => ask<Info>("info"));
   } catch (error) {
     if (!(error instanceof Unauthorized)) askWho(`The server says: ${failed(error)}`);
     else askWho(credential ? `Not let in: ${error.message}.` : "");
@@ -175,6 +185,18 @@ async function enter(credential: string | null): Promise<void> {
   if (tabs.all.length) return;
   if (begins()) tabs.open("system");
   else $("list").click();
+}
+
+/** Ask again while the other build of a release answers that cannot. */
+async function patiently<T>(what: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await what();
+    } catch (error) {
+      if (!(error instanceof OtherBuild) || tries === TRIES) throw error;
+    }
+    await new Promise((done) => setTimeout(done, 250));
+  }
 }
 
 /** The session that a link leads to, or null: it is a ticket of a user, or the token. */

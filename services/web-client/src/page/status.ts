@@ -15,7 +15,7 @@ export function describe(state: State, { now, watch, silent }: { now: number; wa
     case "ended": return `The shell has ended with status ${state.status}`;
     case "taken-over": return "This session is open in another window now";
     case "refused": return state.reason;
-    case "unauthorized": return "The terminals do not take this page's visitor: a proxy has to pass the Host header on";
+    case "unauthorized": return "The terminals do not know this page's visitor. Behind a proxy: is the Host header passed on?";
     case "closed":
       return "";
   }
