@@ -242,6 +242,8 @@ def test_sessions_of_one_user_are_limited(build):
     refused = pytest.raises(AttachError, match="1 sessions of ada are running")
     with as_user(stack, "ada"), as_user(stack, "bob"), refused:
         as_user(stack, "ada").open()
+    with stack.terminal(program="load"), stack.terminal(program="load"):
+        pass  # a program is no user
 
 
 def test_only_pages_of_the_allowed_origins(build):
