@@ -176,7 +176,7 @@ def test_help_answers_within_one_and_a_half_imports_of_click_plus_100_ms():
 
 def test_what_only_looks_takes_few_imports_of_what_it_reads_with(short_path):
     looking_speed.project(short_path)
-    taken = looking_speed.measure(short_path, rounds=5)
+    taken = looking_speed.measure(short_path, rounds=3)
     yardstick = taken.pop("yardstick")
     # The last judges, too, for which it needs a part of scipy.
     limits = {"status": 3.0, "history": 3.0, "gates explain dev": 4.75}
