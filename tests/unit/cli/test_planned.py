@@ -17,12 +17,13 @@ import pytest
 from rollout.build.store import MANIFEST, WHEELS
 from rollout.cli import main
 from rollout.config import Config, load
-from rollout.config.starting import starting
+from rollout.config.starting import USUAL_PORTS, text
 from rollout.errors import ExitCode
 from rollout.ledger import Lease, Ledger, State
 from rollout.model import GateResult, Verdict
 from rollout.pipeline.obstacles import Obstacle
 from rollout.pipeline.promotion import _ways
+from tests.support.ports import free_ports
 from tests.support.rollouts import begun
 
 ROOT = Path(__file__).parents[3]
@@ -32,7 +33,9 @@ BUILD = "1-abc"
 @pytest.fixture
 def project(short_path: Path) -> Iterator[Path]:
     """Nothing runs, and there is one build."""
-    (short_path / "rollout.yaml").write_text(starting(short_path)[0])
+    # Of this process' own ports: the usual ones are what others look for, too, at the same time.
+    ports = {name: tuple(free_ports(len(usual))) for name, usual in USUAL_PORTS.items()}
+    (short_path / "rollout.yaml").write_text(text("installed", ports=ports))
     folder = load(short_path / "rollout.yaml").builds_dir / BUILD
     (folder / WHEELS).mkdir(parents=True)
     manifest = {"id": BUILD, "version": "1", "digest": "abc", "revision": "", "created": 1.0}
