@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -68,11 +67,10 @@ class Orders:
             raise ValueError(f"no environment {environment!r}")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         began = time.time()
-        log = (
-            self._folder / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(began))}-{action}-{environment}.log"
-        )
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(began))
+        log = self._folder / f"{stamp}.{int(began * 1000) % 1000:03}-{action}-{environment}.log"
         command = [sys.executable, "-m", "rollout", "--config", str(self._config.path), action, environment]
-        with log.open("wb") as file:
+        with log.open("xb") as file:
             # In a session of its own: Ctrl-C for the dashboard is none for what it has begun.
             process = subprocess.Popen(
                 command,
@@ -85,11 +83,6 @@ class Orders:
         order = Order(action, environment, began, log, process)
         self._orders = [*self._orders, order][-REMEMBERED:]
         return order
-
-    async def ended(self, order: Order) -> int:
-        """Wait for the end of a command."""
-        order.status = await asyncio.to_thread(order.process.wait)
-        return order.status
 
     def latest(self) -> list[Order]:
         """The newest first."""

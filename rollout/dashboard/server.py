@@ -92,7 +92,8 @@ class Dashboard:
             # A page elsewhere whose name was pointed at this machine would be let in otherwise.
             return _said(421, "this is not the name of this server")
         opened = (self._page, self._static, self._sign_in)
-        if request.match_info.handler not in opened and not (self._open and request.method == "GET"):
+        at_home = self._open and _from_here(request)
+        if request.match_info.handler not in opened and not (at_home and request.method == "GET"):
             if not self._signed_in_by(request):
                 return _said(401, "sign in with the link that rollout dashboard has printed")
             if request.method != "GET" and not _ours(request):
@@ -195,12 +196,11 @@ class Dashboard:
     async def _look(self) -> None:
         try:
             seen = await asyncio.to_thread(look, self._config, self._curves)
+            self._show(trouble=[], **seen)
         except Exception as error:  # a host or the ledger is away for a moment: what was seen last stays
             if not isinstance(error, RolloutError):
                 log.exception("a look has failed")
             self._show(trouble=[" ".join(str(error).split()) or type(error).__name__])
-            return
-        self._show(trouble=[], **seen)
 
     def _show(self, **seen: Any) -> None:
         known = {"trouble", "ongoing", "environments", "history"} & seen.keys()
@@ -250,6 +250,15 @@ def _own_host(request: web.Request) -> bool:
         ipaddress.ip_address(name)
         return True
     return name == "localhost" or name in request.app[NAMES]
+
+
+def _from_here(request: web.Request) -> bool:
+    """Whether whoever asks sits at this machine, as far as can be told: no proxy has passed it on."""
+    forwarded = any(
+        name.lower() in ("forwarded", "via") or name.lower().startswith("x-forwarded")
+        for name in request.headers
+    )
+    return not forwarded and not request.app[NAMES]
 
 
 NAMES: web.AppKey[frozenset[str]] = web.AppKey("names", frozenset)

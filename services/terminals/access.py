@@ -138,7 +138,7 @@ class Access:
 
     def revoked(self, user: str, born: int) -> bool:
         """Whether a user's tickets, the first issued at ``born``, are good for nothing any more."""
-        return born < self._revoked.get(user, 0)
+        return born < self._revoked.get(user or tickets.NAMELESS, 0)
 
     def address(self, peer: str, forwarded: Iterable[str]) -> str:
         """Where a connection really comes from.
@@ -170,15 +170,16 @@ class Access:
         except ValueError:
             return False
 
-    def same_page(self, origin: str | None, host: str) -> bool:
+    def same_page(self, origin: str | None, host: str, *, secure: bool) -> bool:
         """Whether a page of ``origin`` may do what its visitor's cookie allows: other ports of this host get
-        the cookie, too."""
-        if origin is None:
+        the cookie, too, and perhaps its pages without TLS. Origins that are configured may not: theirs are
+        tickets."""
+        if origin is None or (secure and not origin.lower().startswith("https:")):
             return False
         scheme, _, place = origin.lower().partition("://")
         port = {"http": ":80", "https": ":443"}.get(scheme, "")
         own = host.lower().removesuffix(port)
-        return origin in self._origins or (bool(own) and own == place.removesuffix(port))
+        return bool(own) and own == place.removesuffix(port)
 
     def secure(self, peer: str, forwarded: str | None) -> bool:
         """Whether a browser speaks TLS, here or to a trusted proxy, which has written X-Forwarded-Proto."""
@@ -188,12 +189,11 @@ class Access:
         """What the cookie of those is called that have signed in; ``secure``: by TLS."""
         return f"__Host-{self._cookie}" if secure else self._cookie
 
-    def cookie(self, headers: Iterable[str]) -> str | None:
-        """The cookie among the values of Cookie headers. One that came by TLS goes before any other."""
+    def cookie(self, headers: Iterable[str], *, secure: bool) -> str | None:
+        """The cookie among the values of Cookie headers. By TLS only the one counts that nobody can have set
+        without."""
         pairs = [part.strip().partition("=") for value in headers for part in value.split(";")]
-        cookies = {name: value for name, _, value in pairs}
-        plain = None if self._tls else cookies.get(self._cookie)
-        return cookies.get(self.cookie_name(secure=True), plain)
+        return {name: value for name, _, value in pairs}.get(self.cookie_name(secure=secure))
 
     def identify(
         self, token: str | None, ticket: str | None, cookie: str | None = None, program: str | None = None

@@ -28,9 +28,13 @@ PROGRAM: Final = "~"
 Role = Literal["user", "viewer", "operator", "guest"]
 """user: has sessions of their own. viewer: looks on at everybody's. operator: may do what the token's holder
 may. guest: has a link to one session that is there, whosever it is."""
+NAMELESS: Final = f"{PROGRAM}operators"
+"""By this name those are revoked who have signed in with the token, or with a ticket that names nobody."""
 Audience = Literal["terminals", "terminals-cookie"]
 TICKET: Final = "terminals"
 COOKIE: Final = "terminals-cookie"
+_LINK: Final = "terminals-link"
+"""Of a guest's ticket: a build that knows no guests must not take it for a user's."""
 _ALGORITHM: Final = "HS256"
 _ROLES: Final = get_args(Role)
 
@@ -74,7 +78,7 @@ def issue(token: bytes, ticket: Ticket, *, seconds: int = SECONDS, audience: Aud
 
     end = int(time.time()) + seconds
     claims: dict[str, Any] = {
-        "aud": audience,
+        "aud": _audiences(audience)[ticket.role == "guest"],
         "sub": ticket.user,
         "exp": min(end, ticket.until or end),
         "life": ticket.life,
@@ -135,7 +139,7 @@ def read(token: bytes, text: str, *, audience: Audience = TICKET) -> Ticket:
             text,
             _key(token),
             algorithms=[_ALGORITHM],
-            audience=audience,
+            audience=_audiences(audience),
             options={"require": ["exp", "sub", "aud"]},
         )
     except jwt.ExpiredSignatureError:
@@ -145,11 +149,17 @@ def read(token: bytes, text: str, *, audience: Audience = TICKET) -> Ticket:
     user, session, role = claims["sub"], claims.get("session"), claims.get("role", "user")
     numbers = [claims.get("life", LIFE), claims.get("born", 0), claims.get("until", 0)]
     sound = isinstance(session, str | None) and all(isinstance(number, int) for number in numbers)
+    sound = sound and claims["aud"] == _audiences(audience)[role == "guest"]
     if not sound or role not in _ROLES or not (user or role == "operator"):
         raise BadTicket("the ticket is not valid")
     life, born, until = numbers
     read_only = claims.get("read_only") is not None
     return Ticket(user, session, life, read_only, born, role, until, int(claims["exp"]))
+
+
+def _audiences(audience: Audience) -> tuple[str, str]:
+    """Of everybody but guests, and of guests."""
+    return audience, audience if audience == COOKIE else _LINK
 
 
 def _key(token: bytes) -> bytes:

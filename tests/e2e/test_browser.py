@@ -186,7 +186,7 @@ def test_coming_back_past_the_ring_and_keys_typed_before_a_reload(browser, tmp_p
             page,
             f"until [ -e {go} ]; do sleep 0.02; done; seq 100000; echo far-$((1+1)); read x; echo got-$x",
         )
-        until(lambda: "until" in screen(page), "the command typed")
+        until(lambda: "got-$x" in screen(page), "the command typed, to its end")
         stack.kill("worker-g1")
         page.get_by_role("status").filter(has_text="onnecting").wait_for()
         # Typed while nobody serves it, and then the page itself is loaded again.
@@ -229,7 +229,7 @@ def test_a_screen_that_is_lost_on_its_way_is_painted_the_next_time(browser):
         page.get_by_role("status").filter(has_text="Connected").wait_for()
         go = stack.root / "go"
         type_line(page, f"until [ -e {go} ]; do sleep 0.02; done; seq 100000; echo far-$((1+1))")
-        until(lambda: "until" in screen(page), "the command typed")
+        until(lambda: "far-$((1+1))" in screen(page), "the command typed, to its end")
         stack.kill("worker-g1")
         page.get_by_role("status").filter(has_text="onnecting").wait_for()
         go.touch()

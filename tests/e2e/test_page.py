@@ -459,17 +459,18 @@ def test_a_link_shows_a_session_to_somebody_else_until_it_is_revoked(page, anoth
     guest.screenshot(path=tmp_path / "revoked.png")
 
 
-def test_an_operator_follows_a_link_as_who_they_are(page, stack):
+def test_an_operator_follows_a_link_as_who_they_are(another, address):
+    page = another.new_page()
+    enter(page, address)
     page.get_by_role("button", name="Share").click()
     page.get_by_role("button", name="Make a link").click()
     link = page.get_by_label("The link")
     link.wait_for()
-    beside = page.context.new_page()
+    beside = another.new_page()
     beside.goto(link.input_value())
     beside.get_by_role("status").filter(has_text="Viewing").wait_for()
     beside.get_by_role("button", name="Settings").click()
     beside.get_by_text("Signed in as a holder of the token").wait_for()
-    beside.close()
 
 
 def test_who_may_only_look_on_is_offered_nothing_else(page, another, address):
@@ -487,7 +488,9 @@ def test_who_may_only_look_on_is_offered_nothing_else(page, another, address):
     viewer.get_by_text("Signed in as vera, who looks on").wait_for()
 
 
-def test_signing_out_leaves_nothing_behind(page, address, stack):
+def test_signing_out_leaves_nothing_behind(another, address, stack):
+    page = another.new_page()
+    enter(page, address)
     type_line(page, "echo mine-$((1+1))")
     ran(page, "mine-2")
     page.get_by_role("button", name="Settings").click()

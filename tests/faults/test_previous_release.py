@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from terminals import tickets
 from terminals.control.holder import program
 from terminals.parts import own_code
+from terminals.tickets import Ticket
 
 from tests.support.stack import PATIENCE, TOKEN, Stack, runs, until
 from tests.support.typist import TALKER, Typist
@@ -90,6 +92,12 @@ def test_a_page_of_this_release_reaches_its_terminals_beside_the_one_before(mixe
         older.cut()
         wire = someone.terminal("claude", session=older.session)
         assert (wire.attached["status"], wire.attached["generation"]) == ("resumed", "g0")
+        # ... and to those whom that knows no role of, with this one.
+        for user, role in (("olga", "operator"), ("vera", "viewer")):
+            other = Visitor(stack.url("web"))
+            other.sign_in(tickets.issue(TOKEN.encode(), Ticket(user, role=role)))
+            attached = other.terminal("claude", session=older.session).attached
+            assert (attached["status"], attached["generation"]) == ("resumed", "g1")
 
 
 @pytest.mark.parametrize(

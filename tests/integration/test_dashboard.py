@@ -184,6 +184,21 @@ def test_from_another_machine_nothing_is_seen_without_the_key(tmp_path):
         served.close()
 
 
+def test_a_proxy_at_this_machine_makes_nobody_sit_here(served, tmp_path):
+    for headers in (
+        {"X-Forwarded-For": "198.51.100.1"},
+        {"Forwarded": "for=198.51.100.1"},
+        {"Via": "1.1 proxy"},
+    ):
+        assert served.ask("GET", "/events", **headers)[0] == 401
+    (folder := tmp_path / "named").mkdir()
+    named = Served(folder, "--name", "desk.example")
+    try:
+        assert named.ask("GET", "/events")[0] == 401
+    finally:
+        named.close()
+
+
 def test_a_port_that_is_taken_is_one_line(served):
     done = subprocess.run(
         [sys.executable, "-m", "rollout", "dashboard", "--port", str(served.port), "--no-browser"],

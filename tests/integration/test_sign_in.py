@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import socket
 import time
+from functools import partial
 from http.client import HTTPConnection
 
+import jwt
 import pytest
 from terminals import tickets
 from terminals.access import Access
 from terminals.client import Terminal
 from terminals.control.answers import Front
+from terminals.manager import links
 from terminals.protocol.messages import CloseCode
 from terminals.tickets import Ticket
 from websockets.exceptions import InvalidStatus
@@ -32,7 +35,7 @@ def with_web(stack: Stack) -> Stack:
 
 @pytest.fixture(scope="module")
 def stack():
-    stack = with_web(Stack())
+    stack = with_web(Stack(stable_seconds=0))
     yield stack
     stack.close()
 
@@ -40,7 +43,7 @@ def stack():
 @pytest.fixture
 def own():
     """A stack of the test's own, which it may kill parts of."""
-    stack = with_web(Stack())
+    stack = with_web(Stack(stable_seconds=0))
     yield stack
     stack.close()
 
@@ -68,7 +71,9 @@ def by_link(stack: Stack, owner: Visitor, session: str, **asked: object) -> tupl
 def test_a_sign_in_leaves_a_cookie_that_no_script_and_no_other_site_gets(stack):
     someone = Visitor(stack.url("web"))
     assert someone.ask("GET", "api/info")[0] == 401
+    assert someone.ask("GET", "api/visitor") == (200, {"visitor": None})
     who = someone.sign_in(TOKEN)
+    assert someone.ask("GET", "api/visitor") == (200, {"visitor": who})
     assert (who["user"], who["role"]) == ("", "operator")
     cookie = someone.cookie
     assert cookie["httponly"]
@@ -101,6 +106,23 @@ def test_what_is_presented_has_to_be_good_and_guessing_is_slowed_down(own):
     assert not [text for text in (TOKEN, old, cookie, "guess") if text in log]
 
 
+def test_a_proxy_may_ask_for_a_password_of_its_own(stack):
+    someone = visitor(stack, "ada")
+    assert someone.ask("GET", "api/info", Authorization="Basic YWRhOnB3")[0] == 200
+    assert someone.ask("GET", "api/info", Authorization="Bearer wrong")[0] == 401
+
+
+@pytest.mark.parametrize("body", [b"[" * 50_000, b"{", b"\xff", b"x" * 100_000])
+def test_what_cannot_be_read_is_one_line(stack, body):
+    port = int(stack.url("web").split(":")[2].rstrip("/"))
+    link = HTTPConnection("127.0.0.1", port, timeout=60)
+    link.request("POST", "/api/sign-in", body, {**OURS, "Content-Type": "application/json; charset=nonsense"})
+    answer = link.getresponse()
+    assert answer.status in (400, 413)
+    assert set(json.loads(answer.read())) == {"error"}
+    link.close()
+
+
 def test_a_ticket_is_no_cookie_and_a_cookie_no_ticket(stack):
     someone = visitor(stack, "ada")
     taken = someone.cookie.value
@@ -111,7 +133,7 @@ def test_a_ticket_is_no_cookie_and_a_cookie_no_ticket(stack):
 
 
 def test_only_our_page_changes_anything_in_a_visitors_name(stack):
-    someone = visitor(stack, "ada")
+    someone = visitor(stack, "pam")
     session = someone.terminal().session
     elsewhere = "http://127.0.0.1:1"  # another port of the same host gets the cookie, too
     for method, path in (
@@ -134,6 +156,7 @@ def test_only_our_page_changes_anything_in_a_visitors_name(stack):
         ("http://H:4110", "h:4110", True),
         ("https://h", "h:443", True),
         ("http://h:80", "h", True),
+        ("https://h:4110", "h:4110", True),  # a proxy that does not say so speaks TLS
         ("http://h", "h:4110", False),
         ("http://h:4111", "h:4110", False),
         ("https://h", "h:80", False),
@@ -142,12 +165,14 @@ def test_only_our_page_changes_anything_in_a_visitors_name(stack):
         ("null", "", False),
         ("", "", False),
         (None, "h", False),
-        ("https://allowed.example", "h:4110", True),
+        ("https://allowed.example", "h:4110", False),  # what may be embedded comes by ticket
     ],
 )
 def test_which_pages_may_use_a_cookie(origin, host, same):
     access = Access(KEY, Front(allowed_origins=("https://allowed.example",)))
-    assert access.same_page(origin, host) is same
+    assert access.same_page(origin, host, secure=False) is same
+    by_tls = same and origin.startswith("https:")
+    assert access.same_page(origin, host, secure=True) is by_tls
 
 
 def test_behind_tls_the_cookie_is_for_tls_only():
@@ -159,10 +184,11 @@ def test_behind_tls_the_cookie_is_for_tls_only():
     assert Access(KEY, Front(tls=True)).secure("203.0.113.9", None)
     secure, plain = access.cookie_name(secure=True), access.cookie_name(secure=False)
     assert secure == f"__Host-{plain}"
-    assert access.cookie([f"a=1; {plain}=plain", f"{secure}=secure"]) == "secure"
-    assert access.cookie([f"{plain}=plain"]) == "plain"
-    assert Access(KEY, Front(tls=True)).cookie([f"{plain}=plain"]) is None
-    assert access.cookie(["", "nonsense", "=;=;"]) is None
+    both = [f"a=1; {plain}=plain", f"{secure}=secure"]
+    assert access.cookie(both, secure=True) == "secure"
+    assert access.cookie(both, secure=False) == "plain"
+    assert access.cookie(both[:1], secure=True) is None, "anybody can have set it"
+    assert access.cookie(["", "nonsense", "=;=;"], secure=False) is None
     assert Access(b"another environment", front).cookie_name(secure=False) != plain
 
 
@@ -362,11 +388,39 @@ def test_a_ticket_of_the_api_carries_its_role(stack):
     assert (who["user"], who["role"], who["read_only"]) == ("vera", "viewer", True)
 
 
+@pytest.mark.parametrize("role", ["user", "operator"])
+def test_whoever_looks_on_cannot_become_somebody_who_types(stack, role):
+    ada = visitor(stack, "ada")
+    hers = ada.terminal()
+    limits = {"role": role, "session": hers.session}
+    watcher = visitor(stack, "ada", read_only=True, **limits)
+    for method, path, body in (
+        ("POST", "api/links", {"session": hers.session, "read_only": False}),
+        ("PATCH", f"api/sessions/{hers.session}", {"title": "x"}),
+        ("DELETE", f"api/sessions/{hers.session}", None),
+        ("POST", "api/tickets", {"user": "eve", "role": "operator"}),
+    ):
+        assert watcher.ask(method, path, body)[0] == 403, path
+    one = visitor(stack, "ada", **limits)
+    assert one.ask("POST", "api/tickets", {"user": "eve"})[0] == 403
+    assert one.ask("GET", "api/status")[0] == 403
+    assert one.ask("POST", "api/sign-out")[0] == watcher.ask("POST", "api/sign-out")[0] == 200
+    hers.link.close()
+
+
+def test_a_link_is_good_no_longer_than_who_gave_it_away(stack):
+    hers = visitor(stack, "ada").terminal()
+    end = int(time.time()) + 60
+    ada = visitor(stack, "ada", until=end)
+    assert ada.ask("POST", "api/links", {"session": hers.session, "minutes": 600})[1]["link"]["until"] <= end
+    hers.link.close()
+
+
 # --- links ----------------------------------------------------------------------------------------
 
 
 def test_a_link_opens_one_session_to_look_on(stack):
-    ada = visitor(stack, "ada")
+    ada = visitor(stack, "alma")
     hers, other = ada.terminal(), ada.terminal()
     guest, link = by_link(stack, ada, hers.session, minutes=5)
     info = guest.ask("GET", "api/info")[1]["visitor"]
@@ -386,7 +440,7 @@ def test_a_link_opens_one_session_to_look_on(stack):
     assert guest.terminal(session=other.session).attached["code"] == "unknown-session"
     assert guest.terminal().attached["session"] == hers.session, "where none is named, it is that one"
     (listed,) = ada.ask("GET", "api/links")[1]["links"]
-    assert (listed["id"], listed["by"], listed["read_only"]) == (link, "ada", True)
+    assert (listed["id"], listed["by"], listed["read_only"]) == (link, "alma", True)
     for wire in (hers, other, watching):
         wire.link.close()
 
@@ -441,6 +495,74 @@ def test_a_link_ends_by_itself_and_puts_its_guests_out(stack):
         assert wire.welcome["code"] == "unauthorized"
     assert made["link"]["id"] not in {entry["id"] for entry in ada.ask("GET", "api/links")[1]["links"]}
     hers.link.close()
+
+
+def test_with_a_user_all_links_of_theirs_are_revoked(stack):
+    ada, operator = visitor(stack, "anna"), visitor(stack)
+    hers = ada.terminal()
+    guest, _ = by_link(stack, ada, hers.session)
+    wire = guest.terminal(session=hers.session)
+    assert operator.ask("DELETE", "api/tickets/anna")[0] == 200
+    assert wire.ended() == hers.ended() == CloseCode.UNAUTHORIZED
+    assert [link for link in operator.ask("GET", "api/links")[1]["links"] if link["by"] == "anna"] == []
+
+
+def test_who_came_with_the_token_can_be_put_out_without_another_token(own):
+    operator, other = visitor(own), visitor(own)
+    wire = operator.terminal()
+    assert other.ask("DELETE", f"api/tickets/{tickets.NAMELESS}")[0] == 200
+    assert wire.ended() == CloseCode.UNAUTHORIZED
+    until(lambda: operator.ask("GET", "api/info")[0] == 401, "the web process hearing of it")
+    assert own.terminal().open().status == "created", "the token itself is as good as before"
+    assert visitor(own).ask("GET", "api/info")[0] == 200
+
+
+def test_links_push_nobody_elses_revocation_out(own):
+    ada = visitor(own, "ada")
+    hers = ada.terminal()
+    for _ in range(3):
+        _, link = by_link(own, ada, hers.session)
+        assert ada.ask("DELETE", f"api/links/{link}")[0] == 200
+    assert not (own.root / "state" / "revoked.json").exists()
+
+
+def test_links_are_limited_by_user(tmp_path, monkeypatch):
+    monkeypatch.setattr(links, "MOST_EACH", 2)
+    monkeypatch.setattr(links, "MOST", 3)
+    table = links.Links(tmp_path / "links.json")
+    add = partial(table.add, "s", read_only=True, seconds=60)
+    mine = [add(by="ada").id for _ in range(2)]
+    with pytest.raises(ValueError, match="some end by themselves"):
+        add(by="ada")
+    add(by="bob")
+    with pytest.raises(ValueError, match="some end by themselves"):
+        add(by="cyd")
+    assert list(table.revoke([mine[0]])) == [tickets.guest(mine[0])]
+    for gone in (mine[0], "nothing"):
+        with pytest.raises(ValueError, match="no link"):
+            table.revoke([gone])
+    again = links.Links(tmp_path / "links.json")
+    assert again.revocations().keys() == {tickets.guest(mine[0])}
+    assert again.by("ada") == [mine[1]]
+    assert mine[1] in [link.id for link in again.good(lambda session: True)]
+    assert mine[0] not in [link.id for link in again.good(lambda session: True)]
+    assert again.good(lambda session: False) == []
+
+
+def test_a_guests_ticket_is_none_to_a_build_that_knows_no_guests():
+    ticket = tickets.issue(KEY, Ticket("~link-1", "s", role="guest"))
+    with pytest.raises(jwt.InvalidAudienceError):
+        jwt.decode(ticket, tickets._key(KEY), algorithms=["HS256"], audience="terminals")
+    assert tickets.read(KEY, ticket).role == "guest"
+    claims = {"sub": "eve", "exp": int(time.time()) + 60, "life": 60, "born": 1}
+    for strange in (
+        {"aud": "terminals", "role": "guest"},
+        {"aud": "terminals-link"},
+        {"aud": "terminals", "role": "king"},
+    ):
+        text = jwt.encode({**claims, **strange}, tickets._key(KEY), "HS256")
+        with pytest.raises(tickets.BadTicket):
+            tickets.read(KEY, text)
 
 
 def test_links_and_their_revocations_outlive_the_session_manager(own):

@@ -336,6 +336,8 @@ class LinkInfo(Record):
     """Unix seconds."""
     until: int
     """Unix seconds past which it is good no more."""
+    revoked: int = 0
+    """When it was revoked, in Unix ms; 0: it was not."""
 
 
 class Links(Record):

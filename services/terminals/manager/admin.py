@@ -17,7 +17,6 @@ from terminals.manager.generations import Generation, StaleFence
 from terminals.manager.mover import Pace, move
 from terminals.manager.peers import Peer
 from terminals.manager.session import Session
-from terminals.tickets import guest
 
 if TYPE_CHECKING:
     from terminals.manager.server import Manager
@@ -72,21 +71,17 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
             session = _session(manager, name)
             if not session.live:
                 raise ValueError(f"{session.id} has ended")
-            log.info("a link to %s is given away by %s", session.id, request.by or "a holder of the token")
-            return manager.links.add(
-                session.id,
-                by=request.by,
-                read_only=request.read_only,
-                seconds=request.seconds,
-                alive=manager.registry.lives,
+            link = manager.links.add(
+                session.id, by=request.by, read_only=request.read_only, seconds=request.seconds
             )
+            by = request.by or "a holder of the token"
+            log.info("%s gives the link %s to %s away", by, link.id, link.session)
+            return link
         case packets.Links():
             return answers.Links(items=manager.links.good(manager.registry.lives))
         case packets.Unlink(id=name):
-            link = manager.links.get(name)
-            manager.revoke(guest(link.id))
-            manager.links.remove(link.id)
-            log.info("the link %s to %s is revoked", link.id, link.session)
+            manager.unlink(name)
+            log.info("the link %s is revoked", name)
         case packets.Wait(generation=name, workers=workers, seconds=seconds):
             await wait(manager, name, workers, seconds)
         case packets.Weights(weights=weights):

@@ -1,25 +1,29 @@
-"""Links to single sessions that people have given away. On disk, as what they were revoked by is."""
+"""Links to single sessions that people have given away, and which of them were revoked. On disk."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from terminals.control.answers import LinkInfo
 from terminals.control.framing import reader
 from terminals.manager import kept
-from terminals.tickets import MAX_SECONDS
+from terminals.tickets import MAX_SECONDS, guest
 
 MOST: Final = 1000
-"""Links that are good at the same time."""
+"""Links at the same time ..."""
+MOST_EACH: Final = 100
+"""... and of one user."""
 _read_kept: Callable[[bytes], dict[str, LinkInfo]] = reader(dict[str, LinkInfo])
 
 
 class Links:
-    """The links that are good, by their id, the oldest first."""
+    """The links whose time is not over, the oldest first."""
 
     def __init__(self, path: Path) -> None:
         """Read those of before, as :meth:`read` does."""
@@ -37,14 +41,15 @@ class Links:
         self._table = kept.read(self._path, _read_kept, remedy)
 
     def good(self, alive: Callable[[str], bool]) -> list[LinkInfo]:
-        """Those that still open something; ``alive(id)``: whether a session runs."""
-        now = time.time()
-        return [link for link in self._table.values() if link.until > now and alive(link.session)]
+        """Those that open something; ``alive(id)``: whether a session runs."""
+        return [link for link in self._lasting() if not link.revoked and alive(link.session)]
 
-    def add(
-        self, session: str, *, by: str, read_only: bool, seconds: int, alive: Callable[[str], bool]
-    ) -> LinkInfo:
-        """Note a link that is to be good for ``seconds``; those that are good no more are forgotten.
+    def by(self, user: str) -> list[str]:
+        """The ids of those that a user has given away."""
+        return [link.id for link in self._lasting() if not link.revoked and link.by == user]
+
+    def add(self, session: str, *, by: str, read_only: bool, seconds: int) -> LinkInfo:
+        """Note a link that is to be good for ``seconds``; those whose time is over are forgotten.
 
         Raises:
             ValueError: for too long, or there are too many.
@@ -52,35 +57,45 @@ class Links:
         """
         if not 0 < seconds <= MAX_SECONDS:
             raise ValueError(f"a link is good for 1 to {MAX_SECONDS} seconds")
-        table = {link.id: link for link in self.good(alive)}
-        if len(table) >= MOST:
-            raise ValueError(f"{MOST} links are good already: revoke some")
+        lasting = self._lasting()
+        if len(lasting) >= MOST or sum(link.by == by for link in lasting) >= MOST_EACH:
+            text = f"{MOST_EACH} links of one user, and {MOST} in all, are good already or were revoked"
+            raise ValueError(f"{text}; some end by themselves")
         now = int(time.time())
         name, until = secrets.token_hex(8), now + seconds
         link = LinkInfo(id=name, session=session, by=by, read_only=read_only, created=now, until=until)
-        table[link.id] = link
-        self._write(table)
+        self._write([*lasting, link])
         return link
 
-    def remove(self, name: str) -> None:
-        """Forget one, whose tickets were revoked.
-
-        Raises:
-            OSError: that cannot be kept.
-        """
-        self._write({other: link for other, link in self._table.items() if other != name})
-
-    def get(self, name: str) -> LinkInfo:
-        """A link.
+    def revoke(self, names: Collection[str]) -> dict[str, int]:
+        """Have links be good for nothing any more; whose tickets that are, and since when, in Unix ms.
 
         Raises:
             ValueError: there is none of that id.
+            OSError: that cannot be kept, and so is not done.
         """
-        try:
-            return self._table[name]
-        except KeyError:
-            raise ValueError(f"no link {name!r}") from None
+        lasting = self._lasting()
+        for name in names:
+            if all(link.id != name or link.revoked for link in lasting):
+                raise ValueError(f"no link {name!r}")
+        now = int(time.time() * 1000) + 1
+        revoked = [
+            msgspec.structs.replace(link, revoked=now) if link.id in names else link for link in lasting
+        ]
+        if names:
+            self._write(revoked)
+        return {guest(name): now for name in names}
 
-    def _write(self, table: dict[str, LinkInfo]) -> None:
+    def revocations(self) -> dict[str, int]:
+        """Whose tickets are good for nothing, and since when: until the links' own end."""
+        return {guest(link.id): link.revoked for link in self._lasting() if link.revoked}
+
+    def _lasting(self) -> list[LinkInfo]:
+        """Those whose time is not over."""
+        now = time.time()
+        return [link for link in self._table.values() if link.until > now]
+
+    def _write(self, links: Collection[LinkInfo]) -> None:
+        table = {link.id: link for link in links}
         kept.write(self._path, table)
         self._table = table

@@ -97,7 +97,7 @@ class Pool:
 
     def look(self) -> None:
         """Find those that hang, and give what still waits for them to others."""
-        for peer in self.peers:
+        for peer in list(self.peers):  # whom nothing can be sent is taken out of it
             peer.missed += 1
             if peer.silent:
                 self._troubles.say(peer.name, "says nothing: nobody is led to it while others work")

@@ -39,6 +39,7 @@ from terminals.manager.tls import TlsFront
 from terminals.parts import own_code
 from terminals.protocol import PROTOCOL_VERSIONS
 from terminals.protocol.resume import SequenceGap
+from terminals.tickets import NAMELESS
 
 log = logging.getLogger("terminals.manager")
 
@@ -253,16 +254,31 @@ class Manager:
             peer.send(packets.Quit())
 
     def revoke(self, user: str) -> int:
-        """Have no worker accept the tickets that a user has had until now; returns until when, in Unix ms.
+        """Have nobody accept the tickets and links that a user has had until now; returns until when, in Unix
+        ms. :data:`~terminals.tickets.NAMELESS` are those who have come with the token.
 
         Raises:
             ValueError: nobody can have a ticket by that name.
             OSError: that cannot be kept.
         """
         before = self.revocations.revoke(user)
-        for peer in self.pool.peers:
-            peer.send(packets.Revoked(users={user: before}))
+        links = self.links.by("" if user == NAMELESS else user)
+        self._tell({user: before, **self.links.revoke(links)})
         return before
+
+    def unlink(self, name: str) -> None:
+        """Have nobody accept a link any more.
+
+        Raises:
+            ValueError: there is none of that id.
+            OSError: that cannot be kept.
+        """
+        self._tell(self.links.revoke([name]))
+
+    def _tell(self, revoked: Mapping[str, int]) -> None:
+        for peer in list(self.pool.peers):  # one that is gone by now is taken out of it
+            for some in packets.revoked(revoked):
+                peer.send(some)
 
     def end_moves(self, ordered_by: Peer | None = None) -> None:
         """Let nobody be moved any more by what was ordered before, or by one peer."""
@@ -460,7 +476,7 @@ class Manager:
         )
         peer.reply(packet.req, welcome)
         # Before its first connection.
-        for some in packets.revoked(self.revocations.table):
+        for some in packets.revoked({**self.revocations.table, **self.links.revocations()}):
             peer.send(some)
         log.info("%s connected", peer.name)
         self.pool.flush()
@@ -478,6 +494,8 @@ class Manager:
         workers = list(self.pool.serving(generation.name, "worker"))
         if packet.watch and any(p.protocol < 2 for p in workers):
             return None  # an older worker would take the session over
+        if packet.everyone and packet.user and not all(p.reads_on for p in workers):
+            return None  # an older worker knows no roles
         return generation.name if workers else None
 
     def _passed(self, packet: packets.Passed, fd: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,8 @@ log = logging.getLogger("terminals.web")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PassOn = Callable[[web.Request, str], None]
 BASE = "/terminals"
+MOST_BODY = 1 << 16
+BODY_SECONDS = 10.0
 WHO: web.RequestKey[Identity] = web.RequestKey("who", Identity)
 EVERYBODY = frozenset({"operator", "user", "viewer", "guest"})
 OWNERS = frozenset({"operator", "user"})
@@ -73,7 +76,7 @@ def build_app(
     """
     access = access or Access(settings.token, Front())
     site = _Site(settings, backend, assets or Assets.load(), access, pass_on)
-    app = web.Application(middlewares=[site.guard])
+    app = web.Application(middlewares=[site.guard], client_max_size=MOST_BODY)
     app.on_response_prepare.append(site.harden)
     opened = {
         ("GET", "/"): site.page,
@@ -81,6 +84,7 @@ def build_app(
         ("GET", "/health/live"): site.live,
         ("GET", "/health/ready"): site.ready,
         ("GET", "/ws/{profile}"): site.terminal,  # its worker asks who that is
+        ("GET", "/api/visitor"): site.visitor,
         ("POST", "/api/sign-in"): site.sign_in,
         ("POST", "/api/sign-out"): site.sign_out,
     }
@@ -134,8 +138,7 @@ class _Site:
             if wanted in self.open_handlers:
                 return await handler(request)
             request[WHO] = who = self._visitors.who(request)
-            if who.role not in self.roles.get(wanted, EVERYBODY):
-                raise Refused(403, f"this is not for the role {who.role}")
+            self._allow(who, request.method, self.roles.get(wanted, EVERYBODY))
             response = await handler(request)
             if isinstance(response, web.Response):
                 self._visitors.renew(request, response, who)
@@ -152,6 +155,15 @@ class _Site:
             return _error(503, "the session manager does not answer")
         except BackendError as error:
             return _error(400, str(error))
+
+    @staticmethod
+    def _allow(who: Identity, method: str, roles: Collection[str]) -> None:
+        if who.role not in roles:
+            raise Refused(403, f"this is not for the role {who.role}")
+        if who.read_only and method not in ("GET", "HEAD"):
+            raise Refused(403, "whoever looks on changes nothing")
+        if who.session is not None and roles == OPERATORS:
+            raise Refused(403, "a ticket for one session is for nothing else")
 
     async def harden(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers that every answer has."""
@@ -222,6 +234,7 @@ class _Site:
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Let a browser in: ``{"credential": ...}``, the token, a ticket or what a link carries."""
+        self._visitors.may_come(request)
         credential = (await _body(request)).get("credential")
         if not isinstance(credential, str) or not credential:
             raise Refused(400, 'the body is {"credential": "..."}')
@@ -229,6 +242,14 @@ class _Site:
         address = self._visitors.address(request)
         log.info("%s has signed in from %s, as %s", who.user or "a holder of the token", address, who.role)
         return response
+
+    async def visitor(self, request: web.Request) -> web.Response:
+        """As whom a browser has signed in; ``null``: it has not."""
+        try:
+            who = described(self._visitors.who(request))
+        except Refused:
+            who = None
+        return web.json_response({"visitor": who})
 
     async def sign_out(self, request: web.Request) -> web.Response:
         """Let it out."""
@@ -278,7 +299,7 @@ class _Site:
             read_only = asked.get("read_only", False) is not False
             ticket = Ticket(user, asked.get("session"), read_only=read_only, role=role)
             text = issue(self._settings.token, ticket, seconds=int(asked.get("seconds", 60)))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise Refused(
                 400, f'the body is {{"user": ..., "session": ..., "seconds": ...}}: {error}'
             ) from None
@@ -328,6 +349,8 @@ class _Site:
             text = f'the body is {{"session": ..., "minutes": 60, "read_only": true}}: {error}'
             raise Refused(400, text) from None
         read_only = asked.get("read_only", True) is not False
+        if until := request[WHO].until:
+            seconds = min(seconds, until - int(time.time()))  # no longer than who gives it away is here
         made = await self._backend.link(session.id, request[WHO].user, read_only=read_only, seconds=seconds)
         ticket = Ticket(guest(made.id), made.session, read_only=read_only, role="guest", until=made.until)
         text = issue(self._settings.token, ticket, seconds=seconds)
@@ -365,8 +388,9 @@ def _open_to(who: Identity, session: SessionInfo) -> bool:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        body = await request.json()
-    except ValueError:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await request.json()
+    except (ValueError, RecursionError, LookupError, TimeoutError):
         raise Refused(400, "the body is no JSON") from None
     if not isinstance(body, dict):
         raise Refused(400, "the body is no JSON object")

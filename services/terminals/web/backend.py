@@ -159,7 +159,7 @@ class ManagerBackend:
     async def link(self, session: str, by: str, *, read_only: bool, seconds: int) -> LinkInfo:
         """See :class:`Backend`."""
         request = packets.Link(session=session, by=by, read_only=read_only, seconds=seconds)
-        with _refused("a link is", "links are good already", "has ended"):
+        with _refused("a link is", "some end by themselves", "has ended"):
             return await self._ask(request, LinkInfo)
 
     async def links(self) -> list[LinkInfo]:
@@ -168,7 +168,8 @@ class ManagerBackend:
 
     async def unlink(self, name: str) -> None:
         """See :class:`Backend`."""
-        await self._ask(packets.Unlink(id=name), Done)
+        with _refused("no link"):
+            await self._ask(packets.Unlink(id=name), Done)
 
     async def _known(self, session: str) -> None:
         if all(entry.id != session for entry in await self.sessions()):

@@ -25,10 +25,10 @@ _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]", re.ASCII)
 
 
-def bearer(header: str) -> str:
-    """What an ``Authorization`` header carries; empty where it has another scheme."""
-    scheme, _, presented = header.partition(" ")
-    return presented.strip() if scheme.lower() == "bearer" else ""
+def bearer(header: str | None) -> str | None:
+    """What an ``Authorization`` header carries; ``None`` where it has another scheme, which is a proxy's."""
+    scheme, _, presented = (header or "").partition(" ")
+    return presented.strip() if scheme.lower() == "bearer" else None
 
 
 def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str], nonce: str) -> str:

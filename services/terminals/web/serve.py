@@ -28,6 +28,8 @@ log = logging.getLogger("terminals.web")
 LEAVE_SECONDS = 3.0
 REQUEST_SECONDS = 10.0
 """A connection on which no request has come by then is closed; after one, aiohttp's own limits hold."""
+KEPT_SECONDS = 75.0
+"""... and one on which no other has come for so long; proxies keep theirs for less."""
 HEAD_END = b"\r\n\r\n"
 
 
@@ -202,7 +204,9 @@ async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: 
         access=access,
         pass_on=pass_on if link.welcome.passes else None,
     )
-    ready = web.AppRunner(app, access_log=None, shutdown_timeout=LEAVE_SECONDS)
+    ready = web.AppRunner(
+        app, access_log=None, shutdown_timeout=LEAVE_SECONDS, keepalive_timeout=KEPT_SECONDS
+    )
     await ready.setup()
     runner = ready
     for conn, address in waiting:

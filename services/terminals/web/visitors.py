@@ -52,10 +52,10 @@ class Visitors:
         Raises:
             Refused: nobody who is known, or a page of another site in a visitor's name.
         """
-        presented = request.headers.get("Authorization")
+        presented = security.bearer(request.headers.get("Authorization"))
         if presented is not None:
             try:
-                return self._tried(request, security.bearer(presented), None)
+                return self._tried(request, presented, None)
             except Denied:
                 raise _unauthorized() from None
         cookie = self._cookie(request)
@@ -69,13 +69,21 @@ class Visitors:
             self._only_ours(request)
         return identity
 
+    def may_come(self, request: web.Request) -> None:
+        """Look at somebody who wants to sign in, before anything else of the request is read.
+
+        Raises:
+            Refused: the page of another site asks, or one who guesses.
+        """
+        self._only_ours(request)
+        self._listen(request)
+
     def sign_in(self, request: web.Request, credential: str) -> tuple[Identity, web.Response]:
         """Let somebody in with the token, a ticket or a link's; who that is, and an answer with the cookie.
 
         Raises:
             Refused: it is neither.
         """
-        self._only_ours(request)
         ticket = credential if credential.count(".") == 2 else None
         try:
             identity = self._tried(request, None if ticket else credential, ticket)
@@ -95,21 +103,20 @@ class Visitors:
         """
         self._only_ours(request)
         response = web.json_response({"user": ""})
-        secure = self._secure(request)
-        response.del_cookie(
-            self._access.cookie_name(secure=secure), path="/", secure=secure, httponly=True, samesite="Strict"
-        )
+        for secure in (False, True):
+            name = self._access.cookie_name(secure=secure)
+            response.del_cookie(name, path="/", secure=secure, httponly=True, samesite="Strict")
         return response
 
     def renew(self, request: web.Request, response: web.Response, identity: Identity) -> None:
         """Give the next cookie to somebody who has come with one, once that has half its life behind it."""
-        signed_in = request.headers.get("Authorization") is None
+        signed_in = security.bearer(request.headers.get("Authorization")) is None
         left = identity.ends - time.time()
         if signed_in and left < RENEWED * SIGNED_IN_SECONDS and identity.ends != identity.until:
             self._give(request, response, identity)
 
     def _cookie(self, request: web.Request) -> str | None:
-        return self._access.cookie(request.headers.getall("Cookie", []))
+        return self._access.cookie(request.headers.getall("Cookie", []), secure=self._secure(request))
 
     def _secure(self, request: web.Request) -> bool:
         return self._access.secure(request.remote or "", request.headers.get("X-Forwarded-Proto"))
@@ -127,10 +134,8 @@ class Visitors:
         )
 
     def _tried(self, request: web.Request, token: str | None, ticket: str | None) -> Identity:
-        address, now = self.address(request), time.monotonic()
-        limit = self._access.limit
-        if wait := limit.wait(address, now):
-            raise Refused(429, "too many wrong credentials", {"Retry-After": str(math.ceil(wait))})
+        self._listen(request)
+        address, now, limit = self.address(request), time.monotonic(), self._access.limit
         try:
             return self._access.identify(token, ticket)
         except Denied:
@@ -138,9 +143,14 @@ class Visitors:
             log.info("%s presented a wrong credential", address)
             raise
 
+    def _listen(self, request: web.Request) -> None:
+        if wait := self._access.limit.wait(self.address(request), time.monotonic()):
+            raise Refused(429, "too many wrong credentials", {"Retry-After": str(math.ceil(wait))})
+
     def _only_ours(self, request: web.Request) -> None:
         origin = request.headers.get("Origin")
-        strange = origin is not None and not self._access.same_page(origin, request.headers.get("Host", ""))
+        host, secure = request.headers.get("Host", ""), self._secure(request)
+        strange = origin is not None and not self._access.same_page(origin, host, secure=secure)
         if OURS not in request.headers or strange:
             raise Refused(403, f"only this server's own page may ask that, with {OURS}")
 

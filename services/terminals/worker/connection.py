@@ -440,7 +440,11 @@ class Connection(asyncio.BufferedProtocol):
     def _handshake(self, request: Request) -> None:
         assert isinstance(self._ws, _Opening)
         access = self._server.access
-        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
+        origin, host, proto = (
+            next(iter(request.headers.get_all(name)), None)
+            for name in ("Origin", "Host", "X-Forwarded-Proto")
+        )
+        secure = access.secure(self._address, proto)
         self._address = access.address(self._address, request.headers.get_all("X-Forwarded-For"))
         twice = [name for name in ("Host", "Origin") if len(request.headers.get_all(name)) > 1]
         if twice:
@@ -448,11 +452,11 @@ class Connection(asyncio.BufferedProtocol):
         elif wait := access.limit.wait(self._address, self._loop.time()):
             response = self._ws.reject(429, "too many wrong credentials\n")
             response.headers["Retry-After"] = str(math.ceil(wait))
-        elif not access.page_allowed(origin, host):
+        elif not access.page_allowed(origin, host or ""):
             response = self._ws.reject(403, "pages of other hosts may not open terminals here\n")
         else:
-            if access.same_page(origin, host):
-                self._cookie = access.cookie(request.headers.get_all("Cookie"))
+            if access.same_page(origin, host or "", secure=secure):
+                self._cookie = access.cookie(request.headers.get_all("Cookie"), secure=secure)
             response = self._ws.accept(request)
         self._ws.send_response(response)
 

@@ -1,7 +1,7 @@
 // The page: tabs of terminals, their state, the list of sessions, and what a person can set.
 
 import { ask, carried, OtherBuild, signIn, signOut, Unauthorized } from "./api.js";
-import type { Info, SessionInfo } from "./api.js";
+import type { Info, SessionInfo, Visitor } from "./api.js";
 import { read, write } from "./clipboard.js";
 import { $, allowStyles } from "./dom.js";
 import { findBar } from "./find.js";
@@ -22,6 +22,7 @@ const LOOK_MS = 5000; // between two looks at who answers, while a connection wa
 const OTHERS = 6; // times in a row that another build has answered: it alone serves, and has a page of its own
 
 const TRIES = 20;
+const NAMELESS = "a holder of the token";
 
 let settings = load();
 let info: Info | null = null;
@@ -159,12 +160,13 @@ function look(): void {
   });
 }
 
-/** Come in, with a credential or as whom the browser has signed in before. */
-async function enter(credential: string | null): Promise<void> {
+/** Come in, with a credential, which a link may have carried, or as whom the browser has signed in before. */
+async function enter(credential: string | null, followed: boolean): Promise<void> {
   let linked: string | null = null;
   try {
-    linked = credential && linkTo(credential);
-    if (credential && !(linked && (await keepsOwn()))) await patiently(() => signIn(credential));
+    const said = credential === null ? null : claims(credential);
+    if (said?.role === "guest" && typeof said.session === "string") linked = said.session;
+    if (credential && !(followed && (await keepsOwn(credential, linked !== null)))) await patiently(() => signIn(credential));
     info = await patiently(() => ask<Info>("info"));
   } catch (error) {
     if (!(error instanceof Unauthorized)) askWho(`The server says: ${failed(error)}`);
@@ -175,8 +177,8 @@ async function enter(credential: string | null): Promise<void> {
   $("sign-in").hidden = true;
   $("app").hidden = false;
   $("new-system").hidden = $("new-claude").hidden = !begins();
-  $("share").hidden = role !== "operator" && role !== "user";
-  const names = { operator: user || "a holder of the token", user, viewer: `${user}, who looks on`, guest: "a guest" };
+  $("share").hidden = readOnly || (role !== "operator" && role !== "user");
+  const names = { operator: user || NAMELESS, user, viewer: `${user}, who looks on`, guest: "a guest" };
   $("visitor").textContent = `Signed in as ${names[role]}`;
   const kept = keptTabs().filter(({ session }) => role !== "guest" || session === info?.visitor.session);
   for (const tab of kept) tabs.add({ ...tab, watch: tab.watch || readOnly });
@@ -199,27 +201,30 @@ async function patiently<T>(what: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The session that a link leads to, or null: it is a ticket of a user, or the token. */
-function linkTo(credential: string): string | null {
+/** What a ticket says of itself; null where it is none. The server alone knows whether that is true. */
+function claims(credential: string): { sub?: unknown; role?: unknown; session?: unknown } | null {
   try {
     const payload = credential.split(".")[1] ?? "";
-    const { role, session } = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as Record<string, unknown>;
-    return role === "guest" && typeof session === "string" ? session : null;
+    return JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as Record<string, unknown>;
   } catch {
     return null;
   }
 }
 
-/** Whether somebody who has come by a link goes on as whom the browser has signed in before. */
-async function keepsOwn(): Promise<boolean> {
-  try {
-    const { visitor: { role, user } } = await ask<Info>("info");
-    if (role === "operator" || role === "viewer") return true; // who may see every session
-    return role === "user" && !confirm(`You are signed in as ${user}. Follow the link as a guest, in place of that?`);
-  } catch (error) {
-    if (error instanceof Unauthorized) return false;
-    throw error;
-  }
+/**
+ * Whether somebody who has followed a link goes on as whom the browser has signed in before: an operator or a
+ * viewer may see the session of a link anyway, and nobody is to become somebody else without knowing.
+ */
+async function keepsOwn(credential: string, linked: boolean): Promise<boolean> {
+  const { visitor } = await patiently(() => ask<{ visitor: Visitor | null }>("visitor"));
+  if (!visitor) return false;
+  const { role, user } = visitor;
+  if (linked && (role === "operator" || role === "viewer")) return true;
+  const named = claims(credential)?.sub;
+  const comer = linked ? "a guest" : typeof named === "string" && named ? named : NAMELESS;
+  const present = role === "guest" ? "a guest" : user || NAMELESS;
+  if (comer === present && !linked) return false;
+  return !confirm(`You are signed in here as ${present}. Come in as ${comer}, in place of that?`);
 }
 
 /** Show a session that is open to the visitor. */
@@ -265,7 +270,7 @@ export async function start(credential: string | null): Promise<void> {
   });
   $("sign-in").onsubmit = (event) => {
     event.preventDefault();
-    void enter($("credential", HTMLInputElement).value.trim());
+    void enter($("credential", HTMLInputElement).value.trim(), false);
   };
   $("sign-out").onclick = () => {
     // Of what was typed nothing is to be sent in the name of whoever comes next.
@@ -296,5 +301,5 @@ export async function start(credential: string | null): Promise<void> {
     act(action);
   }, true);
   setInterval(show, SHOW_MS);
-  await enter(credential);
+  await enter(credential, true);
 }

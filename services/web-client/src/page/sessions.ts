@@ -57,7 +57,7 @@ export function sessionList(around: Around): void {
       ? element("td", { textContent: session.title, title: session.id })
       : element("td", { className: "id", textContent: session.id });
     const mayType = !around.visitor?.read_only;
-    const mayChange = around.visitor?.role === "operator" || around.visitor?.role === "user";
+    const mayChange = mayType && (around.visitor?.role === "operator" || around.visitor?.role === "user");
     return element("tr", {}, named,
       element("td", { className: "wide", textContent: session.user }),
       element("td", { textContent: profileName(session.profile) }),
