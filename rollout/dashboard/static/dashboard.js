@@ -27,12 +27,10 @@ async function post(path, body) {
 function replace(name, html) {
   const where = $(name);
   // What somebody has opened, and the button that the keyboard is at, stay as they are.
-  const open = new Set([...where.querySelectorAll("details[open] > summary")].map((one) => one.textContent.split(":")[0]));
+  const before = new Map([...where.querySelectorAll("details[data-began]")].map((one) => [one.dataset.began, one.open]));
   const at = where.contains(document.activeElement) ? document.activeElement.dataset : null;
   where.innerHTML = html;
-  for (const summary of where.querySelectorAll("summary")) {
-    if (open.has(summary.textContent.split(":")[0])) summary.parentElement.open = true;
-  }
+  for (const one of where.querySelectorAll("details[data-began]")) one.open = before.get(one.dataset.began) ?? one.open;
   allow();
   if (at && at.do) where.querySelector(`[data-do="${at.do}"][data-environment="${CSS.escape(at.environment)}"]`)?.focus();
 }
