@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,13 +133,15 @@ def left_of(before: dict[str, int], sites: Sequence[Site]) -> Survived:
     return Survived(len(before), sum(now.get(session) != pid for session, pid in before.items()))
 
 
-def kill_managers(sites: Sequence[Site]) -> Survived:
+def kill_managers(sites: Sequence[Site], residents: Collection[str]) -> Survived:
     """SIGKILL the session manager of every host, and wait until there is another one.
+
+    What is counted are the sessions of ``residents``: the load of a promotion ends its shells after it.
 
     Raises:
         DemoFailed: there is none.
     """
-    before = shells(sites)
+    before = {session: pid for session, pid in shells(sites).items() if session in residents}
     for site in sites:
         pid = site.control("status")["manager"]["pid"]
         site.ask(*site.beside_manager, "sh", "-c", f"kill -KILL {pid}")
@@ -211,7 +213,7 @@ def play(stage: Stage) -> Outcome:
             if any(site.control("status")["manager"]["build"] != good["build"] for site in sites):
                 raise DemoFailed(f"{last} has another session manager than that of {good['build']}")
             say("Its session manager came with it. Now that is killed, by SIGKILL.")
-            killed = kill_managers(sites)
+            killed = kill_managers(sites, before)
             for environment in stage.verified:
                 # Among much else: every host runs the image, by id and content, that the ledger has.
                 rollout(stage, "infra", environment)
