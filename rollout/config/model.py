@@ -454,6 +454,10 @@ class Config(Section):
         """SQLAlchemy URL of the ledger: the configured one, or a SQLite file in the state directory."""
         return self.ledger or f"sqlite:///{self.state / 'ledger.db'}"
 
+    def runs(self, environment: str, number: int) -> Path:
+        """What a rollout leaves behind: load, checks, its incident."""
+        return self.state / "runs" / environment / str(number)
+
     @property
     def builds_dir(self) -> Path:
         """Where ``rollout build`` leaves builds on the control machine."""

@@ -138,7 +138,7 @@ class Dashboard:
 
     async def _incident(self, request: web.Request) -> web.Response:
         environment, number = self._asked(request)
-        path = self._config.state / "runs" / environment / str(number) / "incident.md"
+        path = self._config.runs(environment, number) / "incident.md"
         if not path.is_file():
             raise web.HTTPNotFound
         return web.Response(text=path.read_text(), content_type="text/plain")

@@ -13,7 +13,7 @@ from rollout.config import Config, Environment
 from rollout.ledger import JournalEntry, Ledger, RolloutRecord, State
 from rollout.pipeline import EnvironmentStatus, status
 from rollout.pipeline.plan import Plan
-from rollout.report.judged import latest, row
+from rollout.report.judged import rows
 
 SHOWN: Final = 20
 """Rollouts of the past."""
@@ -130,18 +130,8 @@ def _progress(
     turned = record.state is not State.RUNNING
     wanted = plan.steps if turned else plan.forward
     begun = {item.index for item in journal}
-    declared = {gate.name: gate for gate in environment.gates}
-    metrics = {piece.id: piece.metric for piece in ledger.evidence(record.id)}
-
-    def metric(ids: Sequence[str], name: str) -> str:
-        return next((metrics[one] for one in ids if one in metrics), name)
-
     return {
-        "environment": record.env,
-        "number": record.number,
-        "kind": record.kind,
-        "build": record.build,
-        "state": record.state.value,
+        **_known(record),
         "reason": record.reason,
         "by": entry.held_by,
         "seconds": now - record.started,
@@ -151,11 +141,11 @@ def _progress(
             # Of the way that it has left, only what was gone.
             if not turned or index in begun or index >= len(plan.forward)
         ],
-        "gates": [
-            row(result, step, declared.get(result.gate), metric(result.evidence, result.gate))
-            for step, result in latest(ledger.verdicts(record.id))
-            if step != "criteria"
-        ],
+        "gates": rows(
+            [verdict for verdict in ledger.verdicts(record.id) if verdict[0] != "criteria"],
+            ledger.evidence(record.id),
+            {gate.name: gate for gate in environment.gates},
+        ),
     }
 
 
@@ -178,16 +168,22 @@ def _step(
 
 
 def _past(config: Config, record: RolloutRecord) -> dict[str, Any]:
-    incident = config.state / "runs" / record.env / str(record.number) / "incident.md"
+    return {
+        **_known(record),
+        "started": record.started,
+        "seconds": None if record.ended is None else record.ended - record.started,
+        "by": record.operator,
+        "reason": record.reason or str(record.figures.get("why", "")),
+        "incident": (config.runs(record.env, record.number) / "incident.md").is_file(),
+    }
+
+
+def _known(record: RolloutRecord) -> dict[str, Any]:
+    """What every rollout is shown with."""
     return {
         "environment": record.env,
         "number": record.number,
         "kind": record.kind,
         "build": record.build,
         "state": record.state.value,
-        "started": record.started,
-        "seconds": None if record.ended is None else record.ended - record.started,
-        "by": record.operator,
-        "reason": record.reason or str(record.figures.get("why", "")),
-        "incident": incident.is_file(),
     }

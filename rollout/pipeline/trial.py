@@ -39,7 +39,7 @@ class Trial:
         self.observer = observer
         self.record = record
         self.plan = Plan.from_dict(record.plan)
-        self.runs = config.state / "runs" / environment.name / str(record.number)
+        self.runs = config.runs(environment.name, record.number)
         self.shifted_at: float | None = None
         self.full_at: float | None = None
         """When the first host began to give all its traffic to the new generation: no comparison after it."""

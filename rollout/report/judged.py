@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rollout.config import Gate
 from rollout.evidence.collect import GROUPS
 from rollout.evidence.soak import from_monitor
 from rollout.ledger import RolloutRecord, State
-from rollout.model import GateResult, Verdict
+from rollout.model import Evidence, GateResult, Verdict
 from rollout.report.decision import SOAK, Case, Judged
 from rollout.report.material import Material
 from rollout.report.text import moment, unit_of
@@ -22,14 +22,14 @@ def covers(metric: str, suite: str, group: str) -> bool:
     return metric == f"{suite}.pass_ratio" or GROUPS.get(metric) == (suite, group)
 
 
-def metric_of(name: str, evidence_ids: Iterable[str], material: Material) -> str:
-    """The metric that a recorded verdict is about: by its evidence, else by the declared gate of the name."""
-    by_id = {item.id: item.metric for item in material.evidence}
-    seen = next((by_id[identity] for identity in evidence_ids if identity in by_id), None)
+def metric_of(result: GateResult, metrics: Mapping[str, str], declared: Mapping[str, Gate]) -> str:
+    """The metric that a recorded verdict is about: by its evidence, whose ``metrics`` are by id, else by the
+    gate of its name that is ``declared``."""
+    seen = next((metrics[identity] for identity in result.evidence if identity in metrics), None)
     if seen is not None:
         return seen
-    declared = material.gates.get(name)
-    return declared.metric if declared else name
+    gate = declared.get(result.gate)
+    return gate.metric if gate else result.gate
 
 
 def row(result: GateResult, step: str, declared: Gate | None, metric: str) -> dict[str, Any]:
@@ -99,14 +99,17 @@ def latest(verdicts: Sequence[tuple[str, GateResult]]) -> list[tuple[str, GateRe
 
 def gate_rows(material: Material) -> list[dict[str, Any]]:
     """Every verdict recorded of the rollout, in order."""
+    return rows(_of_the_shift(material), material.evidence, material.gates)
+
+
+def rows(
+    verdicts: Sequence[tuple[str, GateResult]], evidence: Iterable[Evidence], declared: Mapping[str, Gate]
+) -> list[dict[str, Any]]:
+    """The last verdict of each gate at each step, by the ``evidence`` and the ``declared`` gates, by name."""
+    metrics = {piece.id: piece.metric for piece in evidence}
     return [
-        row(
-            result,
-            step,
-            material.gates.get(result.gate),
-            metric_of(result.gate, result.evidence, material),
-        )
-        for step, result in latest(_of_the_shift(material))
+        row(result, step, declared.get(result.gate), metric_of(result, metrics, declared))
+        for step, result in latest(verdicts)
     ]
 
 
@@ -125,12 +128,13 @@ def criteria_rows(material: Material) -> list[dict[str, Any]]:
     """Every criterion for leaving: judged ones, then those that were not."""
     declared = {gate.name: gate for gate in material.environment.soak_gates}
     results = {result.gate: result for result in material.criteria}
+    metrics = {piece.id: piece.metric for piece in material.evidence}
     rows = [
         row(
             result,
             "criteria",
             declared.get(name),
-            declared[name].metric if name in declared else metric_of(name, result.evidence, material),
+            declared[name].metric if name in declared else metric_of(result, metrics, material.gates),
         )
         for name, result in results.items()
     ]

@@ -94,7 +94,7 @@ def read(
         if criteria is not None:
             judged, judged_from, judged_evidence = list(criteria), "now", list(evidence)
         events = ledger.events(env)
-        runs = config.state / "runs" / env / str(record.number)
+        runs = config.runs(env, record.number)
         return Material(
             config=config,
             environment=environment,
