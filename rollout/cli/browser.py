@@ -6,9 +6,11 @@ import html
 import os
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import click
 from terminals import tickets
 from terminals.tickets import Ticket
 
@@ -25,6 +27,17 @@ def page(target: Target) -> str:
     """
     ticket = tickets.issue(target.token.encode(), Ticket("", role="operator"), seconds=LINK_SECONDS)
     return f"{target.web.rstrip('/')}/#ticket={ticket}"
+
+
+def hand_out(links: Sequence[str], path: Path, *, browser: bool) -> None:
+    """Print links and, with ``browser`` and on a desktop, open the first, by way of ``path``.
+
+    Raises:
+        ConfigError: as :func:`open_page`.
+    """
+    click.echo("\n".join(links))
+    if browser and desktop():
+        open_page(links[0], path)
 
 
 def desktop() -> bool:

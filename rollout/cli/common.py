@@ -48,6 +48,21 @@ def environments(context: click.Context, parameter: click.Parameter, incomplete:
         return []
 
 
+def interval_of(text: str) -> float:
+    """The seconds of ``--interval``.
+
+    Raises:
+        ConfigError: it is no duration.
+    """
+    from rollout.config import parse_duration
+    from rollout.errors import ConfigError
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"--interval: {error}") from None
+
+
 def read_config(context: click.Context) -> Config:
     """The configuration that ``--config`` names.
 

@@ -7,8 +7,7 @@ import os
 
 import click
 
-from rollout.cli.common import read_config
-from rollout.config import parse_duration
+from rollout.cli.common import interval_of, read_config
 from rollout.errors import ConfigError
 
 
@@ -33,19 +32,14 @@ def command(
       rollout dashboard
       rollout dashboard --port 0 --no-browser
     """
-    from rollout.cli.browser import desktop, open_page
+    from rollout.cli.browser import hand_out
     from rollout.dashboard.server import serve
 
     config = read_config(context)
-    try:
-        every = max(0.2, parse_duration(interval))
-    except ValueError as error:
-        raise ConfigError(f"--interval: {error}") from None
+    every = max(0.2, interval_of(interval))
 
     def said(link: str) -> None:
-        click.echo(link)
-        if desktop() and not no_browser:
-            open_page(link, config.state / "open" / "dashboard.html")
+        hand_out([link], config.state / "open" / "dashboard.html", browser=not no_browser)
 
     with contextlib.suppress(KeyboardInterrupt):
         try:

@@ -21,11 +21,9 @@ def command(context: click.Context, environment: str, no_browser: bool) -> None:
     Example:
       rollout open dev
     """
-    from rollout.cli.browser import desktop, open_page, page
+    from rollout.cli.browser import hand_out, page
     from rollout.pipeline.begin import engine_of
 
     config = read_config(context)
     links = [page(target) for target in engine_of(config, config.environment(environment)).targets()]
-    click.echo("\n".join(links))
-    if desktop() and not no_browser:
-        open_page(links[0], config.state / "open" / f"{environment}.html")
+    hand_out(links, config.state / "open" / f"{environment}.html", browser=not no_browser)

@@ -6,9 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from rollout.cli.common import environment_argument, output_option, read_config, show
-from rollout.config import parse_duration
-from rollout.errors import ConfigError
+from rollout.cli.common import environment_argument, interval_of, output_option, read_config, show
 
 
 @click.command("status")
@@ -42,11 +40,7 @@ def command(context: click.Context, environment: str | None, watch: bool, interv
     if watch:
         from rollout.cli.following import follow
 
-        try:
-            seconds = parse_duration(interval)
-        except ValueError as error:
-            raise ConfigError(f"--interval: {error}") from None
-        follow(lambda: pipeline.status(config, environment), seconds, output)
+        follow(lambda: pipeline.status(config, environment), interval_of(interval), output)
         return
     entries = pipeline.status(config, environment)
     show(output, [asdict(entry) for entry in entries], lambda: Overview(lines(entries)))
