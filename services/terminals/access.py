@@ -121,13 +121,12 @@ def make_token(path: Path) -> None:
 class Access:
     """Decides for one process. ``front`` is what the manager's configuration says of the outside."""
 
-    def __init__(self, token: bytes, front: Front, revoked: Mapping[str, int] | None = None) -> None:
-        """``revoked``: what :meth:`revoke` would have been told before."""
+    def __init__(self, token: bytes, front: Front) -> None:
         self._token = token
         self._origins = frozenset(front.allowed_origins)
         self._proxies = [ipaddress.ip_network(entry) for entry in front.trusted_proxies]
         self._tls = front.tls
-        self._revoked: dict[str, int] = dict(revoked or {})
+        self._revoked: dict[str, int] = {}
         # Cookies do not know ports: of several environments on a host each has its own name.
         self._cookie = f"terminals-{hmac.digest(token, b'terminals cookie name 1', 'sha256').hex()[:8]}"
         self.limit = FailureLimit()

@@ -112,14 +112,14 @@ class Backend(Protocol):
 
 
 @contextlib.contextmanager
-def _refused(*texts: str) -> Iterator[None]:
+def _refused(*texts: str, as_kind: type[BackendError] = BackendError) -> Iterator[None]:
     """Tell what the manager refuses, by words of its answer, from an answer that it cannot give."""
     try:
         yield
     except BackendUnavailable as error:
         if not any(text in str(error) for text in texts):
             raise
-        raise BackendError(str(error)) from None
+        raise as_kind(str(error)) from None
 
 
 class ManagerBackend:
@@ -147,13 +147,12 @@ class ManagerBackend:
 
     async def kill(self, session: str) -> None:
         """See :class:`Backend`."""
-        await self._known(session)
-        await self._ask(packets.Kill(session=session), Done)
+        with _refused("no session", as_kind=NoSuchSession):
+            await self._ask(packets.Kill(session=session), Done)
 
     async def rename(self, session: str, title: str) -> None:
         """See :class:`Backend`."""
-        await self._known(session)
-        with _refused("a title has"):
+        with _refused("no session", as_kind=NoSuchSession), _refused("a title has"):
             await self._ask(packets.Rename(session=session, title=title), Done)
 
     async def link(self, session: str, by: str, *, read_only: bool, seconds: int) -> LinkInfo:
@@ -170,10 +169,6 @@ class ManagerBackend:
         """See :class:`Backend`."""
         with _refused("no link"):
             await self._ask(packets.Unlink(id=name), Done)
-
-    async def _known(self, session: str) -> None:
-        if all(entry.id != session for entry in await self.sessions()):
-            raise NoSuchSession(f"no session {session!r}")
 
     async def _ask(self, request: packets.Request, kind: type[T]) -> T:
         # Blocking and in a thread: a list of sessions comes in several packets, and a manager

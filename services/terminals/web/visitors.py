@@ -134,18 +134,20 @@ class Visitors:
         )
 
     def _tried(self, request: web.Request, token: str | None, ticket: str | None) -> Identity:
-        self._listen(request)
-        address, now, limit = self.address(request), time.monotonic(), self._access.limit
+        address = self._listen(request)
         try:
             return self._access.identify(token, ticket)
         except Denied:
-            limit.failed(address, token or ticket or "", now)
+            self._access.limit.failed(address, token or ticket or "", time.monotonic())
             log.info("%s presented a wrong credential", address)
             raise
 
-    def _listen(self, request: web.Request) -> None:
-        if wait := self._access.limit.wait(self.address(request), time.monotonic()):
+    def _listen(self, request: web.Request) -> str:
+        """Where somebody presents something from, unless they guess."""
+        address = self.address(request)
+        if wait := self._access.limit.wait(address, time.monotonic()):
             raise Refused(429, "too many wrong credentials", {"Retry-After": str(math.ceil(wait))})
+        return address
 
     def _only_ours(self, request: web.Request) -> None:
         origin = request.headers.get("Origin")
