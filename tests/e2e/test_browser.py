@@ -43,9 +43,16 @@ def browser():
 
 @pytest.fixture
 def address(stack: Stack) -> str:
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "web ready")
+    stack.start_web("g1")
     return f"http://127.0.0.1:{stack.status()['listeners']['web']}/"
+
+
+def complaints(page) -> list[str]:
+    """What the browser says is wrong with a page, as it comes."""
+    found: list[str] = []
+    page.on("console", lambda message: message.type == "error" and found.append(message.text))
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found
 
 
 def screen(page) -> str:
@@ -59,9 +66,7 @@ def type_line(page, text: str) -> None:
 
 def test_a_person_works_through_a_killed_worker_and_a_reload(stack, browser, address, tmp_path):
     page = browser.new_page(viewport={"width": 1100, "height": 640})
-    problems: list[str] = []
-    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
+    problems = complaints(page)
     page.goto(f"{address}#token={TOKEN}")
     page.get_by_role("status").filter(has_text="Connected").wait_for()
     assert "token" not in page.url
@@ -176,8 +181,7 @@ def test_coming_back_past_the_ring_and_keys_typed_before_a_reload(browser, tmp_p
     stack = Stack(ring_bytes=1 << 16, hold_seconds=0)
     try:
         stack.start_generation("g1", weight=100)
-        stack.start("web", "g1")
-        until(lambda: stack.generation("g1").get("web"), "web ready")
+        stack.start_web("g1")
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         page.goto(f"http://127.0.0.1:{stack.status()['listeners']['web']}/#token={TOKEN}")
         page.get_by_role("status").filter(has_text="Connected").wait_for()
@@ -221,8 +225,7 @@ def test_a_screen_that_is_lost_on_its_way_is_painted_the_next_time(browser):
 
     try:
         stack.start_generation("g1", weight=100)
-        stack.start("web", "g1")
-        until(lambda: stack.generation("g1").get("web"), "web ready")
+        stack.start_web("g1")
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         page.route_web_socket("**", lose_the_first_screen)
         page.goto(f"http://127.0.0.1:{stack.status()['listeners']['web']}/#token={TOKEN}")
@@ -243,8 +246,7 @@ def test_a_screen_that_is_lost_on_its_way_is_painted_the_next_time(browser):
 
 def test_a_page_whose_position_was_forgotten_says_so_and_types_nothing_twice(forgetful_stack, browser):
     stack = forgetful_stack
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "web ready")
+    stack.start_web("g1")
     page = browser.new_page(viewport={"width": 1100, "height": 640})
 
     def lose_acknowledgements(socket) -> None:

@@ -17,8 +17,7 @@ def secure(tmp_path):
     stack = Stack(ca=authority.ca, tls=authority.files)
     try:
         stack.start_generation("g1", weight=100)
-        stack.start("web", "g1")
-        until(lambda: stack.generation("g1").get("web"), "web ready")
+        stack.start_web("g1")
         yield stack
     finally:
         stack.close()

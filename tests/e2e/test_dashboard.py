@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.test_browser import browser, needs_chromium
+from tests.e2e.test_browser import browser, complaints, needs_chromium
 from tests.support.project import TwoStages, source_of
 from tests.support.stack import until
 
@@ -56,9 +56,7 @@ def link(project: TwoStages) -> Iterator[str]:
 @pytest.fixture
 def page(browser, link):
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    problems: list[str] = []
-    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
+    problems = complaints(page)
     page.set_default_timeout(PATIENT_MS)
     page.goto(link)
     page.get_by_role("status").filter(has_text="Live").wait_for()

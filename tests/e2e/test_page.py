@@ -10,7 +10,16 @@ import pytest
 from terminals import tickets
 from terminals.tickets import Ticket
 
-from tests.e2e.test_browser import ARGUMENTS, CHROMIUM, address, browser, needs_chromium, screen, type_line
+from tests.e2e.test_browser import (
+    ARGUMENTS,
+    CHROMIUM,
+    address,
+    browser,
+    complaints,
+    needs_chromium,
+    screen,
+    type_line,
+)
 from tests.support.stack import TOKEN, Stack, until
 
 __all__ = ["address", "browser"]
@@ -21,9 +30,7 @@ pytestmark = needs_chromium
 def page(browser, address):
     """The page, signed in, at the prompt of its shell."""
     page = browser.new_page(viewport={"width": 1100, "height": 640})
-    problems: list[str] = []
-    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
+    problems = complaints(page)
     enter(page, address)
     yield page
     assert [text for text in problems if "WebSocket" not in text] == []
@@ -185,8 +192,7 @@ def test_a_silent_network_is_said_to_whoever_types(browser):
     stack = Stack(heartbeat_seconds=3600)  # or the next heartbeat would find out
     try:
         stack.start_generation("g1", weight=100)
-        stack.start("web", "g1")
-        until(lambda: stack.generation("g1").get("web"), "web ready")
+        stack.start_web("g1")
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         silent: list[object] = []
 

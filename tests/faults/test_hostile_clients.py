@@ -176,8 +176,7 @@ def test_a_message_that_breaks_a_rule_ends_its_connection_by_the_code_for_that(s
 
 @pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n"], ids=["nothing", "half a head"])
 def test_the_page_s_server_waits_for_no_request_for_long(stack, words):
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "the web process")
+    stack.start_web("g1")
     port = stack.status()["listeners"]["web"]
     folder = Path(f"/proc/{stack.processes['web-g1'].pid}/fd")
     kept = socket.create_connection(("127.0.0.1", port), timeout=20)

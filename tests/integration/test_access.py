@@ -151,8 +151,7 @@ def test_a_users_tickets_are_revoked_and_only_theirs(stack):
 
 
 def test_the_api_revokes_tickets(stack):
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "the web process")
+    stack.start_web("g1")
     address = f"http://127.0.0.1:{stack.status()['listeners']['web']}/api/tickets/ada%20l"
     unused = tickets.issue(KEY, Ticket("ada l"))
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -213,8 +212,7 @@ def test_foreign_old_and_altered_tickets_are_refused(stack):
 
 
 def test_the_api_issues_tickets_to_the_tokens_holder(stack):
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "the web process")
+    stack.start_web("g1")
     address = f"http://127.0.0.1:{stack.status()['listeners']['web']}/api/tickets"
 
     def ask(body: object, token: str = TOKEN) -> dict[str, Any]:

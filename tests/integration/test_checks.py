@@ -16,8 +16,7 @@ from tests.support.stack import TOKEN, Stack, until
 
 @pytest.fixture
 def target(stack: Stack) -> Target:
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "web ready")
+    stack.start_web("g1")
     return front_door(stack)
 
 

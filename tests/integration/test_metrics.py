@@ -31,8 +31,7 @@ def scrape(stack) -> dict[str, dict[tuple, float]]:
 
 @pytest.fixture
 def served(stack):
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "the web process")
+    stack.start_web("g1")
     return stack
 
 
@@ -117,8 +116,7 @@ def test_counters_do_not_go_back_when_a_session_is_forgotten():
     stack = Stack(max_ended_sessions=1)
     try:
         stack.start_generation("g1", weight=100)
-        stack.start("web", "g1")
-        until(lambda: stack.generation("g1").get("web"), "the web process")
+        stack.start_web("g1")
         printed = 0.0
         for _ in range(3):
             with stack.terminal() as terminal:

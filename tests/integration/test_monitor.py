@@ -407,8 +407,7 @@ def test_records_are_printed_by_their_age(monitored):
 
 
 def test_without_a_control_socket_the_web_service_is_asked(monitored):
-    monitored.stack.start("web", "g1")
-    until(lambda: monitored.stack.generation("g1").get("web"), "the web process")
+    monitored.stack.start_web("g1")
     monitored.start(socket=None, web=monitored.stack.url("web"))
     found = until(
         lambda: [r for r in lines(monitored.directory) if r["kind"] == "services" and r["generations"]],

@@ -64,8 +64,7 @@ def served():
     stack = Stack()
     try:
         stack.start_generation("g1", weight=100)
-        stack.start("web", "g1")
-        until(lambda: stack.generation("g1").get("web"), "the web process")
+        stack.start_web("g1")
         yield stack
     finally:
         stack.close()

@@ -97,8 +97,7 @@ class Proxy:
 def stack() -> Iterator[Stack]:
     stack = Stack(trusted_proxies=["127.0.0.1/32"])
     stack.start_generation("g1", weight=100)
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "the web process")
+    stack.start_web("g1")
     yield stack
     stack.close()
 

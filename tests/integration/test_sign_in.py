@@ -28,8 +28,7 @@ KEY = TOKEN.encode()
 
 def with_web(stack: Stack) -> Stack:
     stack.start_generation("g1", weight=100)
-    stack.start("web", "g1")
-    until(lambda: stack.generation("g1").get("web"), "the web process")
+    stack.start_web("g1")
     return stack
 
 

@@ -120,8 +120,7 @@ class Person:
 
 
 def test_page_and_api_over_https(secure, authority):
-    secure.start("web", "g1")
-    until(lambda: secure.generation("g1").get("web"), "web ready")
+    secure.start_web("g1")
     target = front_door(secure)
     assert target.web.startswith("https://")
     results = [*validate(target), *smoke(target)]
@@ -140,8 +139,7 @@ def test_page_and_api_over_https(secure, authority):
 
 def test_guessing_is_counted_by_the_clients_own_address(secure, authority):
     """Behind the terminator every client is a unix socket: nobody must pay for another's guesses."""
-    secure.start("web", "g1")
-    until(lambda: secure.generation("g1").get("web"), "web ready")
+    secure.start_web("g1")
     target = front_door(secure)
     answers = [target.http("/api/status", token=f"guess-{number}")[0] for number in range(12)]
     assert answers[-1] == 429

@@ -140,6 +140,10 @@ class Stack:
         if weight is not None:
             self.admin("weights", weights={generation: weight})
 
+    def start_web(self, generation: str) -> None:
+        self.start("web", generation)
+        until(lambda: self.generation(generation).get("web"), f"the web process of {generation}")
+
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         process = self.processes.pop(name)
         process.send_signal(number)

@@ -18,7 +18,7 @@ import msgspec
 
 from terminals.background import Troubles
 from terminals.control.framing import BadPacket, Record, reader
-from terminals.manager import kept
+from terminals.manager import tables
 from terminals.manager.metrics import Counted, Histogram
 
 log = logging.getLogger("terminals.manager")
@@ -246,7 +246,7 @@ class Generations:
         self._keep({"table": self._kept})
         kind = f"{self._path} cannot be written"
         try:
-            kept.write(self._path, self._kept)
+            tables.write(self._path, self._kept)
         except OSError as error:
             self.unsaved = str(error)
             text = f"{error}; once the holder has ended, too, only what was before is known"

@@ -12,7 +12,7 @@ import msgspec
 
 from terminals.control.answers import LinkInfo
 from terminals.control.framing import reader
-from terminals.manager import kept
+from terminals.manager.tables import Table
 from terminals.tickets import MAX_SECONDS, guest
 
 MOST: Final = 1000
@@ -22,23 +22,17 @@ MOST_EACH: Final = 100
 _read_kept: Callable[[bytes], dict[str, LinkInfo]] = reader(dict[str, LinkInfo])
 
 
-class Links:
+class Links(Table[LinkInfo]):
     """The links whose time is not over, the oldest first."""
 
     def __init__(self, path: Path) -> None:
-        """Read those of before, as :meth:`read` does."""
-        self._path = path
-        self._table: dict[str, LinkInfo] = {}
-        self.read()
-
-    def read(self) -> None:
         """Read those of before.
 
         Raises:
-            ConfigError: the file makes no sense.
+            ConfigError: the file makes no sense, and who has been put out would come in.
         """
-        remedy = "put it right, or remove it: its links cannot be listed then, and end by themselves"
-        self._table = kept.read(self._path, _read_kept, remedy)
+        remedy = "put it right, or remove it: no link can be listed then, and what was revoked is good again"
+        super().__init__(path, _read_kept, remedy)
 
     def good(self, alive: Callable[[str], bool]) -> list[LinkInfo]:
         """Those that open something; ``alive(id)``: whether a session runs."""
@@ -64,7 +58,7 @@ class Links:
         now = int(time.time())
         name, until = secrets.token_hex(8), now + seconds
         link = LinkInfo(id=name, session=session, by=by, read_only=read_only, created=now, until=until)
-        self._write([*lasting, link])
+        self._keep([*lasting, link])
         return link
 
     def revoke(self, names: Collection[str]) -> dict[str, int]:
@@ -83,7 +77,7 @@ class Links:
             msgspec.structs.replace(link, revoked=now) if link.id in names else link for link in lasting
         ]
         if names:
-            self._write(revoked)
+            self._keep(revoked)
         return {guest(name): now for name in names}
 
     def revocations(self) -> dict[str, int]:
@@ -93,9 +87,7 @@ class Links:
     def _lasting(self) -> list[LinkInfo]:
         """Those whose time is not over."""
         now = time.time()
-        return [link for link in self._table.values() if link.until > now]
+        return [link for link in self.table.values() if link.until > now]
 
-    def _write(self, links: Collection[LinkInfo]) -> None:
-        table = {link.id: link for link in links}
-        kept.write(self._path, table)
-        self._table = table
+    def _keep(self, links: Collection[LinkInfo]) -> None:
+        self.replace({link.id: link for link in links})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from terminals.control.framing import reader
-from terminals.manager import kept
+from terminals.manager.tables import Table
 from terminals.tickets import check_user
 
 REMEMBERED: Final = 10_000
@@ -17,23 +17,16 @@ good again."""
 _read_kept: Callable[[bytes], dict[str, int]] = reader(dict[str, int])
 
 
-class Revocations:
+class Revocations(Table[int]):
     """When the tickets of which user were revoked, in Unix ms; the latest last."""
 
     def __init__(self, path: Path) -> None:
-        """Read what was revoked before, as :meth:`read` does."""
-        self._path = path
-        self.table: dict[str, int] = {}
-        self.read()
-
-    def read(self) -> None:
         """Read what was revoked before.
 
         Raises:
             ConfigError: the file makes no sense, and whoever was revoked would come in.
         """
-        remedy = "put it right, or remove it to have all tickets accepted again"
-        self.table = kept.read(self._path, _read_kept, remedy)
+        super().__init__(path, _read_kept, "put it right, or remove it to have all tickets accepted again")
 
     def revoke(self, user: str) -> int:
         """From now on no ticket of this user that was issued before is good; returns the time.
@@ -47,6 +40,5 @@ class Revocations:
         table[user] = before = max(self.table.get(user, 0), int(time.time() * 1000) + 1)
         while len(table) > REMEMBERED:
             del table[next(iter(table))]
-        kept.write(self._path, table)
-        self.table = table
+        self.replace(table)
         return before
