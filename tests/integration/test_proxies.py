@@ -122,7 +122,7 @@ def test_one_rule_is_enough(stack, proxy):
     assert someone.cookie.key.startswith("__Host-")
     assert someone.cookie["secure"]
     wire = someone.terminal()
-    wire.type(b"echo through-$((40 + 2))\n")
+    wire.type(0, b"echo through-$((40 + 2))\n")
     assert wire.shown(b"through-42")
     assert someone.ask("PATCH", f"api/sessions/{wire.session}", {"title": "mine"})[0] == 200
     # A page of another origin gets no terminal by the cookie, wherever the proxy stands.
@@ -131,7 +131,7 @@ def test_one_rule_is_enough(stack, proxy):
     # Whoever comes through it has an address of their own, and goes back to the shell when it was restarted.
     resume = {"output": 0, "epoch": wire.attached["epoch"]}
     proxy.stop()
-    wire.ended()
+    wire.closed()
     proxy.start()
     assert someone.terminal(session=wire.session, resume=resume).attached["status"] == "resumed"
 
@@ -152,9 +152,6 @@ def test_a_long_silence_is_no_end(stack, proxy):
     wire = someone.terminal()
     end = time.monotonic() + 7
     while time.monotonic() < end:
-        try:
-            wire.link.recv(timeout=0.5)
-        except TimeoutError:
-            continue
-    wire.type(b"echo still-$((40 + 2))\n")
+        wire.take(0.5)
+    wire.type(0, b"echo still-$((40 + 2))\n")
     assert wire.shown(b"still-42")

@@ -218,7 +218,7 @@ def test_who_stays_is_given_the_next_cookie_and_a_revoked_user_is_out(stack):
     assert len(born) == 1, "what was revoked stays revoked"
     wire = someone.terminal()
     assert visitor(stack).ask("DELETE", "api/tickets/cyd")[0] == 200
-    assert wire.ended() == CloseCode.UNAUTHORIZED
+    assert wire.closed() == CloseCode.UNAUTHORIZED
     until(lambda: someone.ask("GET", "api/info")[0] == 401, "the web process hearing of it")
     assert someone.terminal().welcome["code"] == "unauthorized"
     assert visitor(stack, "cyd").ask("GET", "api/info")[0] == 200, "who signs in anew is let in"
@@ -233,7 +233,7 @@ def test_everything_is_to_be_had_at_one_port_and_below_one_path(stack, path):
     info = someone.ask("GET", "api/info")[1]
     assert info["one_port"] is True
     wire = someone.terminal()
-    wire.type(b"echo here-$((40 + 2))\n")
+    wire.type(0, b"echo here-$((40 + 2))\n")
     assert wire.shown(b"here-42")
     assert wire.attached["generation"] == "g1"
     status, page = someone.ask("GET", "")
@@ -347,11 +347,11 @@ def test_what_each_role_sees_and_may(own):
 
     watched = eve.terminal(session=his.session)
     assert watched.attached["mode"] == "read"
-    watched.type(b"touch intruder\n")
+    watched.type(0, b"touch intruder\n")
     assert eve.terminal().attached["code"] == "unknown-session", "a viewer begins nothing"
     assert ada.terminal(session=his.session, mode="read").attached["code"] == "unknown-session"
     assert operator.terminal(session=his.session).attached["status"] == "resumed"
-    assert his.ended() == CloseCode.TAKEN_OVER
+    assert his.closed() == CloseCode.TAKEN_OVER
     assert operator.ask("DELETE", f"api/sessions/{hers.session}")[0] == 200
     assert not (own.root / "intruder").exists()
     load.close(kill=True)
@@ -434,7 +434,7 @@ def test_a_link_opens_one_session_to_look_on(stack):
         assert guest.ask(method, path, {})[0] == 403
     watching = guest.terminal(session=hers.session)
     assert watching.attached["mode"] == "read"
-    hers.type(b"echo seen-$((40 + 2))\n")
+    hers.type(0, b"echo seen-$((40 + 2))\n")
     assert watching.shown(b"seen-42")
     assert guest.terminal(session=other.session).attached["code"] == "unknown-session"
     assert guest.terminal().attached["session"] == hers.session, "where none is named, it is that one"
@@ -450,8 +450,8 @@ def test_a_link_to_type_lets_a_guest_work(stack):
     guest, _ = by_link(stack, ada, hers.session, read_only=False)
     wire = guest.terminal(session=hers.session)
     assert wire.attached["mode"] == "write"
-    assert hers.ended() == CloseCode.TAKEN_OVER
-    wire.type(b"echo typed-$((40 + 2))\n")
+    assert hers.closed() == CloseCode.TAKEN_OVER
+    wire.type(0, b"echo typed-$((40 + 2))\n")
     assert wire.shown(b"typed-42")
     wire.link.close()
 
@@ -466,7 +466,7 @@ def test_a_link_is_revoked_by_its_owner_and_by_an_operator_only(stack):
         assert link not in {entry["id"] for entry in bob.ask("GET", "api/links")[1]["links"]}
         assert link in {entry["id"] for entry in operator.ask("GET", "api/links")[1]["links"]}
         assert revoker.ask("DELETE", f"api/links/{link}")[0] == 200
-        assert wire.ended() == CloseCode.UNAUTHORIZED
+        assert wire.closed() == CloseCode.UNAUTHORIZED
         assert revoker.ask("DELETE", f"api/links/{link}")[0] == 404
         until(lambda guest=guest: guest.ask("GET", "api/info")[0] == 401, "the web process hearing of it")
         assert guest.terminal(session=hers.session).welcome["code"] == "unauthorized"
@@ -486,7 +486,7 @@ def test_a_link_ends_by_itself_and_puts_its_guests_out(stack):
     )
     assert by_ticket.attached["type"] == by_cookie.attached["type"] == "attached"
     renewed = by_ticket.welcome["ticket"]
-    assert by_cookie.ended() == by_ticket.ended() == CloseCode.UNAUTHORIZED
+    assert by_cookie.closed() == by_ticket.closed() == CloseCode.UNAUTHORIZED
     assert time.time() >= made["link"]["until"]
     assert guest.ask("GET", "api/info")[0] == 401
     for ticket in (made["ticket"], renewed):
@@ -502,7 +502,7 @@ def test_with_a_user_all_links_of_theirs_are_revoked(stack):
     guest, _ = by_link(stack, ada, hers.session)
     wire = guest.terminal(session=hers.session)
     assert operator.ask("DELETE", "api/tickets/anna")[0] == 200
-    assert wire.ended() == hers.ended() == CloseCode.UNAUTHORIZED
+    assert wire.closed() == hers.closed() == CloseCode.UNAUTHORIZED
     assert [link for link in operator.ask("GET", "api/links")[1]["links"] if link["by"] == "anna"] == []
 
 
@@ -510,7 +510,7 @@ def test_who_came_with_the_token_can_be_put_out_without_another_token(own):
     operator, other = visitor(own), visitor(own)
     wire = operator.terminal()
     assert other.ask("DELETE", f"api/tickets/{tickets.NAMELESS}")[0] == 200
-    assert wire.ended() == CloseCode.UNAUTHORIZED
+    assert wire.closed() == CloseCode.UNAUTHORIZED
     until(lambda: operator.ask("GET", "api/info")[0] == 401, "the web process hearing of it")
     assert own.terminal().open().status == "created", "the token itself is as good as before"
     assert visitor(own).ask("GET", "api/info")[0] == 200

@@ -18,11 +18,14 @@ class Raw:
     def __init__(
         self, url: str, client: str = "raw", *, timeout: float = 20.0, ticket: str | None = None
     ) -> None:
-        self.link = Link(url, timeout)
-        self.inbox: list[dict[str, Any] | messages.Binary] = []
+        self._begin(Link(url, timeout))
         credential = {"ticket": ticket} if ticket else {"token": TOKEN}
         self.text("hello", versions=[2, 1], client=client, **credential)
         self.want("welcome")
+
+    def _begin(self, link: Link) -> None:
+        self.link = link
+        self.inbox: list[dict[str, Any] | messages.Binary] = []
 
     def text(self, kind: str, **fields: Any) -> None:
         """Send a text message."""
@@ -46,19 +49,21 @@ class Raw:
             text = isinstance(message, str)
             self.inbox.append(json.loads(message) if text else messages.decode_binary(message))
 
-    def want(self, kind: str, *, channel: int | None = None, timeout: float = 30.0) -> dict[str, Any]:
-        """The next text message of a type."""
+    def want(self, *kinds: str, channel: int | None = None, timeout: float = 30.0) -> dict[str, Any]:
+        """The next text message of one of these types."""
         end = time.monotonic() + timeout
         while True:
             for place, message in enumerate(self.inbox):
                 if (
                     isinstance(message, dict)
-                    and message["type"] == kind
+                    and message["type"] in kinds
                     and (channel is None or message.get("channel") == channel)
                 ):
                     del self.inbox[place]
                     return message
-            assert time.monotonic() < end, f"no {kind} within {timeout} s; there is {self.inbox}"
+            assert time.monotonic() < end, (
+                f"no {' or '.join(kinds)} within {timeout} s; there is {self.inbox}"
+            )
             self.take()
 
     def shown(self, text: bytes, *, channel: int = 0, timeout: float = 30.0) -> bytes:

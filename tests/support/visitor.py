@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 import ssl
-import time
 from http.client import HTTPConnection, HTTPSConnection
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
-from terminals.protocol import messages
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from terminals.client.link import Link
 
+from tests.support.raw import Raw
 from tests.support.stack import PATIENCE
 
 OURS = {"X-Terminals": "page"}
@@ -26,6 +24,7 @@ class Visitor:
 
     def __init__(self, page: str, *, ca: str | None = None) -> None:
         self.page = page
+        self._ca = ca
         self._tls = ssl.create_default_context(cafile=ca) if page.startswith("https:") else None
         self.cookie: Morsel[str] | None = None
         self.headers: dict[str, str] = {}
@@ -68,56 +67,30 @@ class Visitor:
         assert status == 200, who
         return who
 
-    def terminal(self, profile: str = "system", *, origin: str | None = "own", **attach: Any) -> Wire:
+    def terminal(
+        self,
+        profile: str = "system",
+        *,
+        origin: str | None = "own",
+        credentials: dict[str, Any] | None = None,
+        **attach: Any,
+    ) -> Wire:
         """A terminal at the page's own port, in whatever state it comes to."""
         address = f"ws{self.page.removeprefix('http')}ws/{profile}"
-        cookies = {} if self.cookie is None else {"Cookie": self.shown}
-        page = self.origin if origin == "own" else origin
-        link = connect(address, origin=page, additional_headers=cookies, ssl=self._tls, legacy=True)  # type: ignore[arg-type]
-        return Wire(link, attach)
+        headers = {} if self.cookie is None else {"Cookie": self.shown}
+        if page := self.origin if origin == "own" else origin:
+            headers["Origin"] = page
+        return Wire(Link(address, PATIENCE, self._ca, headers), credentials or {}, attach)
 
 
-class Wire:
-    """A WebSocket on which nobody presents anything but a cookie."""
+class Wire(Raw):
+    """A connection on which nobody presents anything but a cookie, unless there are ``credentials``."""
 
-    def __init__(self, link: ClientConnection, attach: dict[str, Any]) -> None:
-        self.link = link
-        self.say("hello", versions=[3, 2, 1], client=secrets.token_hex(8), **attach.pop("credentials", {}))
+    def __init__(self, link: Link, credentials: dict[str, Any], attach: dict[str, Any]) -> None:
+        self._begin(link)
+        self.text("hello", versions=[3, 2, 1], client=secrets.token_hex(8), **credentials)
         self.welcome = self.want("welcome", "error")
         if self.welcome["type"] == "welcome":
-            self.say("attach", channel=0, cols=80, rows=24, **attach)
+            self.attach(**attach)
             self.attached = self.want("attached", "error", "retry-later")
             self.session = self.attached.get("session")
-
-    def say(self, kind: str, **fields: Any) -> None:
-        """Send a text message."""
-        self.link.send(messages.encode_text(kind, **fields), text=True)
-
-    def type(self, data: bytes) -> None:
-        """Send input, the first there is."""
-        self.link.send(messages.encode_data(0, 0, data))
-
-    def want(self, *kinds: str) -> dict[str, Any]:
-        """The next text message of one of these types."""
-        while True:
-            message = self.link.recv(timeout=PATIENCE)
-            if isinstance(message, str) and (fields := json.loads(message))["type"] in kinds:
-                return fields
-
-    def shown(self, text: bytes) -> bool:
-        """Wait until ``text`` is among the output."""
-        output, end = b"", time.monotonic() + PATIENCE
-        while text not in output:
-            assert time.monotonic() < end, output
-            message = self.link.recv(timeout=PATIENCE)
-            if isinstance(message, bytes):
-                output += messages.decode_binary(message).payload
-        return True
-
-    def ended(self) -> int | None:
-        """Wait for the end of the connection, and give its code."""
-        try:
-            while True:
-                self.link.recv(timeout=PATIENCE)
-        except ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd else None

@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from websockets.client import ClientProtocol
@@ -50,8 +50,10 @@ def _context(ca: str | None, changed: int) -> ssl.SSLContext:
 class Link:
     """A connected WebSocket. Every method raises :class:`LinkLost` when the connection is gone."""
 
-    def __init__(self, url: str, timeout: float, ca: str | None = None) -> None:
-        """Connect and do the opening handshake within ``timeout`` seconds.
+    def __init__(
+        self, url: str, timeout: float, ca: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Connect and do the opening handshake, with these ``headers`` besides, within ``timeout`` seconds.
 
         The certificate of a ``wss:`` server must be by one of those in the file ``ca``, or, without
         one, by one that the system trusts.
@@ -81,14 +83,16 @@ class Link:
         self._ws = ClientProtocol(uri, max_size=MAX_SIZE)
         self._fragments: list[bytes] = []
         try:
-            self._shake_hands(url, timeout, end)
+            self._shake_hands(url, timeout, end, headers or {})
             self._early = list(self._events())
         except LinkLost:
             self.abort()
             raise
 
-    def _shake_hands(self, url: str, timeout: float, end: float) -> None:
-        self._ws.send_request(self._ws.connect())
+    def _shake_hands(self, url: str, timeout: float, end: float, headers: Mapping[str, str]) -> None:
+        request = self._ws.connect()
+        request.headers.update(headers)
+        self._ws.send_request(request)
         self._flush()
         while self._ws.state is State.CONNECTING:
             self._receive(max(0.001, end - time.monotonic()))
