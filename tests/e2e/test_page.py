@@ -479,6 +479,35 @@ def test_an_operator_follows_a_link_as_who_they_are(another, address):
     beside.get_by_text("Signed in as a holder of the token").wait_for()
 
 
+def test_nobody_becomes_somebody_else_by_a_link_without_being_asked(another, address):
+    page = another.new_page()
+    page.goto(by_ticket(address, "ada"))
+    connected(page)
+    asked: list[str] = []
+
+    def answer(accept: bool) -> None:
+        page.once(
+            "dialog",
+            lambda dialog: (asked.append(dialog.message), dialog.accept() if accept else dialog.dismiss()),
+        )
+
+    def visitor() -> str:
+        return page.evaluate("fetch('api/visitor').then((answer) => answer.json())")["visitor"]["user"]
+
+    for accept, user in ((False, "ada"), (True, "eve")):
+        answer(accept)
+        page.goto("about:blank")
+        page.goto(by_ticket(address, "eve"))
+        connected(page)
+        assert visitor() == user
+    assert asked == ["You are signed in here as ada. Come in as eve, in place of that?"] * 2
+    # The same again is nobody else.
+    page.goto("about:blank")
+    page.goto(by_ticket(address, "eve"))
+    connected(page)
+    assert len(asked) == 2
+
+
 def test_who_may_only_look_on_is_offered_nothing_else(page, another, address):
     type_line(page, "echo seen-$((1+1))")
     ran(page, "seen-2")

@@ -8,7 +8,7 @@ import { findBar } from "./find.js";
 import { actionOf } from "./keys.js";
 import type { Action } from "./keys.js";
 import { preferences } from "./preferences.js";
-import { keptTabs } from "./remembered.js";
+import { forgetOthers, keptTabs } from "./remembered.js";
 import { sessionList } from "./sessions.js";
 import { sharing } from "./share.js";
 import { load, onSystemTheme, save, sized } from "./settings.js";
@@ -180,6 +180,7 @@ async function enter(credential: string | null, followed: boolean): Promise<void
   $("share").hidden = readOnly || (role !== "operator" && role !== "user");
   const names = { operator: user || NAMELESS, user, viewer: `${user}, who looks on`, guest: "a guest" };
   $("visitor").textContent = `Signed in as ${names[role]}`;
+  forgetOthers(`${role} ${user}`);
   const kept = keptTabs().filter(({ session }) => role !== "guest" || session === info?.visitor.session);
   for (const tab of kept) tabs.add({ ...tab, watch: tab.watch || readOnly });
   const wanted = linked ?? info.visitor.session;

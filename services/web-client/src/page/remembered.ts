@@ -3,7 +3,15 @@
 import type { Bytes } from "../rules.js";
 
 const TABS = "terminals.tabs";
+const VISITOR = "terminals.visitor";
 const TYPED = "terminals.typed."; // only between two pages of one browser tab; one entry a terminal
+
+/** Forget what belongs to somebody else than `visitor`, who is here now. */
+export function forgetOthers(visitor: string): void {
+  const before = sessionStorage.getItem(VISITOR);
+  if (before !== null && before !== visitor) sessionStorage.clear();
+  sessionStorage.setItem(VISITOR, visitor);
+}
 
 export interface KeptTab {
   readonly profile: string;
