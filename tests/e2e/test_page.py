@@ -66,6 +66,12 @@ def ran(page, text: str) -> None:
     until(lambda: text in screen(page), text)
 
 
+def begin(page, program: str, *, modes: str = "sane") -> None:
+    """Start a program that reads, in these modes of the terminal: what is typed now is not the shell's."""
+    type_line(page, f"stty {modes}; echo begun-$((1+1)); {program}")
+    ran(page, "begun-2")
+
+
 def test_pasted_escape_sequences_run_nothing(page):
     type_line(page, "bind 'set enable-bracketed-paste on'; echo ready-$((1+1))")
     ran(page, "ready-2")
@@ -77,7 +83,7 @@ def test_pasted_escape_sequences_run_nothing(page):
 
 
 def test_several_lines_are_asked_about_where_each_would_run(page):
-    type_line(page, "cat")
+    begin(page, "cat")
     asked: list[str] = []
 
     def refuse(dialog) -> None:
@@ -95,8 +101,7 @@ def test_several_lines_are_asked_about_where_each_would_run(page):
 
 def test_a_paste_of_any_size_arrives_whole_and_says_how_far_it_is(stack, page):
     path = stack.root / "pasted"
-    type_line(page, f"stty -echo -icanon; head -c 3000000 > {path}; echo got-$((1+1))")
-    page.wait_for_timeout(300)
+    begin(page, f"head -c 3000000 > {path}; echo got-$((1+1))", modes="-echo -icanon")
     paste(page, "0123456789", 300_000)
     page.get_by_text("Pasting:").wait_for()
     until(lambda: page.wait_for_timeout(50) or "got-2" in screen(page), "the end of the paste")
@@ -106,8 +111,7 @@ def test_a_paste_of_any_size_arrives_whole_and_says_how_far_it_is(stack, page):
 
 def test_a_paste_can_be_stopped(stack, page):
     path = stack.root / "pasted"
-    type_line(page, f"stty -echo -icanon; cat > {path}")
-    page.wait_for_timeout(300)
+    begin(page, f"cat > {path}", modes="-echo -icanon")
     paste(page, "x", 30_000_000)
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Pasting:").wait_for(state="hidden")
@@ -122,7 +126,7 @@ def test_a_paste_can_be_stopped(stack, page):
 def test_the_keys_of_the_page_are_typed_only_where_they_are_off(page):
     page.get_by_role("button", name="+ shell").click()
     page.keyboard.press("Alt+1")
-    type_line(page, "cat -v")
+    begin(page, "cat -v")
     page.keyboard.press("Alt+1")  # chosen it is: what is typed would be seen
     page.keyboard.type("x\n")
     until(lambda: shown(page).count("x") >= 2, "cat, in the first tab")
