@@ -23,7 +23,9 @@ class Beats:
     def __init__(self) -> None:
         self._due: dict[int, set[Beating]] = {}
         self._grain = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._wakes = math.inf
+        """When the timer does (loop time): a loop's handle for what is due already need not know it."""
 
     def add(self, member: Beating, interval: float) -> int:
         """Have ``member`` beat in ``interval`` seconds; gives what :meth:`discard` is to know.
@@ -35,7 +37,7 @@ class Beats:
             self._grain = interval / GRAINS
         time = math.ceil((loop.time() + interval) / self._grain)
         self._due.setdefault(time, set()).add(member)
-        if self._timer is None or time * self._grain < self._timer.when():
+        if time * self._grain < self._wakes:
             self._schedule()
         return time
 
@@ -49,11 +51,13 @@ class Beats:
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(min(self._due) * self._grain, self._beat) if self._due else None
+        self._timer, self._wakes = None, math.inf
+        if self._due:
+            self._wakes = min(self._due) * self._grain
+            self._timer = asyncio.get_running_loop().call_at(self._wakes, self._beat)
 
     def _beat(self) -> None:
-        self._timer = None
+        self._timer, self._wakes = None, -math.inf  # what is added meanwhile is scheduled at the end
         now = asyncio.get_running_loop().time()
         try:
             for time in sorted(time for time in self._due if time * self._grain <= now):

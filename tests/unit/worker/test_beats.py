@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+import uvloop
 from terminals.worker.beats import GRAINS, Beats
 
 
@@ -134,3 +137,32 @@ def test_one_that_breaks_stops_no_other(monkeypatch):
             loop.until(1003)
     assert len(broken) == 5
     assert all(len(member.times) >= 2 for member in members)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_many_at_once_go_on_in_the_loops_that_there_are(new_loop):
+    """A loop need not give a timer for what is due already: uvloop gives a handle that knows no time."""
+    errors: list[dict[str, Any]] = []
+
+    async def all_beat() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        enough, beats, counts = loop.create_future(), Beats(), [0] * 5
+
+        class Counted:
+            def __init__(self, place: int) -> None:
+                self.place = place
+
+            def beat(self) -> None:
+                counts[self.place] += 1
+                beats.add(self, 0.02)
+                if min(counts) >= 3 and not enough.done():
+                    enough.set_result(None)
+
+        for place in range(len(counts)):
+            beats.add(Counted(place), 0.02)
+        await asyncio.wait_for(enough, 60)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(all_beat())
+    assert errors == []
