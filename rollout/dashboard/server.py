@@ -18,7 +18,7 @@ from aiohttp import web
 
 from rollout.config import Config
 from rollout.dashboard.orders import ACTIONS, Orders
-from rollout.dashboard.view import Curves, look
+from rollout.dashboard.view import Memory, look
 from rollout.errors import RolloutError
 from rollout.report import collect
 from rollout.report.render import fill, html
@@ -40,7 +40,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-SECTIONS: Final = ("trouble", "ongoing", "environments", "orders", "history")
+SECTIONS: Final = ("trouble", "alerts", "ongoing", "environments", "orders", "history")
 KEEP_ALIVE_SECONDS: Final = 15.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -57,7 +57,7 @@ class Dashboard:
         self._key = key
         self._open = open_to_all
         self._every = every
-        self._curves = Curves()
+        self._memory = Memory()
         self._orders = Orders(config)
         self._signed_in: set[str] = set()
         self._cookie = f"rollout-{hashlib.sha256(str(config.path).encode()).hexdigest()[:8]}"
@@ -195,7 +195,7 @@ class Dashboard:
 
     async def _look(self) -> None:
         try:
-            seen = await asyncio.to_thread(look, self._config, self._curves)
+            seen = await asyncio.to_thread(look, self._config, self._memory)
             self._show(trouble=[], **seen)
         except Exception as error:  # a host or the ledger is away for a moment: what was seen last stays
             if not isinstance(error, RolloutError):
@@ -203,7 +203,7 @@ class Dashboard:
             self._show(trouble=[" ".join(str(error).split()) or type(error).__name__])
 
     def _show(self, **seen: Any) -> None:
-        known = {"trouble", "ongoing", "environments", "history"} & seen.keys()
+        known = {"trouble", "alerts", "ongoing", "environments", "history"} & seen.keys()
         for name in known:
             self._sections[name] = fill(f"dashboard/{name}.html.j2", **seen, anchors={}, plots=[])
         orders = self._orders.latest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,55 +9,30 @@ from typing import Any, Final
 
 from rollout.cli.overview import lines
 from rollout.config import Config, Environment
+from rollout.dashboard.curves import Curves, figure
+from rollout.dashboard.monitors import Monitors
 from rollout.ledger import JournalEntry, Ledger, RolloutRecord, State
 from rollout.pipeline import EnvironmentStatus, status
 from rollout.pipeline.plan import Plan
+from rollout.pipeline.readiness import approvals
 from rollout.report.judged import rows
+from rollout.report.material import read
+from rollout.report.plotted import shift_plots
+from rollout.units import number, quantity
 
 SHOWN: Final = 20
 """Rollouts of the past."""
-KEPT: Final = 300
-"""Looks of which the curves are drawn."""
 
 
 @dataclass
-class Curves:
-    """Sessions by generation over the last looks, for each environment."""
+class Memory:
+    """What one look leaves for the next."""
 
-    looks: collections.deque[tuple[float, dict[str, dict[str, int]]]] = field(
-        default_factory=lambda: collections.deque(maxlen=KEPT)
-    )
-
-    def add(self, entries: Sequence[EnvironmentStatus], now: float) -> None:
-        """Take note of a look."""
-        seen: dict[str, dict[str, int]] = {}
-        for entry in entries:
-            sums: collections.Counter[str] = collections.Counter()
-            for manager in filter(None, entry.hosts.values()):
-                for generation in manager["generations"]:
-                    sums[generation["name"]] += generation["attached"]
-            seen[entry.environment] = dict(sums)
-        self.looks.append((now, seen))
-
-    def of(self, environment: str) -> list[dict[str, Any]]:
-        """A curve for each generation that was seen there: its name, and points from 0 to 1 on both axes."""
-        mine = [(at, seen[environment]) for at, seen in self.looks if environment in seen]
-        names = sorted({name for _, sums in mine for name in sums})
-        if len(mine) < 2:
-            return []
-        begin, end = mine[0][0], mine[-1][0]
-        most = max((count for _, sums in mine for count in sums.values()), default=0) or 1
-        return [
-            {
-                "name": name,
-                "now": mine[-1][1].get(name, 0),
-                "points": [((at - begin) / (end - begin), sums.get(name, 0) / most) for at, sums in mine],
-            }
-            for name in names
-        ]
+    curves: Curves = field(default_factory=Curves)
+    monitors: Monitors = field(default_factory=Monitors)
 
 
-def look(config: Config, curves: Curves) -> dict[str, Any]:
+def look(config: Config, memory: Memory) -> dict[str, Any]:
     """Ask the ledger and all hosts.
 
     Raises:
@@ -66,24 +40,25 @@ def look(config: Config, curves: Curves) -> dict[str, Any]:
     """
     now = time.time()
     entries = status(config)
-    curves.add(entries, now)
+    memory.curves.add(entries, now)
     with Ledger(config.ledger_url) as ledger:
+        environments = [_environment(config, ledger, entry, memory, now) for entry in entries]
         history = ledger.rollouts()[:SHOWN]
-        ongoing = [
-            _progress(ledger, config.environment(entry.environment), entry, now)
-            for entry in entries
-            if entry.unfinished is not None
-        ]
+        ongoing = [_progress(config, ledger, entry, now) for entry in entries if entry.unfinished is not None]
     return {
         "now": now,
-        "environments": [_environment(config, entry, curves, now) for entry in entries],
+        "alerts": [{"environment": one["name"], **alert} for one in environments for alert in one["alerts"]],
+        "environments": environments,
         "ongoing": ongoing,
         "history": [_past(config, record) for record in history],
     }
 
 
-def _environment(config: Config, entry: EnvironmentStatus, curves: Curves, now: float) -> dict[str, Any]:
-    current = entry.current
+def _environment(
+    config: Config, ledger: Ledger, entry: EnvironmentStatus, memory: Memory, now: float
+) -> dict[str, Any]:
+    current, environment = entry.current, config.environment(entry.environment)
+    heard = memory.monitors.of(config, environment, now)
     said = {line.cells[3]: line.said for line in lines([entry], now)}
     return {
         "name": entry.environment,
@@ -94,9 +69,24 @@ def _environment(config: Config, entry: EnvironmentStatus, curves: Curves, now: 
         "soaked": None if entry.soaked is None else min(entry.soaked, entry.soak),
         "held_by": entry.held_by,
         "hosts": [_host(host, manager, said.get(host, "")) for host, manager in entry.hosts.items()],
-        "curves": curves.of(entry.environment),
-        "actions": _actions(config.environment(entry.environment), entry),
+        "alerts": heard["alerts"],
+        "monitored": heard["said"],
+        "figures": [*memory.curves.of(entry.environment), *heard["figures"]],
+        "coming": _coming(config, ledger, environment),
+        "actions": _actions(environment, entry),
     }
+
+
+def _coming(config: Config, ledger: Ledger, environment: Environment) -> dict[str, Any] | None:
+    """The build that may come here next, and who has approved it; ``None`` where nobody is asked."""
+    if environment.after is None or not environment.approvals:
+        return None
+    before = ledger.current(environment.after)
+    here = ledger.current(environment.name)
+    if before is None or (here is not None and here.digest == before.digest):
+        return None
+    by = [event.by for event in approvals(ledger, environment, before.digest)]
+    return {"build": before.build, "by": by, "missing": max(0, environment.approvals - len(by))}
 
 
 def _host(name: str, manager: dict[str, Any] | None, said: str) -> dict[str, Any]:
@@ -106,8 +96,22 @@ def _host(name: str, manager: dict[str, Any] | None, said: str) -> dict[str, Any
         "name": name,
         "sessions": manager["sessions"] if manager else None,
         "generations": shown,
+        "pool": _pool(manager),
         "said": said,
     }
+
+
+def _pool(manager: dict[str, Any] | None) -> str:
+    """Of the connections on their way to workers and web processes; "" of a manager that does not tell."""
+    pool = (manager or {}).get("pool")
+    if pool is None:
+        return ""
+    passed = pool["passed"]
+    text = f"{number(passed)} connections passed on"
+    if passed:
+        text += f", after {quantity(1000 * pool['waited'] / passed, 'ms')} on average"
+    waiting = f"{number(pool['waiting'])} of {number(pool['room'])} wait"
+    return f"{text}; {waiting}" + (f"; {number(pool['dropped'])} dropped" if pool["dropped"] else "")
 
 
 def _actions(environment: Environment, entry: EnvironmentStatus) -> list[str]:
@@ -121,10 +125,8 @@ def _actions(environment: Environment, entry: EnvironmentStatus) -> list[str]:
     return [*going, *(["rollback"] if back else [])]
 
 
-def _progress(
-    ledger: Ledger, environment: Environment, entry: EnvironmentStatus, now: float
-) -> dict[str, Any]:
-    record = entry.unfinished
+def _progress(config: Config, ledger: Ledger, entry: EnvironmentStatus, now: float) -> dict[str, Any]:
+    record, environment = entry.unfinished, config.environment(entry.environment)
     assert record is not None
     plan, journal = Plan.from_dict(record.plan), ledger.journal(record.id)
     turned = record.state is not State.RUNNING
@@ -146,7 +148,20 @@ def _progress(
             ledger.evidence(record.id),
             {gate.name: gate for gate in environment.gates},
         ),
+        "figures": _figures(config, record, now),
     }
+
+
+def _figures(config: Config, record: RolloutRecord, now: float) -> list[dict[str, Any]]:
+    """What reports plot of a shift, as far as it has come."""
+    material = read(
+        config, record.env, record.number, criteria=None, evidence=(), monitor=None, samples=None, now=now
+    )
+    return [
+        figure(plot["title"], plot["unit"], plot["series"], (plot["from"], plot["to"]), plot["marks"])
+        for plot in shift_plots(material)
+        if plot["series"]
+    ]
 
 
 def _step(

@@ -22,16 +22,19 @@ MAX_MARKS = 12
 
 def plots(material: Material) -> list[dict[str, Any]]:
     """Four plots across the shift and, where monitors were asked, four of the time since."""
-    found = []
-    window = _shift_window(material)
-    if window is not None:
-        found += _scope(material, "shift", window, _across(material, window))
-    else:
-        found += _scope(material, "shift", (material.record.started, material.record.started), {})
+    found = shift_plots(material)
     soak = _soak_window(material)
     if soak is not None:
         found += _scope(material, "soak", soak, monitor_series(material.monitor, soak))
     return found
+
+
+def shift_plots(material: Material) -> list[dict[str, Any]]:
+    """The four across the shift, which may go on."""
+    window = _shift_window(material)
+    if window is None:
+        return _scope(material, "shift", (material.record.started, material.record.started), {})
+    return _scope(material, "shift", window, _across(material, window))
 
 
 def _across(material: Material, window: tuple[float, float]) -> dict[str, list[Any]]:

@@ -79,6 +79,8 @@ def test_the_pool_counts_connections_and_how_long_they_waited(served):
     waiting = threading.Thread(target=terminal.open)
     waiting.start()
     until(lambda: scrape(served)["terminals_waiting_connections"][()] == 1, "a connection waiting")
+    told = served.status()["pool"]
+    assert (told["waiting"], told["room"], told["dropped"]) == (1, 4096, 0)
     began = time.monotonic()
     until(lambda: time.monotonic() - began > 0.3, "it has waited")
     served.start("worker", "g1")
@@ -98,6 +100,10 @@ def test_the_pool_counts_connections_and_how_long_they_waited(served):
     assert grown("terminals_connection_wait_seconds_bucket", le="0.25") == (
         grown("terminals_connection_wait_seconds_count") - 1
     )
+    then = served.status()["pool"]
+    assert then["waiting"] == 0
+    assert then["passed"] > told["passed"]
+    assert 0.3 < then["waited"] - told["waited"] < 60
     counts = {dict(key)["role"]: value for key, value in after["terminals_process_connections"].items()}
     assert counts["worker"] == 1
     terminal.close(kill=True)

@@ -233,6 +233,20 @@ class TlsInfo(Record):
     handshakes: int
 
 
+class PoolInfo(Record):
+    """Connections on their way to the processes that serve them, counted over all session managers."""
+
+    waiting: int
+    """Now, for a process to be there."""
+    room: int
+    """Most that may wait."""
+    accepted: int
+    passed: int
+    dropped: int
+    waited: float
+    """Seconds that those which were passed on had waited, in all."""
+
+
 class Status(Record):
     """State of the manager, its generations, and counts of its sessions."""
 
@@ -248,6 +262,7 @@ class Status(Record):
     shells: ShellCounts | None = None
     screens: ScreenCounts | None = None
     tls: TlsInfo | None = None
+    pool: PoolInfo | None = None
 
 
 class SessionInfo(Record):

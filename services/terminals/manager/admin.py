@@ -221,6 +221,7 @@ def status(manager: Manager) -> answers.Status:
         ),
         tls=answers.TlsInfo(terminator=tls.pid, handshakes=tls.handshakes) if tls else None,
         listeners=manager.ports(),
+        pool=manager.pool.info,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, get_args
 
 from terminals.background import Troubles
 from terminals.control import packets
+from terminals.control.answers import PoolInfo
 from terminals.control.descriptors import scarce
 from terminals.manager.generations import Generation, Generations
 from terminals.manager.metrics import Histogram
@@ -48,6 +49,18 @@ class Pool:
     def waiting(self) -> int:
         """Accepted connections that wait for a process."""
         return len(self._backlog)
+
+    @property
+    def info(self) -> PoolInfo:
+        """What is told of it."""
+        return PoolInfo(
+            waiting=self.waiting,
+            room=self.room,
+            accepted=sum(self.accepted.values()),
+            passed=sum(self.waits.counts),
+            dropped=sum(self.dropped.values()),
+            waited=self.waits.total,
+        )
 
     def of(self, generation: str) -> list[Peer]:
         """Connected worker and web processes of a generation."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rollout.config import Config, load
-from rollout.dashboard import view
-from rollout.dashboard.view import Curves, look
+from rollout.dashboard import monitors, view
+from rollout.dashboard.curves import Curves, figure
+from rollout.dashboard.monitors import EVERY, Monitors
+from rollout.dashboard.view import Memory, look
 from rollout.engine import HostFacts
+from rollout.errors import EngineError
 from rollout.ledger import Ledger, RolloutRecord, State
-from rollout.model import BuildRef, Evidence, GateResult, Verdict
+from rollout.model import BuildRef, Evidence, GateResult, MonitorLog, Verdict
 from rollout.pipeline import EnvironmentStatus
 from rollout.pipeline.plan import make_plan
 from rollout.report.render import fill
@@ -85,7 +90,8 @@ def seen(config: Config, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> dict
         "name": "g1", "build": "1-abc", "weight": 75, "workers": 2, "connections": 5, "attached": 4,
         "loops": 0, "breaker_opened": 1, "memory_bytes": 25_000_000,
     }  # fmt: skip
-    manager = {"generations": [generation], "sessions": {"live": 6, "attached": 4}}
+    pool = {"waiting": 3, "room": 4096, "accepted": 1300, "passed": 1200, "dropped": 0, "waited": 0.6}
+    manager = {"generations": [generation], "sessions": {"live": 6, "attached": 4}, "pool": pool}
     usual: dict[str, Any] = {
         "after": "dev",
         "current": None,
@@ -95,7 +101,7 @@ def seen(config: Config, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> dict
     }
     entry = EnvironmentStatus("staging", **{**usual, **fields})
     monkeypatch.setattr(view, "status", lambda config: [entry])
-    return look(config, Curves())
+    return look(config, Memory())
 
 
 def shown(data: dict[str, Any], name: str) -> str:
@@ -162,19 +168,141 @@ def test_the_environment_is_shown_with_its_shares_and_its_past(config, record, m
     assert re.search(r'href="incident/staging/2"', shown(data, "history"))
 
 
-def test_curves_are_drawn_from_two_looks_on(config):
+def test_curves_are_drawn_from_two_looks_on():
     curves = Curves()
 
-    def entry(g1: int, g2: int) -> EnvironmentStatus:
-        generations = [{"name": name, "attached": count} for name, count in (("g1", g1), ("g2", g2))]
+    def entry(**counts: int) -> EnvironmentStatus:
+        generations = [
+            {"name": name, "attached": count, "memory_bytes": 10e6 * count} for name, count in counts.items()
+        ]
         return EnvironmentStatus("dev", None, None, None, {"a": {"generations": generations}, "b": None}, {})
 
-    curves.add([entry(4, 0)], 100.0)
+    curves.add([entry(g1=4)], 100.0)
     assert curves.of("dev") == []
-    curves.add([entry(2, 2)], 110.0)
-    curves.add([entry(0, 4)], 120.0)
-    assert curves.of("dev") == [
-        {"name": "g1", "now": 0, "points": [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]},
-        {"name": "g2", "now": 4, "points": [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]},
-    ]
+    curves.add([entry(g1=2, g2=2)], 110.0)
+    curves.add([entry(g1=0, g2=4)], 120.0)
+    sessions, memory = curves.of("dev")
+    assert [(line["name"], line["now"]) for line in sessions["lines"]] == [("g1", "0"), ("g2", "4")]
+    first, second = (line["parts"] for line in sessions["lines"])
+    assert first == [[(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]]
+    assert second == [[(0.5, 0.5), (1.0, 1.0)]], "before it was there, there is nothing to be seen of it"
+    assert (memory["most"], memory["unit"]) == ("40", "MB")
     assert curves.of("staging") == []
+
+
+def test_a_line_is_broken_where_nothing_was_seen():
+    series = [{"name": "p50", "t": [0.0, 10.0, 20.0, 30.0, 40.0], "v": [None, 5.0, None, 2.5, 10.0]}]
+    drawn = figure("Latency", "ms", series, (0.0, 40.0), [{"at": 20.0, "label": "50 %"}])
+    (line,) = drawn["lines"]
+    alone, rest = line["parts"]
+    assert alone == [(0.25, 0.5), (0.25, 0.5)], "a point alone is drawn, too"
+    assert rest == [(0.75, 0.25), (1.0, 1.0)]
+    assert drawn["marks"] == [{"x": 0.5, "label": "50 %"}]
+    nothing = figure("Latency", "ms", [{"name": "p50", "t": [1.0], "v": [None]}], (0.0, 0.0))
+    assert (nothing["lines"][0]["now"], nothing["lines"][0]["parts"], nothing["most"]) == ("none", [], "0")
+
+
+def test_a_shift_that_goes_on_is_plotted_as_far_as_it_has_come(config, record, monkeypatch):
+    samples = config.runs("staging", record.number) / "load-1" / "samples.jsonl"
+    samples.parent.mkdir(parents=True)
+    lines = [{"t": float(at), "kind": "connect", "ok": True, "ms": 2.0 + at, "user": "u"} for at in range(9)]
+    samples.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"t": 9.0, "kind"')
+    data = seen(config, monkeypatch, unfinished=record)
+    titles = [one["title"] for one in data["ongoing"][0]["figures"]]
+    assert "Time to connect and to reconnect across the shift" in titles
+    assert "<polyline" in shown(data, "ongoing")
+
+
+def test_what_waits_for_a_worker_is_told(config, record, monkeypatch):
+    text = shown(seen(config, monkeypatch), "environments")
+    assert "1 200 connections passed on, after 0.5 ms on average" in text
+    assert "3 of 4 096 wait" in text
+
+
+def test_who_has_approved_what_may_come(config, record, monkeypatch):
+    def coming() -> Any:
+        (environment,) = seen(config, monkeypatch)["environments"]
+        return environment["coming"]
+
+    assert coming() is None, "nothing is there to come"
+    with Ledger(config.ledger_url) as ledger:
+        before = begun(ledger, env="dev", build="2-def", digest="d2", generation="g1")
+        ledger.transition(before.id, State.PROMOTED)
+    assert coming() == {"build": "2-def", "by": [], "missing": 1}
+    assert "nobody has approved it; 1 more wanted" in shown(seen(config, monkeypatch), "environments")
+    with Ledger(config.ledger_url) as ledger:
+        ledger.add_event("staging", "approval", by=HOSTILE, build="2-def", digest="d2", note="")
+        ledger.add_event("staging", "approval", by="ada@desk", build="1-abc", digest="another", note="")
+    assert coming() == {"build": "2-def", "by": [HOSTILE], "missing": 0}
+    text = shown(seen(config, monkeypatch), "environments")
+    assert "approved by &lt;img" in text and "wanted" not in text
+
+
+class Told:
+    """An engine whose monitors have left this."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.logs: dict[str, MonitorLog | None] = {}
+
+    def monitor(self, since: float) -> dict[str, MonitorLog | None]:
+        self.asked += 1
+        return self.logs
+
+
+@pytest.fixture
+def monitored(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Config, Told]]:
+    path = config.path
+    whole = json.loads(path.read_text())
+    whole["environments"]["staging"]["monitor"] = {"every": "30s"}
+    path.write_text(json.dumps(whole))
+    told = Told()
+    monkeypatch.setattr(monitors, "engine_of", lambda config, environment: told)
+    yield load(path), told
+
+
+def test_alerts_that_are_on_and_latency_are_what_the_monitors_say(monitored, monkeypatch):
+    config, told = monitored
+    now = time.time()
+    checks = tuple(
+        {"kind": "check", "at": now - 60 * age, "ok": age != 3, "connect_ms": 4.0, "reconnect_ms": 9.0}
+        for age in (5, 4, 3, 2, 1)
+    )
+    alert = {"rule": "slow", "severity": "warning", "since": now - 90, "text": HOSTILE}
+    over = {"rule": "gone", "severity": "critical", "since": now - 900, "until": now - 800, "text": "it was"}
+    broken = {"rule": "when", "severity": "critical", "since": "yesterday", "text": "no time"}
+    told.logs = {"eu-1": MonitorLog(checks, (alert, over, broken)), "eu-2": None}
+    data = seen(config, monkeypatch)
+    (one,) = data["alerts"]
+    assert (one["environment"], one["host"], one["rule"]) == ("staging", "eu-1", "slow")
+    text = shown(data, "alerts")
+    assert "&lt;img" in text and "<img" not in text
+    (environment,) = data["environments"]
+    assert environment["monitored"] == (
+        "4 of 5 checks in an hour succeeded (80 %); the monitor of eu-2 does not answer"
+    )
+    latency = environment["figures"][-1]
+    assert latency["title"] == "Latency, as the monitors see it"
+    assert {line["name"]: line["now"] for line in latency["lines"]}["connect p50"] == "4"
+
+
+def test_monitors_are_asked_now_and_then_only(monitored):
+    config, told = monitored
+    known, environment = Monitors(), config.environment("staging")
+    told.logs = {"eu-1": MonitorLog((), ())}
+    for at in (0.0, 2.0, EVERY - 0.1, EVERY, EVERY + 2.0):
+        assert known.of(config, environment, 1000.0 + at)["said"] == "no check in an hour"
+    assert told.asked == 2
+    assert known.of(config, config.environment("dev"), 1000.0)["said"] == ""
+
+
+def test_a_monitor_that_cannot_be_asked_takes_nothing_else_away(monitored, monkeypatch):
+    config, told = monitored
+
+    def refuse(since: float) -> dict[str, MonitorLog | None]:
+        raise EngineError("eu-1: no route")
+
+    told.monitor = refuse
+    (environment,) = seen(config, monkeypatch)["environments"]
+    assert environment["monitored"] == "eu-1: no route"
+    assert environment["hosts"][0]["generations"]
