@@ -107,18 +107,24 @@ class Ours:
 
     def __init__(self, sessions: int, ready: int = 0) -> None:
         profile = {"command": SHELL}
-        self._stack = Stack(
+        self.stack = Stack(
             profiles={"system": {**profile, "ready": ready}, "claude": profile}, max_sessions=sessions + 100
         )
-        self._stack.start_generation("g1", weight=100)
-        self._url = self._stack.url()
+        self.stack.start_generation("g1", weight=100)
+        self._url = self.stack.url()
         self._lines: dict[str, OursLine] = {}
 
     @property
     def pids(self) -> list[int]:
-        """Session manager, worker and, once there is one, the keeper of screens."""
-        keeper = self._stack.status()["screens"]["keeper"]
-        return [process.pid for process in self._stack.processes.values()] + ([keeper] if keeper else [])
+        """Holder, session manager, worker and, once there is one, the keeper of screens."""
+        return list(self.roles.values())
+
+    @property
+    def roles(self) -> dict[str, int]:
+        """The same by what they are."""
+        keeper = self.stack.status()["screens"]["keeper"]
+        roles = {name.partition("-")[0]: process.pid for name, process in self.stack.processes.items()}
+        return {**roles, **({"keeper": keeper} if keeper else {})}
 
     async def open(self, key: str | None = None) -> OursLine:
         """See :class:`Peer`."""
@@ -146,7 +152,7 @@ class Ours:
 
     def close(self) -> None:
         """See :class:`Peer`."""
-        self._stack.close()
+        self.stack.close()
 
 
 class Ready(Ours):
@@ -160,7 +166,7 @@ class Ready(Ours):
 
     def wait(self) -> None:
         """Until the stock is full, as it is where people do not come twenty at a time."""
-        until(lambda: self._stack.status()["shells"]["ready"] == KEPT_READY, "sessions kept ready")
+        until(lambda: self.stack.status()["shells"]["ready"] == KEPT_READY, "sessions kept ready")
 
 
 class OneProcess:

@@ -59,6 +59,11 @@ def _prompt(tail: bytes) -> bool:
     return tail.endswith(PROMPTS)
 
 
+async def at_prompt(line: Line) -> None:
+    """Wait until a new shell is there."""
+    await _until(line, _prompt)
+
+
 async def _connects(peer: Peer, figures: Figures) -> None:
     for _ in range(CONNECTS):
         began = time.perf_counter()
@@ -123,13 +128,13 @@ async def _throughput(peer: Peer, line: Line, figures: Figures, size: int) -> No
 async def _idle(peer: Peer, figures: Figures, sessions: int) -> None:
     if not peer.pids:
         return
-    before = _memory(peer.pids)
+    before = memory(peer.pids)
     lines = []
     for _ in range(sessions):
         line = await peer.open()
         await _until(line, _prompt)
         lines.append(line)
-    figures.idle_session_bytes = (_memory(peer.pids) - before) / sessions
+    figures.idle_session_bytes = (memory(peer.pids) - before) / sessions
     for line in lines:
         await line.close()
 
@@ -140,8 +145,8 @@ def cpu_seconds(pids: list[int]) -> float:
     return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
 
 
-def _memory(pids: list[int]) -> int:
-    """Anonymous proportional set size in bytes: rings are pages of files, and not counted."""
+def memory(pids: list[int]) -> int:
+    """Anonymous proportional set size of processes in bytes: rings are pages of files, and not counted."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
