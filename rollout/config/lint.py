@@ -45,6 +45,7 @@ def problems(config: Config) -> Iterator[Problem]:
         place: Place = ("environments", environment.name)
         for found in (
             *_engine(environment),
+            *_tags(config, environment),
             *_canary(environment),
             *_times(environment),
             *_leaving(config, environment),
@@ -195,6 +196,28 @@ def _tls(environment: Environment) -> Iterator[Place]:
     for host in environment.hosts.values():
         if host.listen and host.listen.tls:
             yield ("hosts", host.name, "listen")
+
+
+def _tags(config: Config, environment: Environment) -> Iterator[Problem]:
+    """Sessions that are found from any host of an environment."""
+    tags = {name: host.tag for name, host in environment.hosts.items()}
+    if not any(tags.values()) or len(tags) == 1:
+        return
+    place: Place = ("hosts",)
+    first: dict[str, str] = {}
+    for name, tag in tags.items():
+        if tag is None:
+            yield Problem((*place, name), "has no tag, and others have; give each host one, or none")
+        elif first.setdefault(tag, name) != name:
+            yield Problem((*place, name, "tag"), f"is that of {first[tag]}, too; each host has its own")
+    if len(first) < len(tags):
+        return
+    if environment.engine != "docker" or environment.vault is None:
+        yield Problem(
+            place,
+            "with tags, a client goes from host to host with the same credentials: the token has to be one"
+            " for all, terminals_docker_token of a vault (engine docker)",
+        )
 
 
 def _canary(environment: Environment) -> Iterator[Problem]:

@@ -83,6 +83,7 @@ class Host(Section):
     listen: Listen | None = None
     ssh: StrictStr | None = None
     address: StrictStr | None = None
+    tag: Annotated[StrictStr, Field(pattern=r"^[a-z0-9]{4}$")] | None = None
 
 
 class Tls(Section):

@@ -348,6 +348,7 @@ class DockerEngine(ManagerCommands):
             socket=f"{RUN}/manager.sock",
             state=STATE,
             host=EVERYWHERE,
+            name=host,
         )
 
     def _fixed(self, host: str) -> dict[str, Any]:

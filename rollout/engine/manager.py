@@ -29,9 +29,16 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 def manager_config(
-    environment: Environment, listen: Listen, defaults: Defaults, *, socket: str, state: str, host: str
+    environment: Environment,
+    listen: Listen,
+    defaults: Defaults,
+    *,
+    socket: str,
+    state: str,
+    host: str,
+    name: str,
 ) -> dict[str, Any]:
-    """The session manager's configuration; ``host`` is what its listeners bind to."""
+    """The session manager's configuration on the host ``name``; ``host`` is what its listeners bind to."""
     ports = {"system": listen.system, "claude": listen.claude, "web": listen.web}
     return {
         "socket": socket,
@@ -43,7 +50,23 @@ def manager_config(
             for name, profile in environment.profiles.items()
         },
         **defaults.model_dump(mode="json", exclude_defaults=True),
+        **_homes(environment, name),
     }
+
+
+def _homes(environment: Environment, name: str) -> dict[str, Any]:
+    """What makes sessions of the other hosts findable from this one: tags, and where they listen."""
+    tag = environment.hosts[name].tag
+    if tag is None:
+        return {}
+    others = {}
+    for other, known in environment.hosts.items():
+        if other != name and known.tag is not None:
+            listen = environment.listens(other)
+            ports = {"system": listen.system, "claude": listen.claude}
+            urls = {profile: listen.url(port, "ws", at=known.address) for profile, port in ports.items()}
+            others[other] = {"tag": known.tag, "urls": urls}
+    return {"tag": tag, **({"hosts": others} if others else {})}
 
 
 class ManagerCommands(ABC):

@@ -251,6 +251,7 @@ class ProcessEngine(ManagerCommands):
             socket=str(root / "run" / "manager.sock"),
             state=str(root / "state"),
             host=listen.host,
+            name=host,
         )
         return {**config, **tls}
 

@@ -85,6 +85,12 @@ class Routed(Record):
     route: str
 
 
+class Elsewhere(Record):
+    """The session is at another host; only to workers that know of it."""
+
+    url: str
+
+
 class Refusal(Record):
     """The client is told an error of the WebSocket protocol."""
 
@@ -94,17 +100,19 @@ class Refusal(Record):
     refused: bool = True
 
 
-Outcome = Attached | Routed | Refusal
+Outcome = Attached | Routed | Elsewhere | Refusal
 
 
 class _Shape(Record):
     refused: bool = False
     route: str | None = None
+    url: str | None = None
 
 
 _read_shape = reader(_Shape)
 _read_attached = reader(Attached)
 _read_routed = reader(Routed)
+_read_elsewhere = reader(Elsewhere)
 _read_refusal = reader(Refusal)
 read_painted = reader(Painted)
 
@@ -118,6 +126,8 @@ def read_outcome(data: bytes) -> Outcome:
     shape = _read_shape(data)
     if shape.refused:
         return _read_refusal(data)
+    if shape.url is not None:
+        return _read_elsewhere(data)
     return _read_attached(data) if shape.route is None else _read_routed(data)
 
 

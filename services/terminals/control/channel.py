@@ -289,6 +289,7 @@ class ManagerLink:
             host=socket.gethostname(),
             memory=proportional_set_size(),
             reads_on=True,
+            sends_on=True,
         )
         self.welcome, _ = await self.post(hello, _read_welcome, self._on_welcome)
         if self.welcome.reports:  # an older manager would log each as a bad packet

@@ -83,6 +83,8 @@ class Hello(Request):
     """Proportional set size in bytes; a process of an earlier build does not say it."""
     reads_on: bool = False
     """Whether it serves a connection of which somebody else has read the request."""
+    sends_on: bool = False
+    """Whether it can send clients on to another host."""
 
 
 class Report(Request):
@@ -96,7 +98,7 @@ class Closed(Request):
 
 
 class Attach(Request):
-    """A client wants a session; answered by ``Attached``, ``Routed`` or ``Refusal``."""
+    """A client wants a session; answered by ``Attached``, ``Routed``, ``Elsewhere`` or ``Refusal``."""
 
     profile: str
     client: str

@@ -20,10 +20,11 @@ import msgspec
 
 from terminals.background import Background
 from terminals.control import packets
-from terminals.control.answers import Attached, Painted, Refusal, Routed
+from terminals.control.answers import Attached, Elsewhere, Painted, Refusal, Routed
 from terminals.control.descriptors import scarce
 from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generations
+from terminals.manager.homes import Homes
 from terminals.manager.newcomers import Newcomers
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry, TooManySessions
@@ -69,7 +70,7 @@ class Held(Protocol):
     def profile(self) -> str: ...
 
 
-def identify(request: packets.Attach, owner: Callable[[str], str | None]) -> ids.SessionId:
+def identify(request: packets.Attach, owner: Callable[[str], str | None], homes: Homes) -> ids.SessionId:
     """The session that an attach names; ``owner(id)`` is whose it is, ``None`` where there is none.
 
     Only the token lets anybody give a session a name that it has not got yet; to whoever comes with a
@@ -81,13 +82,15 @@ def identify(request: packets.Attach, owner: Callable[[str], str | None]) -> ids
     user, only = request.user, request.only
     try:
         owns = "" if only or request.everyone else user
-        session_id = ids.parse_session_id(request.session or only, owner=owns)
+        session_id = ids.parse_session_id(request.session or only, owner=owns, tag=homes.tag)
     except ids.InvalidSessionId as error:
         raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
     begins = not (only or request.resume or request.watch)
     named = session_id.origin is ids.Origin.CANONICAL
     if user and not request.everyone and begins and named and owner(session_id.value) != user:
-        return ids.new_session_id()
+        if homes.elsewhere(session_id.value, request.profile):
+            return session_id  # it is the other host that knows whose it is
+        return ids.new_session_id(homes.tag)
     return session_id
 
 
@@ -147,6 +150,7 @@ class Attacher:
         self._registry = registry
         self._stable_seconds = config.stable_seconds
         self.newcomers = Newcomers(config.breaker, keep, newcomers)
+        self._homes = config.homes
         self._generations = generations
         self._handles = itertools.count(1)
         self.replayed = 0
@@ -169,7 +173,7 @@ class Attacher:
             peer.reply(request.req, refused.answer)
             return
         match decision:
-            case Routed():
+            case Routed() | Elsewhere():
                 peer.reply(request.req, decision)
             case Granted():
                 self._answer(peer, request, decision)
@@ -312,15 +316,17 @@ class Attacher:
         screen: Snapshot | None = None,
         *,
         painted: bool = False,
-    ) -> Granted | Routed | Session:
+    ) -> Granted | Routed | Elsewhere | Session:
         """Grant an attach, or say where it is to go. A :class:`Session` is an answer, too: its screen is to
         be painted first, and this to be asked again, with it or at least with ``painted``.
 
         Raises:
             Refused: it is refused.
         """
-        session_id = identify(request, self._owner)
+        session_id = identify(request, self._owner, self._homes)
         session = self._registry.table.get(session_id.value)
+        if session is None and (url := self._homes.elsewhere(session_id.value, request.profile)):
+            return self._send_on(peer, url)
         authorise(request, session_id, session)
         if session is not None and route_to is not None:
             return Routed(route=route_to)
@@ -340,6 +346,15 @@ class Attacher:
         else:
             screen = None
         return self._take(peer, request, session_id, session, where, screen, created=created)
+
+    @staticmethod
+    def _send_on(peer: Peer, url: str) -> Elsewhere:
+        """Raises:
+        Refused: to a worker that cannot send its client on.
+        """
+        if not peer.sends_on:
+            raise Refused(ErrorCode.UNAVAILABLE, f"this session is at {url}", FULL_SECONDS)
+        return Elsewhere(url=url)
 
     def _owner(self, session_id: str) -> str | None:
         session = self._registry.table.get(session_id)

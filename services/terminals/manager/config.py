@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from terminals.configfile import check_networks, check_origins, read_config, refuse_unknown
 from terminals.control.answers import Front
 from terminals.manager.certificate import TlsFiles
+from terminals.manager.homes import Homes
 from terminals.manager.ring import MIN_CAPACITY
 from terminals.manager.shell import Profile
 from terminals.parts import settings_digest, without_secrets
@@ -66,6 +67,8 @@ class ManagerConfig:
     breaker_cooldown: float = 5.0
     tls: TlsFiles | None = None
     """With it every listener speaks TLS, and nothing else."""
+    homes: Homes = field(default_factory=Homes)
+    """This host's ``tag``, and the other ``hosts``, to which clients of sessions there are sent on."""
     digest: str = ""
     """Of the settings as they were read: see :func:`terminals.parts.settings_digest`."""
     shown: str = "{}"
@@ -82,7 +85,7 @@ class ManagerConfig:
 
     @classmethod
     def _from(cls, raw: dict[str, Any]) -> ManagerConfig:
-        refuse_unknown("", raw, cls.__dataclass_fields__.keys() - {"digest", "shown"})
+        refuse_unknown("", raw, KEYS)
         config = cls(
             socket=Path(raw["socket"]),
             state_dir=Path(raw["state_dir"]),
@@ -111,6 +114,7 @@ class ManagerConfig:
             breaker_threshold=int(raw.get("breaker_threshold", cls.breaker_threshold)),
             breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
             tls=_tls(raw.get("tls")),
+            homes=Homes.of(raw),
             digest=settings_digest(raw),
             shown=json.dumps(without_secrets(raw)),
         )
@@ -141,6 +145,10 @@ class ManagerConfig:
             ValueError: the configured numbers make no breaker.
         """
         return CircuitBreaker(self.breaker_threshold, self.breaker_cooldown, max(60.0, self.breaker_cooldown))
+
+
+KEYS = (ManagerConfig.__dataclass_fields__.keys() - {"digest", "shown", "homes"}) | {"tag", "hosts"}
+"""Of the file."""
 
 
 def _ring_bytes(name: str, value: Any) -> int:

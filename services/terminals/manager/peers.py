@@ -29,6 +29,7 @@ class Peer:
     protocol: int = 1
     """The best version of the WebSocket protocol that it speaks."""
     reads_on: bool = False
+    sends_on: bool = False
     """Whether it serves a connection of which a web process has read the request."""
     host: str = ""
     reported: int | None = None

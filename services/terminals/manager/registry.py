@@ -250,7 +250,9 @@ class Registry:
             session.exited(item.status)
 
     def _begin_ready(self, profile: str) -> Session:
-        return self._begin(ids.new_session_id().value, profile, cols=80, rows=24, ready=True)
+        return self._begin(
+            ids.new_session_id(self._config.homes.tag).value, profile, cols=80, rows=24, ready=True
+        )
 
     def start(self) -> None:
         """Fill the stock. The loop must be running."""

@@ -95,9 +95,10 @@ class Manager:
         ``first``: the generation that serves, where there has been none.
 
         Raises:
-            ConfigError: the certificate cannot be used, or who was revoked is not known.
+            ConfigError: the certificate cannot be used, who was revoked is not known, or its tag is another.
         """
         self.config = config
+        config.homes.check(config.state_dir)
         # By name: the pool is there once it is known who serves.
         self.tls = TlsFront(config.tls, lambda *arrived: self.pool.arrived(*arrived)) if config.tls else None
         if config.tls:
@@ -140,6 +141,7 @@ class Manager:
         items = await self.link.take_over(str(self.config.holder_socket))
         self.config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._only_one()
+        self.config.homes.settle(self.config.state_dir)
         table = items.pop(GENERATIONS, Item()).fields
         path = self.config.state_dir / "generations.json"
         try:
@@ -457,7 +459,8 @@ class Manager:
             raise ValueError("it has said hello before")
         peer.role, peer.pid = packet.role, packet.pid
         peer.generation, peer.host = packet.generation, packet.host
-        peer.protocol, peer.reads_on = packet.protocol, packet.reads_on
+        peer.protocol = packet.protocol
+        peer.reads_on, peer.sends_on = packet.reads_on, packet.sends_on
         peer.report(packet.memory)
         generation = self.generations.get(peer.generation, packet.build)
         if generation.retired:

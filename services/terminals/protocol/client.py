@@ -21,7 +21,6 @@ Times are seconds of any one clock. The page's twin is ``conversation.ts``; both
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -35,6 +34,7 @@ from terminals.protocol import (
     STABLE_AFTER,
     messages,
 )
+from terminals.protocol.addresses import is_address
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.closing import Action, action
@@ -59,13 +59,6 @@ WATCHING_SINCE = 2
 """The protocol's version; an older server takes a watcher for somebody who types."""
 MAX_HOPS = 3
 """So often a client is sent on to another address before it has found its session."""
-_ADDRESS = re.compile(
-    r"wss?://([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,15}|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
-    r"([/?][!\"$-~]{0,1900})?"
-)
-"""What a server may name: of what can be an address, the part that every client takes. No ``#``."""
-
 _FINAL = frozenset(
     {
         ErrorCode.UNAUTHORIZED,
@@ -575,9 +568,7 @@ class ClientSession:
         """The session is at another address."""
         url = messages.string(fields, "url", 2048)
         self._items.append(Close(CloseCode.NORMAL))
-        if _ADDRESS.fullmatch(url) is None or (
-            self._url.lower().startswith("wss:") and not url.startswith("wss:")
-        ):
+        if not is_address(url) or (self._url.lower().startswith("wss:") and not url.startswith("wss:")):
             self._failed(now, None, "", "the server names an address that is none")
         elif url in self._asked_at or len(self._asked_at) > MAX_HOPS:
             self._failed(now, None, "", "the servers send this client in a circle")

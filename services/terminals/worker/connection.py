@@ -28,7 +28,15 @@ from websockets.server import ServerProtocol
 from terminals.access import Access, Denied
 from terminals.background import Background
 from terminals.control import packets
-from terminals.control.answers import Attached, Outcome, Refusal, Routed, read_outcome, read_painted
+from terminals.control.answers import (
+    Attached,
+    Elsewhere,
+    Outcome,
+    Refusal,
+    Routed,
+    read_outcome,
+    read_painted,
+)
 from terminals.control.channel import ControlError, ManagerLink
 from terminals.control.framing import BadPacket, pack
 from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
@@ -612,6 +620,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._attached(attach.channel, outcome, fds)
             case Refusal(code=code, message=message, retry_after=retry_after):
                 self._side.refuse(attach.channel, code, message, retry_after)
+            case Elsewhere(url=url):
+                self._side.elsewhere(attach.channel, url)
             case Routed():
                 self._side.unavailable(attach.channel, "the session manager does not say where it is served")
         self._side.go_on()

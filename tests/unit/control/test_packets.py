@@ -170,6 +170,7 @@ def test_a_packet_has_its_limit():
     ("fields", "kind"),
     [
         ({"route": "g2"}, answers.Routed),
+        ({"url": "wss://other.example/"}, answers.Elsewhere),
         ({"refused": True, "code": "c", "message": "m", "retry_after": 2}, answers.Refusal),
         (
             {
@@ -186,7 +187,7 @@ def test_a_packet_has_its_limit():
         ),
     ],
 )
-def test_an_attach_has_one_of_three_outcomes(fields, kind):
+def test_an_attach_has_one_of_four_outcomes(fields, kind):
     data = json.dumps({"type": "reply", "req": 1, **fields}).encode()
     assert isinstance(answers.read_outcome(data), kind)
     with pytest.raises(BadPacket):

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 from terminals.control import packets
-from terminals.control.answers import Routed
+from terminals.control.answers import Elsewhere, Routed
 from terminals.manager.attach import FULL_SECONDS, Attacher, Granted, Refused, authorise, identify, resume
 from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generations
 from terminals.manager.holding import HolderLink
+from terminals.manager.homes import Homes, OtherHost
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry
 from terminals.manager.session import Session
@@ -72,7 +73,7 @@ OWNERS = {ADAS: "ada", BOBS: "bob", NOBODYS: ""}
     ],
 )
 def test_who_is_meant(fields, expected):
-    found = identify(attach(**fields), OWNERS.get)
+    found = identify(attach(**fields), OWNERS.get, Homes())
     if expected is None:
         assert found.origin is ids.Origin.NEW
         assert found.value not in OWNERS
@@ -83,7 +84,7 @@ def test_who_is_meant(fields, expected):
 @pytest.mark.parametrize("name", ["nonsense", "session_1_a", "a" * 129, "../../etc/passwd"])
 def test_a_name_that_is_none_is_refused(name):
     with pytest.raises(Refused) as refused:
-        identify(attach(session=name), OWNERS.get)
+        identify(attach(session=name), OWNERS.get, Homes())
     assert refused.value.answer.code == ErrorCode.BAD_SESSION_ID
 
 
@@ -391,6 +392,57 @@ def test_who_belongs_elsewhere_is_sent_there_before_anything_is_taken(tmp_path):
             assert home.attacher.decide(home.worker, request, "g2") == Routed(route="g2")
             assert session.attachment is not None
             assert session.attachment.client == "me"
+
+    with RunningHolder() as running:
+        asyncio.run(scenario(running.socket))
+
+
+AWAY = ids.new_session_id("away").value
+HOMES = Homes("here", {"other": OtherHost("away", {"system": "wss://other.example/", "claude": "ws://o:1/"})})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"user": "ada"},
+        {"user": "ada", "resume": Resume(5, "e")},
+        {"user": "ada", "watch": True},
+        {"user": "ada", "only": AWAY, "session": None},
+        {"user": "~link-1", "everyone": True, "only": AWAY},
+    ],
+)
+def test_who_asks_for_a_session_of_another_host_is_sent_there(tmp_path, fields):
+    """Whoever asks: it is the other host that knows whose the session is, and whether it is there."""
+
+    async def scenario(path: str) -> None:
+        async with house(tmp_path, path, homes=HOMES) as home:
+            decide = home.attacher.decide
+            request = attach(**{"session": AWAY, **fields})
+            with pytest.raises(Refused) as refused:
+                decide(home.worker, request)
+            answer = refused.value.answer
+            assert (answer.code, answer.retry_after) == (ErrorCode.UNAVAILABLE, FULL_SECONDS)
+            assert "wss://other.example/" in answer.message, "a worker of before cannot send anybody on"
+            home.worker.sends_on = True
+            assert decide(home.worker, request) == Elsewhere(url="wss://other.example/")
+            assert home.registry.live == []
+
+    with RunningHolder() as running:
+        asyncio.run(scenario(running.socket))
+
+
+def test_what_begins_here_says_so_in_its_id_and_what_names_no_other_host_is_here(tmp_path):
+    async def scenario(path: str) -> None:
+        async with house(tmp_path, path, homes=HOMES) as home:
+            session = await home.granted()
+            assert ids.tag_of(session.id) == "here"
+            legacy = await home.granted(session=OLD, client="another")
+            assert legacy.id == ids.parse_session_id(OLD).value
+            unknown = attach(session=ids.new_session_id("gone").value, resume=Resume(1, "e"))
+            with pytest.raises(Refused) as refused:
+                home.attacher.decide(home.worker, unknown)
+            assert refused.value.answer.code == ErrorCode.UNKNOWN_SESSION
 
     with RunningHolder() as running:
         asyncio.run(scenario(running.socket))
