@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import docker, logs, tiers
+from tests.support import docker, logs, tiers, wheels
 from tests.support.lab import TheLab
 from tests.support.stack import Stack
 
@@ -32,6 +32,7 @@ settings.load_profile("loaded")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ[docker.RUN] = tempfile.mkdtemp(prefix="rollout-images-")
+        os.environ[wheels.FOLDER] = tempfile.mkdtemp(prefix="rollout-wheels-")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -40,6 +41,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         folder = Path(os.environ.pop(docker.RUN))
         docker.remove_what_the_run_has_made(folder)
         shutil.rmtree(folder)
+        shutil.rmtree(os.environ.pop(wheels.FOLDER))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

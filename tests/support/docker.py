@@ -20,6 +20,7 @@ from rollout.build.hosts import LocalHost
 from rollout.build.image import build_image
 from rollout.model import BuildRef, ImageRef
 from scripts import base_image
+from tests.support import wheels
 from tests.support.stack import until
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,7 @@ def base() -> str:
 
 def make_image(folder: Path, source: Path = SERVICES) -> tuple[BuildRef, ImageRef]:
     """A build with its image."""
+    wheels.share(folder)
     made = build(source, folder / "builds", lock_root=ROOT)
     return made, build_image(made, source, project=PROJECT, base=base())
 

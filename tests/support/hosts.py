@@ -11,7 +11,7 @@ from typing import Any
 
 from lab import hosts
 from lab.model import Lab
-from tests.support import docker
+from tests.support import docker, wheels
 
 
 def with_folder(lab: Lab) -> Lab:
@@ -51,6 +51,7 @@ class Deployment:
             "state": "state",
             "environments": {"dev": dev},
         }
+        wheels.share(self.folder / "state")
         (self.folder / "rollout.yaml").write_text(json.dumps(config))
 
     def run(self, *arguments: str, code: int | None = 0, **environment: str) -> str:

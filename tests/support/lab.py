@@ -20,7 +20,7 @@ from lab.model import Host, Lab
 from rollout.checks.runner import Target
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
-from tests.support import docker, logs
+from tests.support import docker, logs, wheels
 from tests.support.project import source_of
 from tests.support.stack import until
 
@@ -149,6 +149,7 @@ class LabProject:
             "image": {"base": self.base},
             "environments": environments,
         }
+        wheels.share(self.folder / "state")
         (self.folder / "rollout.yaml").write_text(json.dumps(config, indent=1))
 
     def _encrypt(self) -> None:

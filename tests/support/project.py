@@ -18,7 +18,7 @@ from typing import Any, Self
 import patch_ng
 from terminals.client import Terminal
 
-from tests.support import logs
+from tests.support import logs, wheels
 from tests.support.control import admin
 from tests.support.ports import free_ports
 from tests.support.resident import Resident
@@ -53,6 +53,7 @@ class Project:
         self.said = ""
         self.listens: dict[str, dict[str, int]] = {}
         self._ports = iter(free_ports(15))
+        wheels.share(folder / "state")
         logs.show_when_failing(self)
 
     def listen(self, name: str) -> dict[str, int]:
