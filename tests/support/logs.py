@@ -43,6 +43,17 @@ def of_the_living() -> Iterator[tuple[str, str]]:
                 yield f"log of {name}", text[-LAST:]
 
 
+def broken(folder: Path, *patterns: str) -> list[str]:
+    """Exceptions in all files below a folder that match: each with its log and its last line."""
+    found = []
+    for pattern in patterns:
+        for path in sorted(folder.glob(pattern)):
+            for text in path.read_text(errors="replace").split("Traceback (most recent call last):\n")[1:]:
+                last = next((line for line in text.splitlines() if not line.startswith(" ")), "")
+                found.append(f"{path.relative_to(folder)}: {last}")
+    return found
+
+
 def in_folder(folder: Path, *patterns: str) -> dict[str, str]:
     """The ends of all files below a folder that match, by their path in it."""
     found = {}

@@ -88,6 +88,8 @@ class Project:
                 os.kill(pid, signal.SIGTERM)
         for pid in supervisors:
             until(lambda pid=pid: not runs(pid), f"the end of supervisor {pid}", timeout=90)
+        broken = logs.broken(self.folder, "*/log/*.log")
+        assert not broken, broken
 
     def write(self, environments: dict[str, Any], **config: Any) -> None:
         """Write ``rollout.yaml``."""

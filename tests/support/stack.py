@@ -68,6 +68,8 @@ class Stack:
         self.root = Path(tempfile.mkdtemp(prefix="terminals-"))
         self.socket = str(self.root / "run" / "manager.sock")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.may_break = False
+        """Whether exceptions in its logs are what a test has brought about."""
         self._token = self.root / "token"
         self._token.write_text(TOKEN)
         listener = {"host": "127.0.0.1", "port": 0}
@@ -179,7 +181,9 @@ class Stack:
         for name in [*(n for n in self.processes if n != "holder"), "holder"]:
             if name in self.processes:
                 self.kill(name, signal.SIGTERM if name == "holder" else signal.SIGKILL)
+        broken = logs.broken(self.root, "*.log")
         shutil.rmtree(self.root, ignore_errors=True)
+        assert self.may_break or not broken, broken
 
     def _answers(self) -> bool:
         if self.processes["manager"].poll() is not None:
