@@ -372,13 +372,44 @@ def test_full_disk_is_said_and_is_a_gap_afterwards(monitored):
         subprocess.run(["umount", str(monitored.directory)], check=True)
 
 
-def test_two_monitors_do_not_share_a_directory(monitored):
+@pytest.fixture
+def second(monitored) -> Iterator[subprocess.Popen[str]]:
+    """Another monitor beside one that is at work."""
     monitored.start()
     until(lambda: monitored.checks(), "a check")
     command = [*TERMINALS, "monitor", "--config", str(monitored.config())]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert second.returncode == 1
-    assert second.stderr.strip().endswith("another monitor writes here")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+def test_another_monitor_stands_in_for_the_one_that_is_there(monitored, second):
+    """As a supervisor has it that was killed and started again: no word each second, and no gap."""
+    assert f"process {monitored.process.pid} writes to" in second.stderr.readline()
+    before = len(monitored.checks())
+    until(lambda: len(monitored.checks()) > before + 1, "checks of the first")
+    runs_ = {check["run"] for check in monitored.checks()}
+    assert len(runs_) == 1
+    monitored.process.kill()
+    monitored.process.wait()
+    until(lambda: {check["run"] for check in monitored.checks()} > runs_, "checks of the second")
+
+
+def test_told_to_end_the_one_that_stands_in_has_the_other_end_too(monitored, second):
+    second.stderr.readline()
+    second.terminate()
+    assert monitored.process.wait(60) == 0
+    assert second.wait(60) == 0
+
+
+def test_ctrl_c_ends_only_what_somebody_has_started_by_hand(monitored, second):
+    second.stderr.readline()
+    second.send_signal(signal.SIGINT)
+    assert second.wait(60) != 0
+    before = len(monitored.checks())
+    until(lambda: len(monitored.checks()) > before, "checks go on")
 
 
 def test_alive_is_said_by_what_was_written_lately(monitored):

@@ -50,7 +50,9 @@ def monitor(path: Path, token_file: Path | None, alive: bool, build: str) -> Non
             config = replace(config, token_file=token_file)
         log_to_stderr()
         from terminals.monitor.service import Monitor
+        from terminals.monitor.standin import stand_in
 
+        stand_in(config.directory)
         service = Monitor(config, build=build)
     except (ConfigError, read.Silent) as error:
         _fail(error)
