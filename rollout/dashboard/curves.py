@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +10,8 @@ from typing import Any, Final
 from rollout.pipeline import EnvironmentStatus
 from rollout.units import number
 
+BREAK: Final = 1 / 8
+"""Of the time: what is sampled now and then has bins between that nothing fell into."""
 KEPT: Final = 300
 """Looks of which the curves are drawn."""
 
@@ -24,7 +25,8 @@ def figure(
 ) -> dict[str, Any]:
     """A drawing of series as reports have them: ``name``, times ``t``, values ``v`` (``None``: nothing seen).
 
-    A line is broken where nothing was seen. All share one scale, from 0 to the largest value, ``most``.
+    A line is broken where nothing was seen for an eighth of the time. All share one scale, from 0 to the
+    largest value, ``most``.
     """
     begin, end = window
     width = max(end - begin, 1e-9)
@@ -46,9 +48,17 @@ def figure(
 
 
 def _parts(one: dict[str, Any], begin: float, width: float, most: float) -> list[list[tuple[float, float]]]:
-    pairs = zip(one["t"], one["v"], strict=True)
-    runs = itertools.groupby(pairs, key=lambda pair: pair[1] is not None)
-    parts = [[((at - begin) / width, value / most) for at, value in run] for seen, run in runs if seen]
+    parts: list[list[tuple[float, float]]] = []
+    missed = True
+    for at, value in zip(one["t"], one["v"], strict=True):
+        if value is None:
+            missed = True
+            continue
+        x = (at - begin) / width
+        if not parts or (missed and x - parts[-1][-1][0] > BREAK):
+            parts.append([])
+        parts[-1].append((x, value / most))
+        missed = False
     return [part * 2 if len(part) == 1 else part for part in parts]  # a line of one point is not drawn
 
 

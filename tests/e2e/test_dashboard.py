@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +68,12 @@ def page(browser, link):
     assert [text for text in problems if "400 (Bad Request)" not in text] == []  # what was not confirmed
 
 
+def keep(page, name: str, tmp_path: Path) -> None:
+    """A picture of the page; ``KEEP_PICTURES=docs/images`` keeps what the documentation shows."""
+    folder = Path(os.environ.get("KEEP_PICTURES") or tmp_path)
+    page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+
 def order(page, action: str, environment: str = "staging") -> None:
     page.locator(f'[data-do="{action}"][data-environment="{environment}"]').click()
     page.get_by_label("to confirm").fill(environment)
@@ -95,7 +104,8 @@ def test_a_promotion_is_watched_step_by_step(page, project, tmp_path):
     going.locator("li.running").first.wait_for()
     going.locator("li.done").first.wait_for()
     going.get_by_role("row").filter(has_text="load.").first.wait_for()
-    page.screenshot(path=tmp_path / "shift.png", full_page=True)
+    going.locator("svg polyline").first.wait_for(state="attached")
+    keep(page, "dashboard", tmp_path)
     page.locator("#orders").get_by_text("done").wait_for()
     going.wait_for(state="detached")
     assert newest(project)["state"] == "promoted"
@@ -124,6 +134,25 @@ def test_a_rollout_that_goes_on_is_cancelled_from_the_page(page, project, tmp_pa
     page.go_back()
     page.get_by_role("link", name="report").first.click()
     page.get_by_role("heading", name="Quality gates").wait_for()
+
+
+def test_a_gate_that_fails_is_seen_to_fail(page, project, tmp_path):
+    path = project.folder / "rollout.yaml"
+    before = path.read_text()
+    whole = json.loads(before)
+    whole["environments"]["staging"]["gates"].append(
+        {"metric": "generation.memory_bytes", "op": "<", "threshold": "1MB", "name": "little"}
+    )
+    path.write_text(json.dumps(whole))
+    try:
+        order(page, "promote")
+        going = page.locator("article.going.rolling-back")
+        going.get_by_role("row").filter(has_text="little").filter(has_text="fail").first.wait_for()
+        keep(page, "dashboard-failed", tmp_path)
+        going.wait_for(state="detached")
+        assert newest(project)["state"] == "rolled-back"
+    finally:
+        path.write_text(before)
 
 
 def test_back_to_the_build_before(page, project):

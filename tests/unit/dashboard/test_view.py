@@ -191,12 +191,13 @@ def test_curves_are_drawn_from_two_looks_on():
 
 
 def test_a_line_is_broken_where_nothing_was_seen():
-    series = [{"name": "p50", "t": [0.0, 10.0, 20.0, 30.0, 40.0], "v": [None, 5.0, None, 2.5, 10.0]}]
+    values = {0.0: None, 10.0: 5.0, 20.0: None, 30.0: 2.5, 32.0: None, 34.0: 5.0, 38.0: 10.0}
+    series = [{"name": "p50", "t": list(values), "v": list(values.values())}]
     drawn = figure("Latency", "ms", series, (0.0, 40.0), [{"at": 20.0, "label": "50 %"}])
     (line,) = drawn["lines"]
     alone, rest = line["parts"]
     assert alone == [(0.25, 0.5), (0.25, 0.5)], "a point alone is drawn, too"
-    assert rest == [(0.75, 0.25), (1.0, 1.0)]
+    assert rest == [(0.75, 0.25), (0.85, 0.5), (0.95, 1.0)], "a bin that nothing fell into breaks none"
     assert drawn["marks"] == [{"x": 0.5, "label": "50 %"}]
     nothing = figure("Latency", "ms", [{"name": "p50", "t": [1.0], "v": [None]}], (0.0, 0.0))
     assert (nothing["lines"][0]["now"], nothing["lines"][0]["parts"], nothing["most"]) == ("none", [], "0")
