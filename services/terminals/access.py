@@ -184,15 +184,17 @@ class Access:
         """Whether a browser speaks TLS, here or to a trusted proxy, which has written X-Forwarded-Proto."""
         return self._tls or (forwarded == "https" and self._trusted(peer))
 
-    def cookie_name(self, *, secure: bool) -> str:
-        """What the cookie of those is called that have signed in; ``secure``: by TLS."""
-        return f"__Host-{self._cookie}" if secure else self._cookie
+    def cookie_name(self, *, secure: bool, purpose: str = "") -> str:
+        """What the cookie of those is called that have signed in, or one for another ``purpose``; ``secure``:
+        by TLS."""
+        name = f"{self._cookie}-{purpose}" if purpose else self._cookie
+        return f"__Host-{name}" if secure else name
 
-    def cookie(self, headers: Iterable[str], *, secure: bool) -> str | None:
+    def cookie(self, headers: Iterable[str], *, secure: bool, purpose: str = "") -> str | None:
         """The cookie among the values of Cookie headers. By TLS only the one counts that nobody can have set
         without."""
         pairs = [part.strip().partition("=") for value in headers for part in value.split(";")]
-        return {name: value for name, _, value in pairs}.get(self.cookie_name(secure=secure))
+        return {name: value for name, _, value in pairs}.get(self.cookie_name(secure=secure, purpose=purpose))
 
     def identify(
         self, token: str | None, ticket: str | None, cookie: str | None = None, program: str | None = None

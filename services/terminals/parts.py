@@ -22,7 +22,7 @@ _COMMON: Final = (
 )
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "holder": ("__init__", "holder"),
-    "manager": (*_COMMON, "access", "manager", "screens", "tickets"),
+    "manager": (*_COMMON, "access", "manager", "oidc", "screens", "tickets"),
     "monitor": (*_COMMON, "client", "monitor"),
 }
 """Modules and packages of :mod:`terminals` by part. The keeper of screens is the manager's own child."""

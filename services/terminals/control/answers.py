@@ -21,6 +21,32 @@ class Done(Record):
 # --- to workers and web processes -----------------------------------------------------------
 
 
+class Oidc(Record):
+    """A provider of OpenID Connect that people may sign in by."""
+
+    issuer: str
+    client_id: str
+    public_urls: tuple[str, ...]
+    """Addresses of the page, to which, with ``oidc/callback``, the provider sends people back."""
+    client_secret_file: str | None = None
+    """Where web processes find the client's secret; ``None``: the client is a public one."""
+    ca: str | None = None
+    """File of certificates to trust in place of the system's."""
+    label: str | None = None
+    """What people know the provider by; ``None``: the issuer's host."""
+    scopes: tuple[str, ...] = ("openid",)
+    user_claim: str = "sub"
+    user_prefix: str = "oidc:"
+    """What the names of its users begin with, so that none is somebody's who has a ticket."""
+    roles_claim: str = "groups"
+    roles: dict[Literal["operator", "user", "viewer"], tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Values of that claim, by the role that they give."""
+    default_role: Literal["operator", "user", "viewer"] | None = None
+    """Of those who have none of them; ``None``: they are not let in."""
+    session_seconds: float = 12 * 3600.0
+    """After that the provider is asked again."""
+
+
 class Front(Record):
     """What the manager's configuration says of the outside."""
 
@@ -32,6 +58,7 @@ class Front(Record):
     """Seconds between pings to clients."""
     tls: bool = False
     """Whether all listeners speak TLS."""
+    oidc: Oidc | None = None
 
 
 class Welcome(Record):

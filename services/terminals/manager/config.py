@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from terminals.configfile import check_networks, check_origins, read_config, refuse_unknown
-from terminals.control.answers import Front
+from terminals.control.answers import Front, Oidc
 from terminals.manager.certificate import TlsFiles
 from terminals.manager.homes import Homes
 from terminals.manager.ring import MIN_CAPACITY
 from terminals.manager.shell import Profile
+from terminals.oidc import read_oidc
 from terminals.parts import settings_digest, without_secrets
 from terminals.protocol import HEARTBEAT, LOOP_THRESHOLD, STABLE_AFTER
 from terminals.protocol.breaker import CircuitBreaker
@@ -69,6 +70,8 @@ class ManagerConfig:
     """With it every listener speaks TLS, and nothing else."""
     homes: Homes = field(default_factory=Homes)
     """This host's ``tag``, and the other ``hosts``, to which clients of sessions there are sent on."""
+    oidc: Oidc | None = None
+    """A provider that people may sign in by."""
     digest: str = ""
     """Of the settings as they were read: see :func:`terminals.parts.settings_digest`."""
     shown: str = "{}"
@@ -115,6 +118,7 @@ class ManagerConfig:
             breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
             tls=_tls(raw.get("tls")),
             homes=Homes.of(raw),
+            oidc=read_oidc(raw.get("oidc")),
             digest=settings_digest(raw),
             shown=json.dumps(without_secrets(raw)),
         )
@@ -136,6 +140,7 @@ class ManagerConfig:
             trusted_proxies=self.trusted_proxies,
             heartbeat=self.heartbeat_seconds,
             tls=self.tls is not None,
+            oidc=self.oidc,
         )
 
     def breaker(self) -> CircuitBreaker:

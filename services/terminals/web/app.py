@@ -7,18 +7,19 @@ off.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from terminals.access import Access, Identity
-from terminals.control.answers import Front, LinkInfo, SessionInfo
+from terminals.control.answers import Front, LinkInfo, Oidc, SessionInfo
 from terminals.control.framing import pack
 from terminals.protocol import ids
 from terminals.tickets import Ticket, check_person, check_user, guest, is_person, issue
@@ -27,6 +28,9 @@ from terminals.web.assets import Assets
 from terminals.web.backend import Backend, BackendError, BackendUnavailable, NoSuchSession
 from terminals.web.health import Readiness
 from terminals.web.visitors import Refused, Visitors, described
+
+if TYPE_CHECKING:
+    from terminals.web.oidc.site import ProviderSignIn
 
 log = logging.getLogger("terminals.web")
 
@@ -65,20 +69,23 @@ def build_app(
     *,
     access: Access | None = None,
     pass_on: PassOn | None = None,
+    oidc: Oidc | None = None,
 ) -> web.Application:
     """Put the application together.
 
     ``pass_on(request, profile)`` gives the connection of a request for a terminal away, to a worker; without
-    it the terminals are to be had at their own ports only.
+    it the terminals are to be had at their own ports only. ``oidc``: a provider that people may sign in by.
 
     Raises:
         OSError: the package is incomplete.
     """
     access = access or Access(settings.token, Front())
-    site = _Site(settings, backend, assets or Assets.load(), access, pass_on)
+    visitors = Visitors(access)
+    provider = _provider(oidc, settings.token, access, visitors)
+    site = _Site(settings, backend, assets or Assets.load(), visitors, pass_on, provider)
     app = web.Application(middlewares=[site.guard], client_max_size=MOST_BODY)
     app.on_response_prepare.append(site.harden)
-    opened = {
+    opened: dict[tuple[str, str], Handler] = {
         ("GET", "/"): site.page,
         ("GET", "/static/{digest}/{name:.+}"): site.asset,
         ("GET", "/health/live"): site.live,
@@ -88,6 +95,9 @@ def build_app(
         ("POST", "/api/sign-in"): site.sign_in,
         ("POST", "/api/sign-out"): site.sign_out,
     }
+    if provider is not None:
+        opened |= provider.routes()
+        app.on_cleanup.append(provider.close)
     closed: dict[tuple[str, str], tuple[Handler, Collection[str]]] = {
         ("GET", "/metrics"): (site.metrics, OPERATORS),
         ("GET", "/api/info"): (site.info, EVERYBODY),
@@ -113,15 +123,30 @@ def build_app(
     return app
 
 
+def _provider(oidc: Oidc | None, token: bytes, access: Access, visitors: Visitors) -> ProviderSignIn | None:
+    if oidc is None:
+        return None
+    from terminals.web.oidc.site import ProviderSignIn  # with all its libraries
+
+    return ProviderSignIn(oidc, token, access, visitors)
+
+
 class _Site:
     def __init__(
-        self, settings: WebSettings, backend: Backend, assets: Assets, access: Access, pass_on: PassOn | None
+        self,
+        settings: WebSettings,
+        backend: Backend,
+        assets: Assets,
+        visitors: Visitors,
+        pass_on: PassOn | None,
+        provider: ProviderSignIn | None,
     ) -> None:
         self._settings = settings
         self._backend = backend
         self._assets = assets
-        self._visitors = Visitors(access)
+        self._visitors = visitors
         self._pass_on = pass_on
+        self._provider = provider
         self._readiness: Readiness | None = None
         self.open_handlers: frozenset[Any] = frozenset()
         self.roles: dict[Any, Collection[str]] = {}
@@ -244,16 +269,21 @@ class _Site:
         return response
 
     async def visitor(self, request: web.Request) -> web.Response:
-        """As whom a browser has signed in; ``null``: it has not."""
+        """As whom a browser has signed in, ``null``: it has not; and by which provider it may."""
         try:
             who = described(self._visitors.who(request))
         except Refused:
             who = None
-        return web.json_response({"visitor": who})
+        provider = self._provider and self._provider.described()
+        return web.json_response({"visitor": who, "provider": provider})
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        """Let it out."""
-        return self._visitors.sign_out(request)
+        """Let it out; ``leave``: where it signs out at the provider that its visitor has come by."""
+        response = self._visitors.sign_out(request)
+        if self._provider is not None:
+            leave = await self._provider.leave(request, response)
+            response.text = json.dumps({"user": "", "leave": leave})
+        return response
 
     # --- for those who are known ----------------------------------------------------------
 

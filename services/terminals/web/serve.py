@@ -203,6 +203,7 @@ async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: 
         ManagerBackend(socket_path),
         access=access,
         pass_on=pass_on if link.welcome.passes else None,
+        oidc=link.welcome.front.oidc,
     )
     ready = web.AppRunner(
         app, access_log=None, shutdown_timeout=LEAVE_SECONDS, keepalive_timeout=KEPT_SECONDS

@@ -76,7 +76,7 @@ class Visitors:
             Refused: the page of another site asks, or one who guesses.
         """
         self._only_ours(request)
-        self._listen(request)
+        self.listen(request)
 
     def sign_in(self, request: web.Request, credential: str) -> tuple[Identity, web.Response]:
         """Let somebody in with the token, a ticket or a link's; who that is, and an answer with the cookie.
@@ -92,7 +92,7 @@ class Visitors:
         # Of a cookie that has just been made nobody can have been robbed before.
         identity = replace(identity, born=identity.born or int(time.time() * 1000))
         response = web.json_response(described(identity))
-        self._give(request, response, identity)
+        self.let_in(request, response, identity)
         return identity, response
 
     def sign_out(self, request: web.Request) -> web.Response:
@@ -113,16 +113,18 @@ class Visitors:
         signed_in = security.bearer(request.headers.get("Authorization")) is None
         left = identity.ends - time.time()
         if signed_in and left < RENEWED * SIGNED_IN_SECONDS and identity.ends != identity.until:
-            self._give(request, response, identity)
+            self.let_in(request, response, identity)
 
     def _cookie(self, request: web.Request) -> str | None:
-        return self._access.cookie(request.headers.getall("Cookie", []), secure=self._secure(request))
+        return self._access.cookie(request.headers.getall("Cookie", []), secure=self.secure(request))
 
-    def _secure(self, request: web.Request) -> bool:
+    def secure(self, request: web.Request) -> bool:
+        """Whether the browser speaks TLS, to us or to a proxy that is trusted."""
         return self._access.secure(request.remote or "", request.headers.get("X-Forwarded-Proto"))
 
-    def _give(self, request: web.Request, response: web.Response, identity: Identity) -> None:
-        secure = self._secure(request)
+    def let_in(self, request: web.Request, response: web.Response, identity: Identity) -> None:
+        """Give somebody the cookie."""
+        secure = self.secure(request)
         response.set_cookie(
             self._access.cookie_name(secure=secure),
             self._access.sign_in(identity, seconds=SIGNED_IN_SECONDS),
@@ -134,16 +136,24 @@ class Visitors:
         )
 
     def _tried(self, request: web.Request, token: str | None, ticket: str | None) -> Identity:
-        address = self._listen(request)
+        address = self.listen(request)
         try:
             return self._access.identify(token, ticket)
         except Denied:
-            self._access.limit.failed(address, token or ticket or "", time.monotonic())
+            self.guessed(request, token or ticket or "")
             log.info("%s presented a wrong credential", address)
             raise
 
-    def _listen(self, request: web.Request) -> str:
-        """Where somebody presents something from, unless they guess."""
+    def guessed(self, request: web.Request, credential: str) -> None:
+        """Count a wrong credential."""
+        self._access.limit.failed(self.address(request), credential, time.monotonic())
+
+    def listen(self, request: web.Request) -> str:
+        """Where somebody presents something from.
+
+        Raises:
+            Refused: they guess.
+        """
         address = self.address(request)
         if wait := self._access.limit.wait(address, time.monotonic()):
             raise Refused(429, "too many wrong credentials", {"Retry-After": str(math.ceil(wait))})
@@ -151,7 +161,7 @@ class Visitors:
 
     def _only_ours(self, request: web.Request) -> None:
         origin = request.headers.get("Origin")
-        host, secure = request.headers.get("Host", ""), self._secure(request)
+        host, secure = request.headers.get("Host", ""), self.secure(request)
         strange = origin is not None and not self._access.same_page(origin, host, secure=secure)
         if OURS not in request.headers or strange:
             raise Refused(403, f"only this server's own page may ask that, with {OURS}")
