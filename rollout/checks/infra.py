@@ -57,6 +57,8 @@ class Expected:
     containers: dict[str, Declared]
     ended: tuple[str, ...]
     """Name patterns of containers whose time is up: one that still runs is waited for, and then is extra."""
+    web_network: str = "none"
+    """What web processes may be in; or none, where they were started before that was declared."""
 
 
 def infra(

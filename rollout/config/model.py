@@ -26,6 +26,14 @@ from pydantic import (
     model_validator,
 )
 from terminals.configfile import check_networks, check_origins
+from terminals.oidc import (
+    check_issuer,
+    check_prefix,
+    check_public_urls,
+    check_scopes,
+    check_session,
+    nobody_or_everybody,
+)
 
 from rollout.config.metrics import METRICS, Metric
 from rollout.config.units import describe, parse_duration, parse_share, parse_size
@@ -121,6 +129,43 @@ class Profile(Section):
     env: dict[StrictStr, StrictStr] = Field(default={})
     cwd: StrictStr | None = None
     ready: Annotated[StrictInt, Field(ge=0, le=64)] = 0
+
+
+class Oidc(Section):
+    """A provider of OpenID Connect that people may sign in by, beside the token and tickets.
+
+    ``client_secret_file`` and ``ca`` are files of this machine; the former holds nothing but the secret, with
+    mode 0600. ``roles``: values of the claim ``roles_claim``, by the role that they give.
+    """
+
+    issuer: Annotated[StrictStr, AfterValidator(check_issuer)]
+    client_id: Annotated[StrictStr, Field(min_length=1)]
+    public_urls: Annotated[tuple[StrictStr, ...], AfterValidator(check_public_urls)]
+    client_secret_file: FilePath | None = None
+    ca: FilePath | None = None
+    label: StrictStr | None = None
+    scopes: Annotated[tuple[StrictStr, ...], AfterValidator(check_scopes)] = ("openid",)
+    user_claim: StrictStr = "sub"
+    user_prefix: Annotated[StrictStr, AfterValidator(check_prefix)] = "oidc:"
+    roles_claim: StrictStr = "groups"
+    roles: dict[Literal["operator", "user", "viewer"], tuple[StrictStr, ...]] = Field(default={})
+    default_role: Literal["operator", "user", "viewer"] | None = None
+    session_seconds: Annotated[Duration, AfterValidator(check_session)] = 12 * 3600.0
+
+    @model_validator(mode="after")
+    def _some_may_come_in(self) -> Oidc:
+        if why := nobody_or_everybody(self.issuer, self.roles, self.default_role):
+            raise ValueError(why)
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """As the session manager's configuration has it, for all web processes; only what was changed."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def files(self) -> dict[str, Path]:
+        """The files that it names, by the key of each."""
+        named = {"client_secret_file": self.client_secret_file, "ca": self.ca}
+        return {key: path for key, path in named.items() if path is not None}
 
 
 class CanaryStep(Section):
@@ -329,6 +374,7 @@ class Environment(Section):
             "claude": Profile(command=("claude",)),
         }
     )
+    oidc: Oidc | None = None
     ssh_config: FilePath | None = None
     vault: Vault | None = None
     firewall: StrictBool = False

@@ -6,10 +6,14 @@ from rollout.config import Environment
 
 
 def compose_variables(environment: Environment) -> dict[str, str]:
-    """The variables of ``compose/*.yaml`` that an environment's ``limits`` and ``logs`` are; 0: no limit."""
+    """The variables of ``compose/*.yaml`` that an environment's ``limits`` and ``logs`` are; 0: no limit.
+
+    Where people sign in by a provider, the web process has to reach it.
+    """
     limits, logs = environment.limits, environment.logs
     return {
         "TERMINALS_MANAGER_MEMORY": str(limits.manager_memory or 0),
+        "TERMINALS_WEB_NETWORK": "bridge" if environment.oidc else "none",
         "TERMINALS_PROCESS_MEMORY": str(limits.process_memory),
         "TERMINALS_PROCESS_CPUS": str(limits.process_cpus or 0),
         "TERMINALS_LOG_FORMAT": logs.format,

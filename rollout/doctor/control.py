@@ -12,6 +12,7 @@ from rollout.build.source import find_source
 from rollout.config import Config, Environment
 from rollout.doctor.finding import Finding
 from rollout.doctor.local import examine_machine
+from rollout.doctor.oidc import examine_oidc
 from rollout.errors import ConfigError, RolloutError
 
 
@@ -19,6 +20,7 @@ def examine_control(config: Config, environments: list[Environment]) -> list[Fin
     """Look at this machine, for what these environments need of it. Changes nothing."""
     docker = any(environment.engine == "docker" for environment in environments)
     findings = [_python(), _uv(), *examine_machine(config), _source(config), _ledger(config)]
+    findings += [found for environment in environments for found in examine_oidc(environment)]
     if docker:
         findings += [_ssh(), _compose(), *_engine(config)]
     return findings

@@ -28,7 +28,7 @@ from rollout.direct.mark import (
     take_mark_away,
 )
 from rollout.engine.base import HostFacts, PartRef, Parts
-from rollout.engine.manager import ManagerCommands, R, manager_config
+from rollout.engine.manager import OIDC, ManagerCommands, R, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import packaged, run_playbook
 from rollout.engine.ssh import ssh_options
@@ -339,6 +339,18 @@ class DockerEngine(ManagerCommands):
                     raise ConfigError(f"notify.{name}.url_file: {path}: {error.strerror}") from None
         return found
 
+    def _oidc_files(self) -> dict[str, str]:
+        """What web processes need of the provider that people sign in by, by the name of each file there."""
+        oidc = self._environment.oidc
+        found = {}
+        for key, path in oidc.files().items() if oidc else ():
+            try:
+                found[OIDC[key]] = path.read_text()
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is no text"
+                raise ConfigError(f"oidc.{key}: {path}: {reason}") from None
+        return found
+
     def _manager_settings(self, host: str) -> dict[str, Any]:
         environment = self._environment
         return manager_config(
@@ -349,6 +361,7 @@ class DockerEngine(ManagerCommands):
             state=STATE,
             host=EVERYWHERE,
             name=host,
+            secrets=f"{RUN}/secrets",
         )
 
     def _fixed(self, host: str) -> dict[str, Any]:
@@ -373,9 +386,13 @@ class DockerEngine(ManagerCommands):
         )
 
     def _part(self, part: str, host: str, wanted: PartRef) -> dict[str, Any]:
-        secrets = {"secrets": self._secrets()} if part == "monitor" else {}
         image = f"{self._image_name}:{wanted.build}"
-        return {**super()._part(part, host, wanted), "image": image, **secrets}
+        found = {**super()._part(part, host, wanted), "image": image}
+        if part == "monitor":
+            found["secrets"] = self._secrets()
+        elif part == "manager" and (files := self._oidc_files()):
+            found["secrets"] = files
+        return found
 
     def _run(
         self,

@@ -24,6 +24,8 @@ from rollout.model import BuildRef, EngineEvent
 
 ORDER_SECONDS = 10.0
 """So long a session manager may take to obey, moves apart."""
+OIDC = {"client_secret_file": "oidc-secret", "ca": "oidc-ca.pem"}
+"""What the files of ``oidc`` are called on hosts that they are brought to, by key."""
 T = TypeVar("T")
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -37,8 +39,13 @@ def manager_config(
     state: str,
     host: str,
     name: str,
+    secrets: str | None = None,
 ) -> dict[str, Any]:
-    """The session manager's configuration on the host ``name``; ``host`` is what its listeners bind to."""
+    """The session manager's configuration on the host ``name``; ``host`` is what its listeners bind to.
+
+    ``secrets``: the folder on the host that the files of ``oidc`` have been brought to; ``None``: they are on
+    this very machine.
+    """
     ports = {"system": listen.system, "claude": listen.claude, "web": listen.web}
     return {
         "socket": socket,
@@ -51,7 +58,16 @@ def manager_config(
         },
         **defaults.model_dump(mode="json", exclude_defaults=True),
         **_homes(environment, name),
+        **_oidc(environment, secrets),
     }
+
+
+def _oidc(environment: Environment, secrets: str | None) -> dict[str, Any]:
+    """The provider that people sign in by, as web processes are told of it."""
+    if environment.oidc is None:
+        return {}
+    brought = environment.oidc.files() if secrets is not None else ()
+    return {"oidc": {**environment.oidc.settings(), **{key: f"{secrets}/{OIDC[key]}" for key in brought}}}
 
 
 def _homes(environment: Environment, name: str) -> dict[str, Any]:

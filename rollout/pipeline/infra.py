@@ -14,6 +14,7 @@ from rollout.build.store import read_image
 from rollout.checks import CheckResult
 from rollout.checks.infra import Declared, Expected, infra
 from rollout.config import Config, Environment
+from rollout.direct.compose import compose_variables
 from rollout.engine import Engine
 from rollout.engine.docker import DockerEngine
 from rollout.engine.playbooks import packaged
@@ -63,6 +64,7 @@ def verify(
             published=tuple(f"{listen.host}:{port}" for port in (listen.system, listen.claude, listen.web)),
             containers={f"{project}-{container}": what for container, what in declared.items()},
             ended=tuple(f"{project}-{generation}-*" for generation in sorted(ended)),
+            web_network=compose_variables(environment)["TERMINALS_WEB_NETWORK"],
         )
         return infra(
             expected,

@@ -100,6 +100,8 @@ def _secrets(config: ManagerConfig, token_file: Path | None) -> Iterator[Finding
     secrets = [("control socket", config.socket, owner_only), ("token file", token_file, owner_only)]
     if config.tls is not None:
         secrets.append(("private key", config.tls.key, stat.S_IRWXO))  # a group may share keys
+    if config.oidc is not None and config.oidc.client_secret_file is not None:
+        secrets.append(("client secret", Path(config.oidc.client_secret_file), owner_only))
     for subject, path, forbidden in secrets:
         if path is None or (subject == "control socket" and not path.exists()):
             continue  # no socket is said by the services' findings

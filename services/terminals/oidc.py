@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -44,7 +44,7 @@ def read_oidc(raw: Mapping[str, Any] | None) -> Oidc | None:
             check(getattr(oidc, key))
         except ValueError as error:
             raise ValueError(f"oidc.{key}: {error}") from None
-    if why := nobody_or_everybody(oidc):
+    if why := nobody_or_everybody(oidc.issuer, oidc.roles, oidc.default_role):
         raise ValueError(f"oidc: {why}")
     return oidc
 
@@ -116,13 +116,13 @@ def check_session(value: float) -> float:
     return value
 
 
-def nobody_or_everybody(oidc: Oidc) -> str:
-    """Why no role, or everybody on earth, would be let in by these; "" where neither is so."""
-    if not any(oidc.roles.values()) and oidc.default_role is None:
+def nobody_or_everybody(issuer: str, roles: Mapping[Any, Collection[str]], default_role: str | None) -> str:
+    """Why nobody, or everybody on earth, would be let in by these; "" where neither is so."""
+    if not any(roles.values()) and default_role is None:
         return "nobody could sign in; say in roles which values of roles_claim give which, or default_role"
-    if oidc.default_role is not None and oidc.issuer.rstrip("/") in EVERYBODYS:
+    if default_role is not None and issuer.rstrip("/") in EVERYBODYS:
         return (
-            f"everybody who has an account at {oidc.issuer} could sign in; leave default_role out, and let"
+            f"everybody who has an account at {issuer} could sign in; leave default_role out, and let"
             ' roles name your own, e.g. with roles_claim: hd, roles: {"user": ["example.com"]}'
         )
     return ""

@@ -75,6 +75,10 @@ class Container:
         return self.labels.get(SERVICE) == "monitor"
 
     @property
+    def is_web(self) -> bool:
+        return self.labels.get(SERVICE) == "web"
+
+    @property
     def published(self) -> set[str]:
         """Its ports on the host, as ``address:port``."""
         ports = self.facts["NetworkSettings"]["Ports"] or {}

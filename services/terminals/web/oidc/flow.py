@@ -1,7 +1,7 @@
 """A sign-in that is under way: all that the way back needs, in a cookie of the browser that has begun it.
 
 The cookie is a random name, signed. What only we may know (the verifier of PKCE) and what is compared on the
-way back (state, nonce) is derived from that name with our key: it is neither in the browser nor in our memory.
+way back (state, nonce) is derived from that name with our key, neither in the browser nor in our memory.
 """
 
 from __future__ import annotations

@@ -62,7 +62,11 @@ def read(
         claims = CodeIDToken(
             token.claims,
             token.header,
-            {"iss": {"essential": True, "value": issuer}, "aud": {"essential": True, "value": client_id}},
+            {
+                "iss": {"essential": True, "value": issuer},
+                "aud": {"essential": True, "value": client_id},
+                "sub": {"essential": True},  # and not empty
+            },
             {"nonce": nonce, "client_id": client_id, "access_token": access_token},
         )
         claims.validate(now=int(now), leeway=LEEWAY_SECONDS)
@@ -71,7 +75,8 @@ def read(
     except ExpiredTokenError:
         raise NotSignedIn("clock", "the ID token has expired: is this host's clock right?") from None
     except InvalidClaimError as error:
-        reason: Reason = "clock" if error.claim in ("iat", "nbf") else "invalid"
+        early = error.claim in ("iat", "nbf") and isinstance(claims[error.claim], int | float)
+        reason: Reason = "clock" if early else "invalid"
         raise NotSignedIn(reason, f"the ID token is not for this sign-in: {quoted(str(error))}") from None
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise NotSignedIn("invalid", f"the ID token is not valid: {quoted(str(error))}") from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -40,6 +41,8 @@ _FORM: Final = {
     "Accept": "application/json",
     "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8",
 }
+_CODE: Final = re.compile(r"[\x20-\x7e]{1,4096}")
+"""RFC 6749, A.11; how long it may be we say."""
 T = TypeVar("T")
 
 
@@ -130,6 +133,8 @@ class Provider:
         Raises:
             NotSignedIn: the code is not good, the provider does not answer, or is not to be believed.
         """
+        if not _CODE.fullmatch(code):
+            raise NotSignedIn("invalid", f"what came as a code is none: {quoted(code)}")
         answer = await self._exchange(flow, code)
         text, access_token = answer.get("id_token"), answer.get("access_token")
         if not isinstance(text, str):

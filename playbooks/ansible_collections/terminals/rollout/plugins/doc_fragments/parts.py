@@ -56,15 +56,17 @@ options:
         description: Name and tag of its image.
         type: str
         required: true
+      secrets:
+        description:
+          - Texts of secret files, by name, kept in a volume.
+          - The monitor's are URLs of those who are told of alerts.
+          - The session manager's are what web processes need of the provider that people sign in by.
+        type: dict
+        default: {}
   monitor:
     description: The monitor.
     type: dict
-    suboptions:
-      <<: *settings
-      secrets:
-        description: Secret URLs of those who are told of alerts, by name; kept in the monitor's volume.
-        type: dict
-        default: {}
+    suboptions: *settings
 """
     REPLACED = r"""
 options:

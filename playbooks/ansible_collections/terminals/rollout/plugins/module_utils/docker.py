@@ -23,8 +23,8 @@ RUN = "/run/terminals"
 MONITOR = "/var/lib/monitor"
 # In a container of its own, and shut off from all it does not need.
 ALONE = ("run", "--rm", "--pull", "never", "--network", "none", "--read-only", "--cap-drop", "ALL")
-KEEP_SECRET = (
-    f'set -e; umask 077; cd {MONITOR}; mkdir -p secrets; cat > "secrets/.$1";'
+KEEP_FILE = (
+    'set -e; umask 077; cd "$2"; mkdir -p secrets; cat > "secrets/.$1";'
     ' if cmp -s "secrets/.$1" "secrets/$1"; then rm "secrets/.$1";'
     ' else mv "secrets/.$1" "secrets/$1"; echo changed; fi'
 )
@@ -93,6 +93,8 @@ class Environment:
         new = not self._there("holder", "status=running")
         if new:
             self._start_holder(token)
+        # They may have changed, which no settings say.
+        self._bring_secrets("run", RUN, manager)
         if not self._there("manager"):
             # One that runs is replaced as a step of its own.
             self.replace_manager(manager)
@@ -108,8 +110,7 @@ class Environment:
         if not self._host.check:
             self.control.until_ready(generation, workers, self._seconds)
         if monitor and self._there("monitor"):
-            # They may have changed, which its settings do not say.
-            self._bring_secrets(monitor)
+            self._bring_secrets("monitor", MONITOR, monitor)
         elif monitor:
             self.replace_monitor(monitor)
 
@@ -164,6 +165,7 @@ class Environment:
             Failed: it cannot start, or does not go on with all sessions in time.
         """
         config = self._settings("managers", part)
+        self._bring_secrets("run", RUN, part)
         inside = "/etc/terminals/manager.json"
         if not self._host.check:
             # Before the one that runs is touched.
@@ -228,7 +230,7 @@ class Environment:
             Failed: it does not watch in time.
         """
         config = self._settings("monitors", part)
-        self._bring_secrets(part)
+        self._bring_secrets("monitor", MONITOR, part)
         variables = {
             "TERMINALS_MONITOR_IMAGE": part["image"],
             "TERMINALS_MONITOR_BUILD": part["build"],
@@ -315,12 +317,12 @@ class Environment:
             "" if self._host.check else self._host.expect(f"{volume} cannot be written", command, text=text)
         )
 
-    def _bring_secrets(self, monitor: Part) -> None:
-        self._have_volume("monitor")
-        for name, url in sorted((monitor.get("secrets") or {}).items()):
+    def _bring_secrets(self, volume: str, place: str, part: Part) -> None:
+        self._have_volume(volume)
+        for name, text in sorted((part.get("secrets") or {}).items()):
             # By standard input: a command line is public on the host.
-            if self._inside("monitor", MONITOR, monitor["image"], KEEP_SECRET, name, text=url) == "changed":
-                self._host.did.append("Bring the URLs of those who are told")
+            if self._inside(volume, place, part["image"], KEEP_FILE, name, place, text=text) == "changed":
+                self._host.did.append(f"Bring the secret {name}")
 
     def _settings(self, folder: str, part: Part) -> Path:
         place = self._root / "conf" / folder

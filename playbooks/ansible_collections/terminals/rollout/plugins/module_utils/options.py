@@ -59,7 +59,7 @@ COMPOSE: dict[str, Any] = {
     "variables": {"type": "dict", "default": {}},
 }
 DOCKER_PARTS: dict[str, Any] = {
-    "manager": {"type": "dict", "options": {**SETTINGS, **IMAGE}},
+    "manager": {"type": "dict", "options": {**SETTINGS, **IMAGE, **SECRETS}},
     "monitor": {"type": "dict", "options": {**SETTINGS, **IMAGE, **SECRETS}},
 }
 
