@@ -5,12 +5,14 @@ import { describe, expect, test } from "vitest";
 import embedding from "../../../docs/how-to/embed.md?raw";
 
 import example from "./embed.example.ts?raw";
+import trouble from "../../terminals/web/oidc/trouble.py?raw";
 import { Conversation } from "../src/conversation.js";
 import { copied } from "../src/page/clipboard.js";
 import { Feeder } from "../src/page/feeder.js";
 import { actionOf, controlled, onScreen } from "../src/page/keys.js";
 import type { Pressed } from "../src/page/keys.js";
 import { cleaned, linesOf, needsAsking } from "../src/page/paste.js";
+import { said } from "../src/page/provider.js";
 import { fromText, toText } from "../src/page/remembered.js";
 import { isReport } from "../src/page/reports.js";
 import { read, sized } from "../src/page/settings.js";
@@ -211,4 +213,13 @@ test("a server that says nothing is told from one that nobody has asked", () => 
   expect(talk.unanswered, "since when there is none").toBe(3000);
   talk.lost(7000, 1006);
   expect(talk.unanswered, "nobody is there to answer").toBeNull();
+});
+
+describe("why a provider has let nobody in", () => {
+  test("each reason that the server may give has its words, and nothing else has any", () => {
+    const reasons = /Literal\[(.*)\]/.exec(trouble)?.[1]?.match(/\w+/g) ?? [];
+    expect(reasons).toContain("denied");
+    for (const reason of reasons) expect(said(reason)).toMatch(/^[A-Z].*\.$/);
+    for (const other of ["", "other", "constructor", "__proto__", "<b>"]) expect(said(other)).toBe("");
+  });
 });

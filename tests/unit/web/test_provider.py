@@ -40,7 +40,7 @@ def with_fake(what: Callable[[Fake, Provider], Awaitable[None]], **oidc: Any) ->
 
     async def run() -> None:
         fake = Fake()
-        runner = web.ServerRunner(web.Server(fake.answer), shutdown_timeout=0)
+        runner = web.ServerRunner(web.Server(fake.answer, handler_cancellation=True))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

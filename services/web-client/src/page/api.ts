@@ -69,7 +69,8 @@ export const posted = (body: object): RequestInit => ({ method: "POST", body: JS
 /** Come in with the token, a ticket or what a link carries. Throws as `ask` does. */
 export const signIn = (credential: string): Promise<Visitor> => ask("sign-in", posted({ credential }));
 
-export const signOut = (): Promise<unknown> => ask("sign-out", { method: "POST" });
+/** Go out. `leave`: where somebody who has come by a provider signs out there, too. */
+export const signOut = (): Promise<{ leave?: string | null }> => ask("sign-out", { method: "POST" });
 
 /** What a link carries: behind the #, which no server sees. */
 export function carried(): string | null {

@@ -8,6 +8,7 @@ import { findBar } from "./find.js";
 import { actionOf } from "./keys.js";
 import type { Action } from "./keys.js";
 import { preferences } from "./preferences.js";
+import { broughtBack, leaveFor, offer } from "./provider.js";
 import { forgetOthers, keptTabs } from "./remembered.js";
 import { sessionList } from "./sessions.js";
 import { sharing } from "./share.js";
@@ -138,6 +139,11 @@ function askWho(refusal = ""): void {
   $("sign-in").hidden = false;
   $("refusal").textContent = refusal;
   $("credential").focus();
+  offer(() => {
+    patiently(leaveFor).catch((error: unknown) => {
+      $("refusal").textContent = failed(error);
+    });
+  }).catch(() => undefined); // there is the other way in
 }
 
 /** What to say of an answer that is none. */
@@ -163,6 +169,7 @@ function look(): void {
 /** Come in, with a credential, which a link may have carried, or as whom the browser has signed in before. */
 async function enter(credential: string | null, followed: boolean): Promise<void> {
   let linked: string | null = null;
+  const refusal = broughtBack();
   try {
     const said = credential === null ? null : claims(credential);
     if (said?.role === "guest" && typeof said.session === "string") linked = said.session;
@@ -170,7 +177,7 @@ async function enter(credential: string | null, followed: boolean): Promise<void
     info = await patiently(() => ask<Info>("info"));
   } catch (error) {
     if (!(error instanceof Unauthorized)) askWho(`The server says: ${failed(error)}`);
-    else askWho(credential ? `Not let in: ${error.message}.` : "");
+    else askWho(credential ? `Not let in: ${error.message}.` : refusal);
     return;
   }
   const { user, role, read_only: readOnly } = info.visitor;
@@ -275,10 +282,11 @@ export async function start(credential: string | null): Promise<void> {
   };
   $("sign-out").onclick = () => {
     // Of what was typed nothing is to be sent in the name of whoever comes next.
-    void signOut().then(() => {
+    void signOut().then(({ leave }) => {
       removeEventListener("pagehide", keep);
       sessionStorage.clear();
-      location.reload();
+      if (leave) location.assign(leave);
+      else location.reload();
     }, (error: unknown) => alert(failed(error)));
   };
   new ResizeObserver(() => tabs.chosen?.fill()).observe($("screens"));
