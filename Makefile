@@ -34,6 +34,7 @@ check: setup ## Lint, types, import contracts, subjects of commits
 programs: setup
 	@scripts/test-requirements.sh
 	@$(BIN)/python -m tests.support.images
+	@$(BIN)/python -m tests.support.provider
 
 unit: setup ## The quick tests only
 	$(BIN)/pytest -n auto tests/unit

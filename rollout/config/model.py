@@ -27,6 +27,7 @@ from pydantic import (
 )
 from terminals.configfile import check_networks, check_origins
 from terminals.oidc import (
+    check_client,
     check_issuer,
     check_prefix,
     check_public_urls,
@@ -139,7 +140,7 @@ class Oidc(Section):
     """
 
     issuer: Annotated[StrictStr, AfterValidator(check_issuer)]
-    client_id: Annotated[StrictStr, Field(min_length=1)]
+    client_id: Annotated[StrictStr, AfterValidator(check_client)]
     public_urls: Annotated[tuple[StrictStr, ...], AfterValidator(check_public_urls)]
     client_secret_file: FilePath | None = None
     ca: FilePath | None = None

@@ -35,6 +35,7 @@ def read_oidc(raw: Mapping[str, Any] | None) -> Oidc | None:
         raise ValueError(f"oidc: {error}") from None
     for key, check in (
         ("issuer", check_issuer),
+        ("client_id", check_client),
         ("public_urls", check_public_urls),
         ("scopes", check_scopes),
         ("user_prefix", check_prefix),
@@ -58,6 +59,17 @@ def check_issuer(value: str) -> str:
     parts = _split(value)
     if parts.query or parts.fragment:
         raise ValueError(f"expected a URL such as https://id.example.com/realms/tools, got {value!r}")
+    return value
+
+
+def check_client(value: str) -> str:
+    """What the provider calls us.
+
+    Raises:
+        ValueError: nothing.
+    """
+    if not value:
+        raise ValueError("as what is this known to the provider?")
     return value
 
 

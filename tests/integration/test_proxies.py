@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import logs
 from tests.support.authority import Authority
+from tests.support.provider import Person, Provider
 from tests.support.stack import TOKEN, Stack, until
 from tests.support.visitor import Visitor
 
@@ -109,6 +110,38 @@ def proxy(request, stack, tmp_path) -> Iterator[Proxy]:
     proxy = Proxy(request.param, tmp_path, Authority(tmp_path / "tls"), web)
     yield proxy
     proxy.close()
+
+
+@pytest.mark.slow("a provider beside a proxy, and a session manager that is replaced")
+def test_a_provider_sends_people_back_to_the_proxy(stack, tmp_path_factory, tmp_path):
+    (tmp_path / "tls").mkdir()
+    web = f"127.0.0.1:{stack.status()['listeners']['web']}"
+    proxy = Proxy("nginx", tmp_path, Authority(tmp_path / "tls"), web)
+    provider = Provider(tmp_path_factory.mktemp("provider"), [proxy.url], {"ada": {}})
+    before = dict(stack.settings)
+    stack.settings["oidc"] = {
+        "issuer": provider.issuer,
+        "client_id": "public",
+        "public_urls": [proxy.url],
+        "default_role": "user",
+    }
+    try:
+        stack.replace_manager()
+        until(lambda: stack.generation("g1").get("web"), "the web process back")
+        person = Person(proxy.url, ca=str(tmp_path / "tls" / "ca.pem"))
+        assert person.sign_in("ada") == ""
+        assert person.who()["user"] == "oidc:ada"
+        assert len(person.cookies) == 3
+        for cookie in person.cookies:
+            assert cookie.startswith("__Host-") and "; Secure" in cookie and "Path=/;" in cookie
+        # At its own port the page is at no address that the provider knows.
+        plain = Person(f"http://{web}/terminals/")
+        assert plain.ask("POST", "api/oidc", params={"page": plain.page}).status_code == 409
+    finally:
+        stack.settings = before
+        stack.replace_manager()
+        proxy.close()
+        provider.close()
 
 
 def test_one_rule_is_enough(stack, proxy):

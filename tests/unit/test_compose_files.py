@@ -111,6 +111,23 @@ def environment():
     )
 
 
+def test_only_the_web_process_has_a_network_and_only_where_it_asks_a_provider(environment):
+    oidc = {
+        "issuer": "https://id.example.com",
+        "client_id": "terminals",
+        "public_urls": ["https://tools.example.com/"],
+        "default_role": "user",
+    }
+    asking = Environment.model_validate({**environment.model_dump(exclude_unset=True), "oidc": oidc})
+    for declared, network in ((environment, "none"), (asking, "bridge")):
+        services = read("generation.yaml", **compose_variables(declared))["services"]
+        assert services["web"]["network_mode"] == network
+        assert services["worker"]["network_mode"] == "none"
+        assert "ports" not in services["web"]
+        assert f"TERMINALS_WEB_NETWORK={network}" in start_words("p", "g1", "image", "build", declared)
+    assert read("generation.yaml")["services"]["web"]["network_mode"] == "none"
+
+
 def test_limits_and_logs_of_an_environment_are_those_of_its_containers(environment):
     variables = compose_variables(environment)
     manager = read("manager.yaml", **variables)["services"]

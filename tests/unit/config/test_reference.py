@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from rollout.config import METRICS, Config, Defaults, Environment, Gate, Listen, Load, Move, Prometheus, Tls
+from rollout.config import (
+    METRICS,
+    Config,
+    Defaults,
+    Environment,
+    Gate,
+    Listen,
+    Load,
+    Move,
+    Oidc,
+    Prometheus,
+    Tls,
+)
 from rollout.config.model import Host, Image
 from rollout.errors import ExitCode
 
@@ -16,7 +28,7 @@ FILLED_IN = {Config: {"path"}, Environment: {"name"}, Host: {"name"}}
 
 
 @pytest.mark.parametrize(
-    "section", [Config, Image, Defaults, Environment, Host, Listen, Tls, Move, Load, Gate, Prometheus]
+    "section", [Config, Image, Defaults, Environment, Host, Listen, Tls, Oidc, Move, Load, Gate, Prometheus]
 )
 def test_every_key_is_documented(section: type[BaseModel]) -> None:
     text = (REFERENCE / "configuration.md").read_text()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
-from ansible_collections.terminals.rollout.plugins.module_utils import process, root
+from ansible_collections.terminals.rollout.plugins.module_utils import docker, process, root
 from ansible_collections.terminals.rollout.plugins.module_utils.host import Failed, Host
 
 
@@ -109,3 +110,18 @@ def test_the_first_holder_knows_of_which_build_it_is(tmp_path):
     assert "--build" not in process.Environment(Host(), tmp_path).supervised()
     complete.write_text("0.1.0-ab12cd34ef56\n")
     assert "holder.sock --build 0.1.0-ab12cd34ef56\n" in process.Environment(Host(), tmp_path).supervised()
+
+
+def test_a_secret_is_brought_whole_and_to_its_owner_only_and_once(tmp_path):
+    def bring(text: str) -> str:
+        command = ["sh", "-c", docker.KEEP_FILE, "sh", "oidc-secret", str(tmp_path)]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert bring("one") == "changed"
+    assert bring("one") == ""
+    assert bring("two") == "changed"
+    (found,) = (tmp_path / "secrets").iterdir()
+    assert (found.name, found.read_text()) == ("oidc-secret", "two")
+    assert found.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
