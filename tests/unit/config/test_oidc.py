@@ -48,6 +48,7 @@ def of_manager(folder: Path, environment: Environment, secrets: str | None = Non
         socket="run/manager.sock",
         state="state",
         host="127.0.0.1",
+        name="one",
         secrets=secrets,
     )
     path = folder / "manager.json"
