@@ -1,4 +1,4 @@
-"""Somebody signs in by a provider of another site, in a real browser: its rules for cookies are what decides."""
+"""Signing in by a provider of another site, in a real browser: its rules for cookies are what decides."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def test_from_the_button_to_a_shell_and_out_again(there, browser, tmp_path):
     page = browser.new_page(viewport={"width": 1100, "height": 640})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "console", lambda message: "Content Security Policy" in message.text and problems.append(message.text)
-    )
+    breach = "Content Security Policy"
+    page.on("console", lambda said: breach in said.text and problems.append(said.text))
     page.goto(there.pages[0])
     page.get_by_role("button", name="Sign in with").wait_for()
     page.screenshot(path=tmp_path / "panel.png")

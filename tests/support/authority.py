@@ -10,10 +10,11 @@ import trustme
 
 
 class Authority:
-    """A certificate authority, and the files of its certificates in one folder."""
+    """A certificate authority, and the files of its certificates, for ``names``, in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *names: str) -> None:
         self.folder = folder
+        self._names = names or ("127.0.0.1", "localhost")
         self._ca = trustme.CA()
         self.ca = str(folder / "ca.pem")
         self._ca.cert_pem.write_to_path(self.ca)
@@ -24,7 +25,7 @@ class Authority:
         """Write a new certificate and its key, or only one of the two."""
         end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
         begin = end - datetime.timedelta(days=100)
-        leaf = self._ca.issue_cert("127.0.0.1", "localhost", not_before=begin, not_after=end)
+        leaf = self._ca.issue_cert(*self._names, not_before=begin, not_after=end)
         parts = {
             "certificate": b"".join(blob.bytes() for blob in leaf.cert_chain_pems),
             "key": leaf.private_key_pem.bytes(),

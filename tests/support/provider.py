@@ -23,6 +23,7 @@ import requests
 from joserfc.jwk import RSAKey
 
 from tests.support import logs
+from tests.support.authority import Authority
 from tests.support.ports import free_ports
 from tests.support.stack import PATIENCE, until
 from tests.support.visitor import OURS
@@ -56,22 +57,38 @@ def private_key(name: str) -> dict[str, Any]:
 
 
 class Provider:
-    """The provider. ``pages``: addresses of the page that its clients are sent back to."""
+    """The provider. ``pages``: addresses of the page that its clients are sent back to. With an ``authority``
+    it speaks TLS, as it has to at any other ``host`` than this very machine."""
 
-    def __init__(self, folder: Path, pages: list[str], accounts: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pages: list[str],
+        accounts: Mapping[str, Mapping[str, Any]],
+        *,
+        host: str = "localhost",
+        authority: Authority | None = None,
+    ) -> None:
         try:
             install()
         except subprocess.CalledProcessError as error:
             pytest.skip(f"oidc-provider cannot be installed: {error.stderr.decode()[-200:]}")
         self._log = folder / "provider.log"
         (self.port,) = free_ports(1)
-        self.issuer = f"http://localhost:{self.port}"
+        self.issuer = f"http{'s' if authority else ''}://{host}:{self.port}"
+        self.ca = authority.ca if authority else None
+        tls = None
+        if authority is not None:
+            files = {"cert": authority.files["certificate"], "key": authority.files["key"]}
+            tls = {name: Path(file).read_text() for name, file in files.items()}
         back = {
             "redirect_uris": [f"{page}oidc/callback" for page in pages],
             "post_logout_redirect_uris": pages,
         }
         self.settings: dict[str, Any] = {
+            "host": host,
             "port": self.port,
+            "tls": tls,
             "accounts": accounts,
             "clients": [
                 {"client_id": CLIENT, "client_secret": SECRET, **back},
@@ -95,7 +112,8 @@ class Provider:
     def _answers(self) -> bool:
         assert self.process.poll() is None, self._log.read_text()
         try:
-            return requests.get(f"{self.issuer}/.well-known/openid-configuration", timeout=PATIENCE).ok
+            url = f"{self.issuer}/.well-known/openid-configuration"
+            return requests.get(url, timeout=PATIENCE, verify=self.ca or True).ok
         except requests.ConnectionError:
             return False
 

@@ -1,12 +1,13 @@
-// A certified provider on loopback. Its settings are JSON on standard input: port, accounts (claims by login), clients,
-// jwks (private keys, the first of which signs). It says a line once it listens.
+// A certified provider. Its settings are JSON on standard input: host and port, tls (certificate and key in PEM form) or
+// null, accounts (claims by login), clients, jwks (private keys, the first of which signs).
 
-import { createServer } from "node:http";
+import { createServer as plain } from "node:http";
+import { createServer as secure } from "node:https";
 import { text } from "node:stream/consumers";
 import Provider from "oidc-provider";
 
-const { port, accounts, clients, jwks } = JSON.parse(await text(process.stdin));
-const provider = new Provider(`http://localhost:${port}`, {
+const { host, port, tls, accounts, clients, jwks } = JSON.parse(await text(process.stdin));
+const provider = new Provider(`http${tls ? "s" : ""}://${host}:${port}`, {
   clients,
   jwks,
   claims: { openid: ["sub", "groups"], email: ["email", "email_verified"], profile: ["preferred_username"] },
@@ -15,4 +16,5 @@ const provider = new Provider(`http://localhost:${port}`, {
   findAccount: (_, id) => accounts[id] && { accountId: id, claims: () => ({ sub: id, ...accounts[id] }) },
   pkce: { required: () => true },
 });
-createServer(provider.callback()).listen(port, "localhost", () => console.log("listening"));
+const server = tls ? secure(tls, provider.callback()) : plain(provider.callback());
+server.listen(port, host);
