@@ -70,9 +70,9 @@ def by_link(stack: Stack, owner: Visitor, session: str, **asked: object) -> tupl
 def test_a_sign_in_leaves_a_cookie_that_no_script_and_no_other_site_gets(stack):
     someone = Visitor(stack.url("web"))
     assert someone.ask("GET", "api/info")[0] == 401
-    assert someone.ask("GET", "api/visitor") == (200, {"visitor": None})
+    assert someone.ask("GET", "api/visitor") == (200, {"visitor": None, "provider": None})
     who = someone.sign_in(TOKEN)
-    assert someone.ask("GET", "api/visitor") == (200, {"visitor": who})
+    assert someone.ask("GET", "api/visitor") == (200, {"visitor": who, "provider": None})
     assert (who["user"], who["role"]) == ("", "operator")
     cookie = someone.cookie
     assert cookie["httponly"]
