@@ -421,7 +421,7 @@ class ServerSide:
             self._text("retry-later", channel=channel, reason=message, after=retry_after)
         else:
             self.error(code, message, channel, retry_after)
-        if code == ErrorCode.BREAKER_OPEN and not self._handles:
+        if code == ErrorCode.BREAKER_OPEN and not self._others:
             self.close(CloseCode.BREAKER_OPEN, "breaker open")
 
     def unavailable(self, channel: int, message: str) -> None:
@@ -486,8 +486,13 @@ class ServerSide:
     def _current(self) -> bool:
         return self.hello is not None and self.hello.version >= ELSEWHERE_SINCE
 
+    @property
+    def _others(self) -> bool:
+        """Whether somebody is served, or waits to be."""
+        return bool(self._handles or self._asked or self._held)
+
     def _close_without_channels(self, order: _Order) -> None:
-        if not self._handles:
+        if not self._others:
             self.planned = True
             self.close(order.close, order.code)
 

@@ -385,6 +385,25 @@ def test_an_open_breaker_ends_a_connection_that_has_nothing_else():
     assert done(side)[-1] == Close(CloseCode.BREAKER_OPEN, "breaker open")
 
 
+@pytest.mark.parametrize("settled", [True, False])
+def test_what_is_said_to_one_does_not_end_it_for_those_who_wait_to_be_served(settled):
+    """They would be told to stay away, for a reason that is another's."""
+    side = greeted()
+    say(side, "attach", channel=0)
+    say(side, "attach", channel=1)
+    assert side.waiting
+    if settled:  # the second is asked for by now
+        side.end(7, CloseCode.TAKEN_OVER, "taken-over", "another")
+        assert not side.admit(0, 7)
+        side.go_on()
+    else:
+        side.refuse(0, "breaker-open", "too often", 4.0)
+    assert not any(isinstance(item, Close) for item in side.take())
+    side.go_on()
+    side.refuse(1, "breaker-open", "too often", 4.0)
+    assert done(side)[-1] == Close(CloseCode.BREAKER_OPEN, "breaker open")
+
+
 def test_where_nobody_can_be_asked_the_client_is_to_come_again():
     side = greeted()
     say(side, "attach", channel=1)
