@@ -414,8 +414,12 @@ class Connection(asyncio.BufferedProtocol):
         """The client has caught up."""
         self._writing = True
         self._read_on()
-        for viewer in list(self._viewers.values()):
+        for handle, viewer in list(self._viewers.items()):
             viewer.pump()
+            if not self._writing and handle in self._viewers:
+                # It has taken all the room there was: next time the others have theirs first.
+                self._viewers[handle] = self._viewers.pop(handle)
+                break
 
     # --- called by the worker ---------------------------------------------------------
 
