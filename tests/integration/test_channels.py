@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 
 import pytest
 from terminals.protocol import messages
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.resume import Receiver, Sender
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.stack import TOKEN, Stack, until
@@ -117,6 +119,30 @@ def test_one_channels_end_and_errors_leave_the_others_alone(stack):
     assert second.errors == ["taken-over"]
     client.type(first, b"echo [$((6 * 7))]\n")
     client.expect(first, b"[42]")
+
+
+def test_a_move_takes_along_all_that_a_connection_carries(stack):
+    """Its first attach decides who serves it: the others would take the one that was moved back with them."""
+    client = Multiplexer(stack, 3)
+    client.open()
+    stack.start_generation("g2")
+    stack.admin("weights", weights={"g1": 50, "g2": 50})
+    told: list[dict[str, object]] = []
+    order = {"to": "g2", "share": 33, "batch": 1, "interval": 0.1, "deadline": 20, "retry_after": 0}
+    thread = threading.Thread(target=lambda: told.append(stack.admin("move", **order)))
+    thread.start()
+    with pytest.raises(ConnectionClosed, match="1012"):
+        while True:
+            client.pump()
+    belongs = {entry["id"]: entry["generation"] for entry in stack.admin("sessions")["items"]}
+    client.channels.sort(key=lambda channel: belongs[channel.session] == "g2")
+    for number, channel in enumerate(client.channels):
+        channel.number = number
+    client.open()
+    thread.join()
+    assert (told[0]["moved"], told[0]["severed"]) == (1, 0)
+    assert {entry["generation"] for entry in stack.admin("sessions")["items"]} == {"g2"}
+    assert [stack.generation(name)["connections"] for name in ("g1", "g2")] == [0, 1]
 
 
 def test_a_flooded_channel_does_not_silence_another(stack):

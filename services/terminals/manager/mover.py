@@ -3,7 +3,9 @@
 A session belongs to one generation at a time, so that a canary of 10 % touches a tenth of
 the people and not everybody a tenth of the time. Moving one means: it belongs to the new
 generation from now on, and its connection is closed with *service restart*; its client
-comes back within a jittered moment and is served by the new generation.
+comes back within a jittered moment and is served by the new generation. Sessions that
+a client has on one connection move together: it is served by one generation, and would
+take the one that was moved back to where the others belong.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 from terminals.control import packets
 from terminals.control.answers import Moved
+from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry
 from terminals.manager.session import Session
 
@@ -65,7 +68,10 @@ async def move(registry: Registry, target: str, share: int, pace: Pace, *, retry
     queue = _to_move(registry, target, share)
     while queue and time.monotonic() < end:
         batch, queue = queue[: pace.batch], queue[pace.batch :]
+        together = _together(registry)
         for session in batch:
+            for other in together.get(_connection(session), ()):
+                _assign(registry, other, target)
             if not session.live:
                 tally.drained += 1
             elif _release(registry, session, target, retry_after):
@@ -110,10 +116,7 @@ def _to_move(registry: Registry, target: str, share: int) -> list[Session]:
 
 def _release(registry: Registry, session: Session, target: str, retry_after: float) -> bool:
     """Assign the session to ``target``; returns whether a client has to come back for it."""
-    session.generation = target
-    # What an old build did to this session must not keep it from the new one.
-    session.breaker.success()
-    registry.remember(session)
+    _assign(registry, session, target)
     leaving = [entry for entry in session.attachments if entry.peer.generation != target]
     for entry in leaving:
         entry.planned_end = True
@@ -123,3 +126,25 @@ def _release(registry: Registry, session: Session, target: str, retry_after: flo
         return False
     session.served_by = ""
     return True
+
+
+def _assign(registry: Registry, session: Session, target: str) -> None:
+    session.generation = target
+    # What an old build did to this session must not keep it from the new one.
+    session.breaker.success()
+    registry.remember(session)
+
+
+def _connection(session: Session) -> tuple[Peer, str] | None:
+    """What those have in common who type in several sessions over one connection."""
+    typing = session.attachment
+    return (typing.peer, typing.client) if typing is not None else None
+
+
+def _together(registry: Registry) -> dict[tuple[Peer, str] | None, list[Session]]:
+    """The sessions of each connection that has several."""
+    found: dict[tuple[Peer, str] | None, list[Session]] = {}
+    for session in registry.live:
+        if (connection := _connection(session)) is not None:
+            found.setdefault(connection, []).append(session)
+    return {connection: sessions for connection, sessions in found.items() if len(sessions) > 1}
