@@ -1,13 +1,14 @@
-// One terminal's connection: a WebSocket, a clock and timers around a `Conversation`, which decides.
+// One terminal's connection: a channel of a WebSocket, a clock and timers around a `Conversation`, which decides.
 // Knows nothing of the page.
 
 import { Conversation } from "./conversation.js";
 import type { Connected, Credentials, Item, Waiting } from "./conversation.js";
 import type { Attached, Size } from "./frames.js";
+import { Multiplexer } from "./multiplexer.js";
+import type { Line, Listener } from "./multiplexer.js";
 import { Sender } from "./rules.js";
 import type { Bytes } from "./rules.js";
 
-const CUT = 4000; // a page cannot cut a connection; this code says to nobody that it was left
 const MAX_TIMER = 2 ** 30; // a browser takes a longer one for none
 
 /** How a connection stands. The last five stay until a person acts. Times are ms of `performance.now()`. */
@@ -52,6 +53,8 @@ export interface ConnectionOptions {
   /** Look on, while somebody else types. */
   readonly watch?: boolean;
   readonly size?: Size;
+  /** The WebSocket that it shares with others of the same client; one of its own where there is none. */
+  readonly multiplexer?: Multiplexer;
   readonly handlers: Handlers;
 }
 
@@ -63,12 +66,17 @@ export class Connection {
   latency: number | null = null;
   readonly #talk: Conversation;
   readonly #home: string;
-  #socket: WebSocket | null = null;
+  readonly #multiplexer: Multiplexer;
+  readonly #listener: Listener;
+  #line: Line | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ url, credentials, client, session, epoch, sender = new Sender(), watch, size, handlers }: ConnectionOptions) {
+  constructor(options: ConnectionOptions) {
+    const { url, credentials, client, session, epoch, sender = new Sender(), watch, size, handlers } = options;
     this.handlers = handlers;
     this.sender = sender;
+    this.#multiplexer = options.multiplexer ?? new Multiplexer();
+    this.#listener = this.#hears();
     this.#home = url;
     this.#talk = new Conversation(credentials, client, {
       url,
@@ -125,6 +133,7 @@ export class Connection {
   /** Let go of the session; it keeps running. */
   close(): void {
     this.#tell((talk) => talk.close());
+    this.#multiplexer.forget(this.#listener);
     this.#become({ kind: "closed" });
   }
 
@@ -148,10 +157,10 @@ export class Connection {
         this.#connect(item.url);
         break;
       case "send":
-        if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(item.data);
+        this.#line?.send(item.data);
         break;
       case "close":
-        this.#drop(item.code ?? CUT);
+        this.#drop(item.code);
         break;
       case "connecting":
       case "taken-over":
@@ -204,9 +213,8 @@ export class Connection {
   }
 
   #connect(url: string): void {
-    let socket: WebSocket;
     try {
-      socket = new WebSocket(url);
+      this.#line = this.#multiplexer.connect(url, this.#listener);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       if (url !== this.#home) {
@@ -215,27 +223,26 @@ export class Connection {
       }
       this.#talk.close();
       this.#become({ kind: "refused", code: "bad-address", reason });
-      return;
     }
-    socket.binaryType = "arraybuffer";
-    this.#socket = socket;
-    const ours =
-      <E extends Event>(heard: (talk: Conversation, now: number, event: E) => void) =>
-      (event: E) => {
-        if (socket === this.#socket) this.#tell((talk, now) => heard(talk, now, event));
-      };
-    socket.onopen = ours((talk, now) => talk.connected(now));
-    socket.onmessage = ours((talk, now, event: MessageEvent<string | ArrayBuffer>) => talk.received(now, event.data));
-    socket.onclose = ours((talk, now, { code, reason }: CloseEvent) => {
-      this.#socket = null;
-      talk.lost(now, code, reason);
-    });
   }
 
-  #drop(code: number): void {
-    const socket = this.#socket;
-    this.#socket = null;
-    if (socket && socket.readyState <= WebSocket.OPEN) socket.close(code);
+  #hears(): Listener {
+    return {
+      opened: () => this.#tell((talk, now) => talk.connected(now)),
+      received: (message) => this.#tell((talk, now) => talk.received(now, message)),
+      heard: () => this.#talk.heard(performance.now()),
+      closed: (code, reason) => {
+        this.#line = null;
+        this.#tell((talk, now) => talk.lost(now, code, reason));
+      },
+      called: () => this.retryNow(),
+    };
+  }
+
+  #drop(code: number | null): void {
+    const line = this.#line;
+    this.#line = null;
+    line?.close(code);
   }
 
   #become(state: State): void {

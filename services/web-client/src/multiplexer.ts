@@ -1,0 +1,247 @@
+// Several terminals over one WebSocket, each on a channel of its own. A terminal is told what a connection of its
+// own would tell it, and so knows nothing of the others: who says hello twice is answered here, a lost connection is
+// lost to all of them, and whoever of them connects again first takes the others along.
+
+import { ACK, BadFrame, CLOSE, DATA, decodeText, encodeText, HEADER, SNAPSHOT } from "./frames.js";
+import type { Fields } from "./frames.js";
+import type { Bytes } from "./rules.js";
+
+const NORMAL = 1000;
+const CUT = 4000; // a page cannot cut a connection; this code says to nobody that it was left
+const CHANNELS = 256;
+const CHANNEL_AT = 1; // byte of a binary frame
+const BINARY = new Set([DATA, ACK, SNAPSHOT]);
+/** What answers an attach, where it bears a channel. */
+const ANSWERS = new Set(["attached", "error", "retry-later", "elsewhere"]);
+
+/** One terminal, as the connection that it shares knows it. */
+export interface Listener {
+  opened(): void;
+  received(message: string | ArrayBuffer): void;
+  /** Something has come for one of the others. */
+  heard(): void;
+  closed(code: number | null, reason: string): void;
+  /** One of those who lost their connection together connects again: come along. */
+  called(): void;
+}
+
+/** One terminal's end of a connection. */
+export interface Line {
+  send(data: string | Bytes): void;
+  /** Leave. The connection ends with the last; `null`: it is no good, to nobody. Nothing more is heard then. */
+  close(code: number | null): void;
+}
+
+/** Connections of one client, one for each address. All that it carries say hello with the same client and credentials. */
+export class Multiplexer {
+  readonly #links = new Map<string, Link>();
+  readonly #lost = new Set<Listener>();
+
+  /** Connections that are open, or about to be. */
+  get connections(): number {
+    return this.#links.size;
+  }
+
+  /** Have a channel of the connection to `url`. Throws as `new WebSocket` does, and RangeError where all are taken. */
+  connect(url: string, listener: Listener): Line {
+    this.#lost.delete(listener);
+    const known = this.#links.get(url);
+    if (known) return known.join(listener);
+    const link = new Link(new WebSocket(url), () => this.#links.delete(url), (lost) => this.#lost.add(lost));
+    this.#links.set(url, link);
+    const line = link.join(listener);
+    const waiting = [...this.#lost];
+    this.#lost.clear();
+    for (const each of waiting) each.called();
+    return line;
+  }
+
+  /** It does not come back. */
+  forget(listener: Listener): void {
+    this.#lost.delete(listener);
+  }
+}
+
+/** A channel: `asked` until its attach is answered, and `left` where nobody waits for the answer any more. */
+interface Channel {
+  readonly number: number;
+  readonly listener: Listener;
+  state: "new" | "asked" | "attached" | "refused";
+  left: boolean;
+}
+
+class Link {
+  readonly #channels = new Map<number, Channel>();
+  #next = 0;
+  #client: unknown = null;
+  #welcome: Fields | null = null;
+  #over = false;
+
+  /** `ended`: it is no connection any more. `lost`: a terminal that it was lost to. */
+  constructor(
+    private readonly socket: WebSocket,
+    private readonly ended: () => void,
+    private readonly lost: (listener: Listener) => void,
+  ) {
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#each((channel) => channel.listener.opened());
+    socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      if (!this.#over) this.#received(data);
+    };
+    socket.onclose = ({ code, reason }: CloseEvent) => {
+      // The server says so where the last terminal that it served was taken over; others were not served yet.
+      if (!this.#over) this.#end((state) => code === CLOSE.takenOver && state !== "attached" ? null : code, reason);
+    };
+  }
+
+  join(listener: Listener): Line {
+    const channel: Channel = { number: this.#free(), listener, state: "new", left: false };
+    this.#channels.set(channel.number, channel);
+    if (this.socket.readyState === WebSocket.OPEN) {
+      queueMicrotask(() => {
+        if (!channel.left && !this.#over) listener.opened();
+      });
+    }
+    return {
+      send: (data) => this.#send(channel, data),
+      close: (code) => this.#leave(channel, code),
+    };
+  }
+
+  /** A number that was not in use for long: what still comes for whoever had it is not heard. */
+  #free(): number {
+    for (let tries = 0; tries < CHANNELS; tries += 1) {
+      const number = this.#next;
+      this.#next = (this.#next + 1) % CHANNELS;
+      if (!this.#channels.has(number)) return number;
+    }
+    throw new RangeError(`a connection has ${CHANNELS} channels`);
+  }
+
+  #each(what: (channel: Channel) => void): void {
+    for (const channel of [...this.#channels.values()]) {
+      if (!channel.left) what(channel);
+    }
+  }
+
+  // --- from the terminals -------------------------------------------------------------------
+
+  #send(channel: Channel, data: string | Bytes): void {
+    if (this.socket.readyState !== WebSocket.OPEN || channel.left || this.#over) return;
+    if (typeof data !== "string") {
+      new DataView(data.buffer, data.byteOffset).setUint32(CHANNEL_AT, channel.number);
+      this.socket.send(data);
+      return;
+    }
+    const { type, ...fields } = decodeText(data);
+    if (type === "hello") {
+      this.#greet(channel, fields, data);
+      return;
+    }
+    if (type === "attach") channel.state = "asked";
+    this.socket.send("channel" in fields ? encodeText(type, { ...fields, channel: channel.number }) : data);
+  }
+
+  #greet(channel: Channel, fields: Record<string, unknown>, hello: string): void {
+    if (this.#client === null) {
+      this.#client = fields["client"];
+      this.socket.send(hello);
+    } else if (this.#client !== fields["client"]) {
+      throw new Error("terminals that share a connection are of one client");
+    }
+    if (this.#welcome === null) return;
+    const { type, ...said } = this.#welcome;
+    queueMicrotask(() => {
+      if (!channel.left && !this.#over) channel.listener.received(encodeText(type, said));
+    });
+  }
+
+  #leave(channel: Channel, code: number | null): void {
+    if (channel.left || this.#over) return;
+    channel.left = true;
+    let others = 0;
+    let served = 0;
+    this.#each(({ state }) => {
+      others += 1;
+      if (state === "attached") served += 1;
+    });
+    if (code === null && (channel.state === "attached" || !served)) {
+      this.lost(channel.listener);
+      this.#hangUp(CUT);
+      this.#end(() => null, "");
+    } else if (!others) {
+      this.#hangUp(code ?? NORMAL);
+      this.#end(() => null, "");
+    } else if (channel.state === "attached") {
+      this.#detach(channel);
+    } else if (channel.state !== "asked") {
+      this.#channels.delete(channel.number);
+    }
+    // One that was asked for is left once it is answered: before, the connection may be handed on to another server.
+  }
+
+  #detach({ number }: Channel): void {
+    this.#channels.delete(number);
+    this.socket.send(encodeText("detach", { channel: number }));
+  }
+
+  #hangUp(code: number): void {
+    if (this.socket.readyState <= WebSocket.OPEN) this.socket.close(code);
+  }
+
+  /** It is over; `told`: the code that a terminal is told. */
+  #end(told: (state: Channel["state"]) => number | null, reason: string): void {
+    this.#over = true;
+    this.ended();
+    const here = [...this.#channels.values()].filter(({ left }) => !left);
+    this.#channels.clear();
+    for (const { listener } of here) this.lost(listener);
+    for (const { listener, state } of here) listener.closed(told(state), reason);
+  }
+
+  // --- from the server ----------------------------------------------------------------------
+
+  #received(data: string | ArrayBuffer): void {
+    const number = typeof data === "string" ? this.#heardText(data) : this.#heardBinary(data);
+    const channel = number === null ? undefined : this.#channels.get(number);
+    this.#each((each) => {
+      if (number === null || each === channel) each.listener.received(data);
+      else each.listener.heard();
+    });
+    if (channel?.left && !this.#over && this.#channels.has(channel.number)) {
+      if (channel.state === "attached") this.#detach(channel);
+      else if (channel.state === "refused") this.#channels.delete(channel.number);
+    }
+  }
+
+  /** The channel that a message is for, or null: it is for all, who also judge what is no message. */
+  #heardText(data: string): number | null {
+    let fields: Fields;
+    try {
+      fields = decodeText(data);
+    } catch (error) {
+      if (error instanceof BadFrame) return null;
+      throw error;
+    }
+    if (fields.type === "welcome") this.#welcome = fields;
+    if (fields.type === "ticket" && this.#welcome) this.#welcome = { ...this.#welcome, ticket: fields["ticket"] };
+    const number = fields["channel"];
+    if (typeof number !== "number") return null;
+    const channel = this.#channels.get(number);
+    if (channel?.state === "asked" && ANSWERS.has(fields.type)) {
+      channel.state = fields.type === "attached" ? "attached" : "refused";
+    }
+    return number;
+  }
+
+  /** The same of a binary one, which a terminal finds on channel 0. */
+  #heardBinary(data: ArrayBuffer): number | null {
+    if (data.byteLength < HEADER) return null;
+    const view = new DataView(data);
+    if (!BINARY.has(view.getUint8(0))) return null;
+    const number = view.getUint32(CHANNEL_AT);
+    if (number >= CHANNELS) return null;
+    view.setUint32(CHANNEL_AT, 0);
+    return number;
+  }
+}
