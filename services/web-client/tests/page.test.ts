@@ -7,6 +7,7 @@ import embedding from "../../../docs/how-to/embed.md?raw";
 import example from "./embed.example.ts?raw";
 import trouble from "../../terminals/web/oidc/trouble.py?raw";
 import { Conversation } from "../src/conversation.js";
+import { Announcer, spoken } from "../src/page/announcer.js";
 import { copied } from "../src/page/clipboard.js";
 import { Feeder } from "../src/page/feeder.js";
 import { actionOf, controlled, onScreen } from "../src/page/keys.js";
@@ -116,7 +117,21 @@ describe("keys", () => {
     ["Ctrl+F, the program's", press("f", { ctrlKey: true }), null],
     ["Ctrl+Alt+3, a letter of some keyboards", press("3", { ctrlKey: true, altKey: true }), null],
     ["Cmd+Alt+N, the system's", press("n", { altKey: true, metaKey: true }), null],
-  ])("%s", (_, pressed, wanted) => expect(actionOf(pressed)).toEqual(wanted));
+    ["Alt+Shift+D", press("D", { altKey: true, shiftKey: true }), { kind: "split", direction: "row" }],
+    ["Alt+Shift+E", press("E", { altKey: true, shiftKey: true }), { kind: "split", direction: "column" }],
+  ])("%s", (_, pressed, wanted) => {
+    expect(actionOf(pressed, false)).toEqual(wanted);
+    expect(actionOf(pressed, true)).toEqual(wanted);
+  });
+
+  test.each<[string, Pressed, unknown]>([
+    ["Alt+Left", press("ArrowLeft", { altKey: true, code: "ArrowLeft" }), { kind: "focus", side: "left" }],
+    ["Alt+Down", press("ArrowDown", { altKey: true, code: "ArrowDown" }), { kind: "focus", side: "down" }],
+    ["Alt+Shift+W", press("W", { altKey: true, shiftKey: true }), { kind: "close-pane" }],
+  ])("%s is the program's where there is one pane", (_, pressed, wanted) => {
+    expect(actionOf(pressed, false)).toBeNull();
+    expect(actionOf(pressed, true)).toEqual(wanted);
+  });
 
   test("on the screen", () => {
     expect(onScreen("↑", false)).toBe("\x1b[A");
@@ -156,7 +171,7 @@ test.each([
   ['{"theme": "light", "fontSize": 99, "cursor": "beam", "keys": false, "screenReader": 1}', { theme: "light", fontSize: 32, keys: false }],
   ['{"fontSize": "x"}', {}],
 ])("settings %j", (text, unusual) => {
-  const usual = { theme: "system", fontSize: 14, cursor: "block", keys: true, screenReader: false };
+  const usual = { theme: "system", fontSize: 14, cursor: "block", keys: true, screenReader: false, images: false };
   expect(read(text)).toEqual({ ...usual, ...unusual });
 });
 
@@ -184,6 +199,48 @@ describe("the line below", () => {
   });
 
   test("sizes", () => expect([size(999_000), size(3_210_000)]).toEqual(["999 KB", "3.2 MB"]));
+});
+
+describe("what is read aloud", () => {
+  const at = { watch: false, silent: 0 };
+
+  /** All that is said while the state is as `given(ms)` says, looked at as often as the page does. */
+  function heard(given: (now: number) => { state: State; silent?: number }, until: number): string[] {
+    const said: string[] = [];
+    const announcer = new Announcer((text) => said.push(text));
+    for (let now = 0; now <= until; now += 250) {
+      const { state, silent = 0 } = given(now);
+      announcer.stands(spoken(state, { ...at, silent, now }), state.kind === "connected" && silent === 0, now);
+    }
+    return said;
+  }
+  const well: State = { kind: "connected" };
+
+  test("is a wait, once, and where it is long, at few steps of it", () => {
+    const waiting: State = { kind: "breaker", retryAt: 60_000, reason: "It was lost.", planned: false };
+    expect(heard(() => ({ state: waiting }), 60_000)).toEqual([
+      "It was lost. Reconnecting within 60 s", "It was lost. Reconnecting within 30 s", "It was lost. Reconnecting within 10 s",
+    ]);
+    expect(heard(() => ({ state: { ...waiting, retryAt: 7_000 } }), 7_000)).toEqual(["It was lost. Reconnecting within 10 s"]);
+    expect(spoken({ ...waiting, retryAt: 600_000 }, { ...at, now: 0 })).toBe("It was lost. Reconnecting later");
+  });
+
+  test("is nothing that is over before it could be heard", () => {
+    const lost: State = { kind: "waiting", retryAt: 5_700, reason: "It was lost.", planned: false };
+    const briefly = (now: number) => ({ state: now >= 5_000 && now < 5_750 ? lost : well });
+    expect(heard(briefly, 60_000)).toEqual(["Connected"]);
+  });
+
+  test("is that all is well again, at once", () => {
+    const ended: State = { kind: "waiting", retryAt: 9_000, reason: "It was lost.", planned: false };
+    const said = heard((now) => ({ state: now < 4_000 ? well : now < 8_000 ? ended : well }), 8_000);
+    expect(said).toEqual(["Connected", "It was lost. Reconnecting within 10 s", "Connected"]);
+  });
+
+  test("is a silence, at few steps of it", () => {
+    const said = heard((now) => ({ state: well, silent: now }), 70_000);
+    expect(said).toEqual(["Connected", ...[4, 10, 30, 60].map((seconds) => `No answer for ${seconds} s. What is typed is kept`)]);
+  });
 });
 
 test("the example of how to embed is one that compiles", () => expect(embedding).toContain(example));

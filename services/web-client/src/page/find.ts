@@ -3,19 +3,19 @@
 import type { ISearchOptions } from "@xterm/addon-search";
 
 import { $ } from "./dom.js";
-import type { Tab } from "./tab.js";
+import type { Pane } from "./pane.js";
 
 const DECORATIONS = {
   matchBackground: "#7a5c00", matchOverviewRuler: "#e3b341",
   activeMatchBackground: "#b58900", activeMatchColorOverviewRuler: "#f0776c",
 };
 
-/** `current`: the tab that is searched. */
-export function findBar(current: () => Tab | null): { open(): void } {
+/** `current`: the pane that is searched. */
+export function findBar(current: () => Pane | null): { open(): void } {
   const bar = $("find");
   const field = $("find-text", HTMLInputElement);
   const found = $("find-found");
-  let searched: { tab: Tab; told: { dispose(): void } } | null = null;
+  let searched: { pane: Pane; told: { dispose(): void } } | null = null;
 
   const options = (incremental: boolean): ISearchOptions => ({
     incremental,
@@ -25,18 +25,18 @@ export function findBar(current: () => Tab | null): { open(): void } {
   });
 
   const search = (backwards: boolean, incremental = false) => {
-    const tab = current();
-    if (!tab) return;
-    if (searched?.tab !== tab) {
+    const pane = current();
+    if (!pane) return;
+    if (searched?.pane !== pane) {
       forget();
-      const told = tab.search.onDidChangeResults(({ resultIndex, resultCount }) => {
+      const told = pane.search.onDidChangeResults(({ resultIndex, resultCount }) => {
         found.textContent = resultCount ? `${resultIndex + 1} of ${resultCount}` : field.value ? "not found" : "";
       });
-      searched = { tab, told };
+      searched = { pane, told };
     }
     try {
-      if (backwards) tab.search.findPrevious(field.value, options(false));
-      else tab.search.findNext(field.value, options(incremental));
+      if (backwards) pane.search.findPrevious(field.value, options(false));
+      else pane.search.findNext(field.value, options(incremental));
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
       found.textContent = "no regular expression";
@@ -44,7 +44,7 @@ export function findBar(current: () => Tab | null): { open(): void } {
   };
 
   const forget = () => {
-    searched?.tab.search.clearDecorations();
+    searched?.pane.search.clearDecorations();
     searched?.told.dispose();
     searched = null;
     found.textContent = "";

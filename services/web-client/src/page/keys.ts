@@ -1,15 +1,23 @@
 // Keys: those of the page, which never reach a program, and those on the screen of a phone.
 
+import type { Direction, Side } from "./layout.js";
+
 /** What a key of the page does. */
 export type Action =
-  | { readonly kind: "new" | "reopen" | "find" | "copy" | "paste" }
+  | { readonly kind: "new" | "reopen" | "find" | "copy" | "paste" | "close-pane" }
+  | { readonly kind: "split"; readonly direction: Direction }
+  | { readonly kind: "focus"; readonly side: Side }
   | { readonly kind: "choose"; readonly index: number }
   | { readonly kind: "move"; readonly by: -1 | 1 };
 
 export type Pressed = Pick<KeyboardEvent, "key" | "code" | "altKey" | "ctrlKey" | "shiftKey" | "metaKey">;
 
-/** What the page does at a key, or null: it is the program's. */
-export function actionOf({ key, code, altKey, ctrlKey, shiftKey, metaKey }: Pressed): Action | null {
+const SIDES: Readonly<Record<string, Side>> = {
+  ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down",
+};
+
+/** What the page does at a key, or null: it is the program's. `several`: whether the tab has more than one pane. */
+export function actionOf({ key, code, altKey, ctrlKey, shiftKey, metaKey }: Pressed, several: boolean): Action | null {
   if (metaKey) return null;
   if (ctrlKey && shiftKey && !altKey) {
     switch (code) {
@@ -23,12 +31,17 @@ export function actionOf({ key, code, altKey, ctrlKey, shiftKey, metaKey }: Pres
   if (shiftKey) {
     switch (code) {
       case "KeyT": return { kind: "reopen" };
+      case "KeyD": return { kind: "split", direction: "row" };
+      case "KeyE": return { kind: "split", direction: "column" };
+      case "KeyW": return several ? { kind: "close-pane" } : null;
       case "ArrowLeft": return { kind: "move", by: -1 };
       case "ArrowRight": return { kind: "move", by: 1 };
       default: return null;
     }
   }
   if (key === "n") return { kind: "new" };
+  const side = SIDES[code];
+  if (side) return several ? { kind: "focus", side } : null;
   return /^[1-9]$/.test(key) ? { kind: "choose", index: Number(key) - 1 } : null;
 }
 

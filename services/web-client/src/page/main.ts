@@ -1,5 +1,6 @@
 // The page: tabs of terminals, their state, the list of sessions, and what a person can set.
 
+import { Announcer, spoken } from "./announcer.js";
 import { ask, carried, OtherBuild, signIn, signOut, Unauthorized } from "./api.js";
 import type { Info, SessionInfo, Visitor } from "./api.js";
 import { read, write } from "./clipboard.js";
@@ -7,6 +8,7 @@ import { $, allowStyles } from "./dom.js";
 import { findBar } from "./find.js";
 import { actionOf } from "./keys.js";
 import type { Action } from "./keys.js";
+import { mapped } from "./layout.js";
 import { preferences } from "./preferences.js";
 import { broughtBack, leaveFor, offer } from "./provider.js";
 import { forgetOthers, keptTabs } from "./remembered.js";
@@ -14,7 +16,7 @@ import { sessionList } from "./sessions.js";
 import { sharing } from "./share.js";
 import { load, onSystemTheme, save, sized } from "./settings.js";
 import type { Settings } from "./settings.js";
-import { describe, remedy, size } from "./status.js";
+import { describe, remedy, SILENT_MS, size } from "./status.js";
 import { Tabs } from "./tabs.js";
 import { onPinch, ScreenKeys } from "./touch.js";
 
@@ -47,10 +49,13 @@ const tabs: Tabs = new Tabs(
     unauthorized: look,
     typed: (text) => screenKeys.typed(text),
   },
-  show,
-  () => {
-    if (begins()) tabs.open("system");
-    else $("list").click();
+  {
+    changed: show,
+    ended: (status) => announce(`A shell has ended with status ${status}, and its pane is closed`),
+    none: () => {
+      if (begins()) tabs.open("system");
+      else $("list").click();
+    },
   },
 );
 
@@ -58,6 +63,9 @@ const tabs: Tabs = new Tabs(
 const begins = () => info?.visitor.role === "operator" || (info?.visitor.role === "user" && !info.visitor.session);
 
 const find = findBar(current);
+
+const announce = (text: string) => say("announced", text);
+const announcer = new Announcer(announce);
 
 /** What is said is put there only where it is another: whoever listens to the page would hear it again. */
 function say(id: string, text: string): void {
@@ -70,8 +78,10 @@ function show(): void {
   if (!tab) return;
   const { state, connection, watch, feeding } = tab;
   if (state.kind === "breaker" || state.kind === "unauthorized" || (state.kind === "waiting" && !state.planned)) look();
-  const silent = connection.silence();
-  say("state", describe(state, { now: performance.now(), watch, silent }));
+  const now = performance.now();
+  const silent = connection.silence(now);
+  say("state", describe(state, { now, watch, silent }));
+  announcer.stands(spoken(state, { now, watch, silent }), state.kind === "connected" && silent < SILENT_MS, now);
   $("state").dataset["kind"] = state.kind;
   const offered = remedy(state, begins());
   $("retry").hidden = !offered;
@@ -81,20 +91,17 @@ function show(): void {
   const { attached, latency } = connection;
   const took = latency === null ? "" : ` · ${latency.toFixed(0)} ms`;
   say("facts", attached ? `${attached.session} · ${attached.generation} · build ${attached.build}${took}` : "");
-  const title = `${tab.name(tabs.all.indexOf(tab) + 1)} · Terminals`;
+  const title = `${tabs.name(tab)} · Terminals`;
   if (document.title !== title) document.title = title;
 }
 
 function retry(): void {
   const tab = tabs.chosen;
   if (!tab) return;
-  const { state, connection, profile } = tab;
+  const { state, connection } = tab;
   if (state.kind === "waiting" || state.kind === "breaker") connection.retryNow();
   else if (state.kind === "taken-over") connection.open();
-  else {
-    tabs.open(profile);
-    tabs.close(tab);
-  }
+  else tabs.renew(tab);
 }
 
 function act(action: Action): void {
@@ -117,11 +124,18 @@ function act(action: Action): void {
         if (text) tab?.paste(text);
       });
       break;
-    case "choose": {
-      const wanted = tabs.all[action.index];
-      if (wanted) tabs.choose(wanted);
+    case "choose":
+      tabs.chooseAt(action.index);
       break;
-    }
+    case "split":
+      if (begins()) tabs.split(action.direction);
+      break;
+    case "focus":
+      tabs.focusBeside(action.side);
+      break;
+    case "close-pane":
+      if (tab) tabs.close(tab);
+      break;
     case "move":
       tabs.move(action.by);
       break;
@@ -183,13 +197,20 @@ async function enter(credential: string | null, followed: boolean): Promise<void
   const { user, role, read_only: readOnly } = info.visitor;
   $("sign-in").hidden = true;
   $("app").hidden = false;
-  $("new-system").hidden = $("new-claude").hidden = !begins();
+  for (const id of ["new-system", "new-claude", "split-row", "split-column"]) $(id).hidden = !begins();
   $("share").hidden = readOnly || (role !== "operator" && role !== "user");
   const names = { operator: user || NAMELESS, user, viewer: `${user}, who looks on`, guest: "a guest" };
   $("visitor").textContent = `Signed in as ${names[role]}`;
   forgetOthers(`${role} ${user}`);
-  const kept = keptTabs().filter(({ session }) => role !== "guest" || session === info?.visitor.session);
-  for (const tab of kept) tabs.add({ ...tab, watch: tab.watch || readOnly });
+  const { tabs: kept, chosen } = keptTabs();
+  for (const { layout, focused } of kept) {
+    const own = mapped(layout, (pane) => {
+      if (role === "guest" && pane.session !== info?.visitor.session) return null;
+      return { ...pane, watch: pane.watch || readOnly };
+    });
+    if (own) tabs.add({ layout: own, focused });
+  }
+  tabs.chooseAt(chosen);
   const wanted = linked ?? info.visitor.session;
   if (wanted) await showSession(wanted, role === "guest" ? readOnly : true);
   if (tabs.all.length) return;
@@ -249,6 +270,8 @@ export async function start(credential: string | null): Promise<void> {
   $("boot").hidden = true;
   $("new-system").onclick = () => tabs.open("system");
   $("new-claude").onclick = () => tabs.open("claude");
+  $("split-row").onclick = () => tabs.split("row");
+  $("split-column").onclick = () => tabs.split("column");
   $("retry").onclick = () => {
     retry();
     tabs.chosen?.term.focus(); // whoever has pressed a button wants to type on
@@ -289,7 +312,7 @@ export async function start(credential: string | null): Promise<void> {
       else location.reload();
     }, (error: unknown) => alert(failed(error)));
   };
-  new ResizeObserver(() => tabs.chosen?.fill()).observe($("screens"));
+  new ResizeObserver(() => tabs.fill()).observe($("screens"));
   addEventListener("pagehide", keep);
   addEventListener("hashchange", () => {
     // A link was opened in this very tab: the page's loader takes what it carries.
@@ -303,7 +326,7 @@ export async function start(credential: string | null): Promise<void> {
     if (!document.hidden) probe();
   });
   addEventListener("keydown", (event) => {
-    const action = settings.keys && !$("app").hidden ? actionOf(event) : null;
+    const action = settings.keys && !$("app").hidden ? actionOf(event, tabs.panes.length > 1) : null;
     if (!action || (action.kind === "paste" && !isSecureContext)) return; // there the browser itself pastes
     event.preventDefault();
     event.stopPropagation(); // a program would get it, too

@@ -1,8 +1,11 @@
 // What a reload of this browser tab needs to go on where the page was.
 
 import type { Bytes } from "../rules.js";
+import { mapped, panesOf, readLayout } from "./layout.js";
+import type { Layout } from "./layout.js";
 
-const TABS = "terminals.tabs";
+const TABS = "terminals.tabs"; // a list of all panes, in which pages of earlier builds find their tabs ...
+const SPLITS = "terminals.splits"; // ... and how they make tabs, by their places in that list
 const VISITOR = "terminals.visitor";
 const TYPED = "terminals.typed."; // only between two pages of one browser tab; one entry a terminal
 
@@ -13,11 +16,30 @@ export function forgetOthers(visitor: string): void {
   sessionStorage.setItem(VISITOR, visitor);
 }
 
-export interface KeptTab {
+export interface KeptPane {
   readonly profile: string;
   readonly session: string | null;
   readonly epoch: string | null;
   readonly watch: boolean;
+}
+
+export interface KeptTab {
+  readonly layout: Layout<KeptPane>;
+  /** The pane, in the order of the layout, that was worked in. */
+  readonly focused: number;
+}
+
+/** All tabs, and which of them was looked at. */
+export interface KeptTabs {
+  readonly tabs: readonly KeptTab[];
+  readonly chosen: number;
+}
+
+/** What {@link SPLITS} has: `sessions` tells whether it is of the list that is there. */
+interface KeptSplits {
+  readonly sessions: readonly (string | null)[];
+  readonly tabs: readonly { readonly layout: Layout<number>; readonly focused: number }[];
+  readonly chosen: number;
 }
 
 /** Input that the server has not acknowledged, of the client that typed it. */
@@ -35,13 +57,42 @@ function parsed(text: string | null): unknown {
   }
 }
 
-export function keptTabs(): KeptTab[] {
+/** The tabs that were there; where it is not known how panes made tabs, each pane is one. */
+export function keptTabs(): KeptTabs {
   const found = parsed(sessionStorage.getItem(TABS));
-  return Array.isArray(found) ? (found as KeptTab[]) : [];
+  const panes = Array.isArray(found) ? (found as KeptPane[]) : [];
+  return together(panes, parsed(sessionStorage.getItem(SPLITS))) ?? {
+    tabs: panes.map((pane) => ({ layout: { pane }, focused: 0 })),
+    chosen: panes.length - 1,
+  };
 }
 
-export function keepTabs(tabs: readonly KeptTab[]): void {
-  sessionStorage.setItem(TABS, JSON.stringify(tabs));
+export function keepTabs({ tabs, chosen }: KeptTabs): void {
+  const panes = tabs.flatMap(({ layout }) => panesOf(layout));
+  const splits: KeptSplits = {
+    sessions: panes.map(({ session }) => session),
+    tabs: tabs.flatMap(({ layout, focused }) => {
+      const places = mapped(layout, (pane) => panes.indexOf(pane));
+      return places ? [{ layout: places, focused }] : [];
+    }),
+    chosen,
+  };
+  sessionStorage.setItem(TABS, JSON.stringify(panes));
+  sessionStorage.setItem(SPLITS, JSON.stringify(splits));
+}
+
+/** `panes` in tabs, as `found` says; null where that says something else than how to put just these together. */
+function together(panes: readonly KeptPane[], found: unknown): KeptTabs | null {
+  const { sessions, tabs, chosen } = (found ?? {}) as Partial<Record<keyof KeptSplits, unknown>>;
+  if (JSON.stringify(sessions) !== JSON.stringify(panes.map(({ session }) => session)) || !Array.isArray(tabs)) return null;
+  const left = new Set(panes.keys());
+  const read: KeptTab[] = [];
+  for (const tab of tabs as (Partial<Record<keyof KeptTab, unknown>> | null)[]) {
+    const layout = readLayout(tab?.layout, (at) => (typeof at === "number" && left.delete(at) ? (panes[at] ?? null) : null));
+    if (!layout) return null;
+    read.push({ layout, focused: Number(tab?.focused) || 0 });
+  }
+  return left.size ? null : { tabs: read, chosen: Number(chosen) || 0 };
 }
 
 /** Keep what was typed ahead in a session, where the browser has room for it. */

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import type { SessionInfo, Visitor } from "./api.js";
 import { $, element } from "./dom.js";
 import { panel } from "./panels.js";
-import { profileName } from "./tab.js";
+import { profileName } from "./pane.js";
 
 const REFRESH_MS = 3000;
 const COLUMNS = ["Session", "Whose", "Kind", "Age", "Viewers", "Generation", ""];

@@ -6,10 +6,10 @@ import { write } from "./clipboard.js";
 import { $, element } from "./dom.js";
 import { panel } from "./panels.js";
 import { age } from "./sessions.js";
-import type { Tab } from "./tab.js";
+import type { Pane } from "./pane.js";
 
-/** `current`: the tab whose session is shared. `failed`: an answer that is none. */
-export function sharing(current: () => Tab | null, failed: (error: unknown) => string): void {
+/** `current`: the pane whose session is shared. `failed`: an answer that is none. */
+export function sharing(current: () => Pane | null, failed: (error: unknown) => string): void {
   const made = $("share-made");
   const address = $("share-address", HTMLInputElement);
   const list = $("share-list");
@@ -52,7 +52,7 @@ export function sharing(current: () => Tab | null, failed: (error: unknown) => s
     event.preventDefault();
     const session = current()?.session;
     if (!session) {
-      said.textContent = "This tab has no session yet.";
+      said.textContent = "This pane has no session yet.";
       return;
     }
     void carryOut(async () => {

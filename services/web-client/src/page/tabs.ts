@@ -1,135 +1,164 @@
-// All tabs of the page: which is looked at, their order, and those that were closed.
+// All tabs of the page: which is looked at, their order, and what was closed.
 
 import { $, element } from "./dom.js";
+import type { Direction, Side } from "./layout.js";
+import type { Pane } from "./pane.js";
+import { Panes } from "./panes.js";
+import type { Around } from "./panes.js";
 import { keepInput, keepTabs } from "./remembered.js";
-import type { KeptTab } from "./remembered.js";
-import { Tab } from "./tab.js";
-import type { Surroundings } from "./tab.js";
+import type { KeptPane, KeptTab } from "./remembered.js";
 
-const REOPENED = 10; // so many closed tabs can be opened again
+const REOPENED = 10; // so many closed panes can be opened again
 
 interface Entry {
-  readonly tab: Tab;
+  readonly panes: Panes;
   readonly handle: HTMLElement;
   readonly button: HTMLButtonElement;
 }
 
-export class Tabs {
-  chosen: Tab | null = null;
-  #entries: Entry[] = [];
-  readonly #closed: KeptTab[] = [];
-  #dragged: Tab | null = null;
+/** What the page has to know of its tabs. */
+export interface Watcher {
+  /** What the page shows of the pane that is worked in is another. */
+  changed(): void;
+  /** A pane has closed itself: its shell has ended. */
+  ended(status: number): void;
+  /** There is no tab any more. */
+  none(): void;
+}
 
-  /** `changed`: what the page shows of the chosen tab is another. `none`: there is no tab any more. */
+export class Tabs {
+  #chosen: Panes | null = null;
+  #entries: Entry[] = [];
+  readonly #closed: KeptPane[] = [];
+  #dragged: Panes | null = null;
+
   constructor(
-    private readonly around: Omit<Surroundings, "changed" | "remember">,
-    private readonly changed: () => void,
-    private readonly none: () => void,
+    private readonly around: Pick<Around, "settings" | "url" | "unauthorized" | "typed">,
+    private readonly watcher: Watcher,
   ) {}
 
-  get all(): readonly Tab[] {
-    return this.#entries.map(({ tab }) => tab);
+  /** The pane that is worked in: what is done, is done to it. */
+  get chosen(): Pane | null {
+    return this.#chosen?.focused ?? null;
+  }
+
+  /** The panes of the tab that is looked at. */
+  get panes(): readonly Pane[] {
+    return this.#chosen?.all ?? [];
+  }
+
+  /** All panes, of all tabs. */
+  get all(): readonly Pane[] {
+    return this.#entries.flatMap(({ panes }) => panes.all);
   }
 
   add(kept: KeptTab): void {
-    const tab = new Tab(kept, {
-      ...this.around,
-      changed: (tab) => this.#show(tab),
-      remember: () => this.remember(),
-    });
-    const button = element("button", { role: "tab", onclick: () => this.choose(tab) });
+    const panes = new Panes(kept, this.#surroundings());
+    const button = element("button", { role: "tab", onclick: () => this.#choose(panes) });
     // A list of tabs has nothing but tabs: for whoever does not see it, closing is a key on the tab.
     const closer = element("button", {
       textContent: "×",
       title: "Close the tab; the session keeps running",
       ariaHidden: "true",
       tabIndex: -1,
-      onclick: () => this.close(tab),
+      onclick: () => this.#close(panes),
     });
     button.setAttribute("aria-keyshortcuts", "Delete");
-    button.onkeydown = (event) => this.#onKey(event, tab);
+    button.onkeydown = (event) => this.#onKey(event, panes);
     const dot = element("span", { className: "dot", ariaHidden: "true" });
     const handle = element("div", { className: "tab", draggable: true, role: "presentation" }, dot, button, closer);
     handle.ondragstart = () => {
-      this.#dragged = tab;
+      this.#dragged = panes;
     };
     handle.ondragover = (event) => {
-      if (!this.#dragged || this.#dragged === tab) return;
+      if (!this.#dragged || this.#dragged === panes) return;
       event.preventDefault();
-      this.#place(this.#dragged, this.all.indexOf(tab));
+      this.#place(this.#dragged, this.#at(panes));
     };
     handle.ondragend = () => {
       this.#dragged = null;
     };
-    this.#entries.push({ tab, handle, button });
+    this.#entries.push({ panes, handle, button });
     $("tabs").append(handle);
-    tab.open($("screens"));
-    this.choose(tab);
+    panes.open($("screens"));
+    this.#choose(panes);
     this.remember();
   }
 
-  choose(tab: Tab): void {
-    this.chosen = tab;
-    for (const { tab: each, handle, button } of this.#entries) {
-      each.screen.hidden = each !== tab;
-      handle.toggleAttribute("data-chosen", each === tab);
-      button.ariaSelected = String(each === tab);
-      button.tabIndex = each === tab ? 0 : -1;
-    }
-    tab.seen();
-    this.#show(tab);
-    this.#entries.find((entry) => entry.tab === tab)?.handle.scrollIntoView({ block: "nearest", inline: "nearest" });
+  /** Work in `pane`. */
+  choose(pane: Pane): void {
+    const panes = this.#of(pane);
+    if (!panes) return;
+    this.#choose(panes);
+    if (panes.focused !== pane) panes.focus(pane);
   }
 
-  close(tab: Tab): void {
-    const at = this.#entries.findIndex((entry) => entry.tab === tab);
-    const [entry] = this.#entries.splice(at, 1);
-    if (!entry) return;
-    if (tab.session !== null && tab.state.kind !== "ended") {
-      // Its screen is gone: shown again, it is from the beginning on.
-      this.#closed.push({ profile: tab.profile, session: tab.session, epoch: tab.epoch, watch: tab.watch });
-      this.#closed.splice(0, this.#closed.length - REOPENED);
-    }
-    tab.close();
-    entry.handle.remove();
-    this.remember();
-    this.#renumber();
-    if (tab !== this.chosen) return;
-    const next = this.#entries[Math.min(at, this.#entries.length - 1)];
-    if (next) this.choose(next.tab);
-    else {
-      this.chosen = null;
-      this.none();
-    }
+  /** Look at the tab in that place; nothing where there is none. */
+  chooseAt(index: number): void {
+    const entry = this.#entries[index];
+    if (entry) this.#choose(entry.panes);
   }
 
-  /** Open a new session. */
+  /** Close a pane, and the tab with its last one. */
+  close(pane: Pane): void {
+    const panes = this.#of(pane);
+    if (!panes) return;
+    if (panes.all.length > 1) panes.drop(pane);
+    else this.#close(panes);
+  }
+
+  /** Open a new session in a tab of its own. */
   open(profile: string): void {
-    this.add({ profile, session: null, epoch: null, watch: false });
+    this.#addAlone({ profile, session: null, epoch: null, watch: false });
   }
 
-  /** Choose the tab of a session, or open one. */
-  show(kept: KeptTab): void {
-    const known = this.all.find((tab) => tab.session === kept.session && tab.watch === kept.watch);
+  /** Begin another session in the place of `pane`. */
+  renew(pane: Pane): void {
+    this.#of(pane)?.renew(pane);
+  }
+
+  /** Begin another session beside the one that is worked in. */
+  split(direction: Direction): void {
+    this.#chosen?.split(direction);
+  }
+
+  /** Work in the pane on that side. */
+  focusBeside(side: Side): void {
+    this.#chosen?.focusBeside(side);
+  }
+
+  /** Give the panes that are seen what room there is. */
+  fill(): void {
+    this.#chosen?.fill();
+  }
+
+  /** Work in the pane of a session, or open a tab. */
+  show(kept: KeptPane): void {
+    const known = this.all.find((pane) => pane.session === kept.session && pane.watch === kept.watch);
     if (known) this.choose(known);
-    else this.add(kept);
+    else this.#addAlone(kept);
   }
 
-  /** Open the tab again that was closed last. */
+  /** Open again what was closed last. */
   reopen(): void {
     const kept = this.#closed.pop();
     if (kept) this.show(kept);
   }
 
-  /** Move the chosen one among the others. */
+  /** Move the tab that is looked at among the others. */
   move(by: number): void {
-    if (!this.chosen) return;
-    this.#place(this.chosen, this.all.indexOf(this.chosen) + by);
+    if (this.#chosen) this.#place(this.#chosen, this.#at(this.#chosen) + by);
+  }
+
+  /** The name of a pane, by the place of its tab. */
+  name(pane: Pane): string {
+    return pane.name(this.#entries.findIndex(({ panes }) => panes.all.includes(pane)) + 1);
   }
 
   /** What a reload of this browser tab needs to find its sessions again. */
   remember(): void {
-    keepTabs(this.all.map(({ profile, session, epoch, watch }) => ({ profile, session, epoch, watch })));
+    const chosen = this.#chosen ? this.#at(this.#chosen) : 0;
+    keepTabs({ tabs: this.#entries.map(({ panes }) => panes.kept()), chosen });
   }
 
   /** What was typed and is not acknowledged, for the next page of this browser tab. */
@@ -140,17 +169,84 @@ export class Tabs {
     }
   }
 
-  #onKey(event: KeyboardEvent, tab: Tab): void {
-    const at = this.all.indexOf(tab);
+  #surroundings(): Around {
+    const { around } = this;
+    return {
+      get settings() {
+        return around.settings;
+      },
+      url: (profile) => around.url(profile),
+      unauthorized: () => around.unauthorized(),
+      typed: (text) => around.typed(text),
+      remember: () => this.remember(),
+      changed: (panes) => this.#show(panes),
+      closed: (kept, ended) => this.#remind(kept, ended),
+    };
+  }
+
+  #addAlone(pane: KeptPane): void {
+    this.add({ layout: { pane }, focused: 0 });
+  }
+
+  #choose(panes: Panes): void {
+    this.#chosen = panes;
+    for (const { panes: each, handle, button } of this.#entries) {
+      if (each !== panes) each.show(false);
+      handle.toggleAttribute("data-chosen", each === panes);
+      button.ariaSelected = String(each === panes);
+      button.tabIndex = each === panes ? 0 : -1;
+    }
+    panes.show(true);
+    this.#show(panes);
+    this.#entries[this.#at(panes)]?.handle.scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.remember();
+  }
+
+  #close(panes: Panes): void {
+    const at = this.#at(panes);
+    const [entry] = this.#entries.splice(at, 1);
+    if (!entry) return;
+    panes.close();
+    entry.handle.remove();
+    this.#renumber();
+    if (panes === this.#chosen) {
+      const next = this.#entries[Math.min(at, this.#entries.length - 1)];
+      this.#chosen = next?.panes ?? null;
+      if (next) this.#choose(next.panes);
+    }
+    this.remember();
+    if (!this.#entries.length) this.watcher.none();
+  }
+
+  #remind(kept: KeptPane, ended: number | null): void {
+    if (ended !== null) {
+      this.watcher.ended(ended);
+    } else if (kept.session !== null) {
+      // Its screen is gone: shown again, it is from the beginning on.
+      this.#closed.push(kept);
+      this.#closed.splice(0, this.#closed.length - REOPENED);
+    }
+  }
+
+  #at(panes: Panes): number {
+    return this.#entries.findIndex((entry) => entry.panes === panes);
+  }
+
+  #of(pane: Pane): Panes | null {
+    return this.#entries.find(({ panes }) => panes.all.includes(pane))?.panes ?? null;
+  }
+
+  #onKey(event: KeyboardEvent, panes: Panes): void {
+    const at = this.#at(panes);
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (event.key === "Delete") this.close(tab);
+    if (event.key === "Delete") this.#close(panes);
     else if (step) this.#entries[(at + step + this.#entries.length) % this.#entries.length]?.button.focus();
     else return;
     event.preventDefault();
   }
 
-  #place(tab: Tab, at: number): void {
-    const from = this.all.indexOf(tab);
+  #place(panes: Panes, at: number): void {
+    const from = this.#at(panes);
     const to = Math.min(Math.max(0, at), this.#entries.length - 1);
     const [entry] = this.#entries.splice(from, 1);
     if (!entry) return;
@@ -161,19 +257,22 @@ export class Tabs {
   }
 
   #renumber(): void {
-    for (const { tab } of this.#entries) this.#show(tab);
+    for (const { panes } of this.#entries) this.#show(panes);
   }
 
-  #show(tab: Tab): void {
-    const at = this.#entries.findIndex((entry) => entry.tab === tab);
+  #show(panes: Panes): void {
+    const at = this.#at(panes);
     const entry = this.#entries[at];
     if (!entry) return;
-    const name = tab.name(at + 1);
-    entry.button.textContent = name;
-    entry.button.title = tab.session ?? "";
-    entry.handle.dataset["kind"] = tab.state.kind;
-    entry.handle.dataset["mark"] = tab.mark;
-    entry.button.ariaLabel = tab.mark ? `${name}, ${tab.mark === "bell" ? "rang its bell" : "has new output"}` : name;
-    if (tab === this.chosen) this.changed();
+    const { focused, mark, all } = panes;
+    const name = focused.name(at + 1);
+    const several = all.length > 1 ? `, ${all.length} panes` : "";
+    entry.button.textContent = all.length > 1 ? `${name} (${all.length})` : name;
+    entry.button.title = focused.session ?? "";
+    entry.handle.dataset["kind"] = panes.kind;
+    entry.handle.dataset["mark"] = mark;
+    const happened = mark ? `, ${mark === "bell" ? "rang its bell" : "has new output"}` : "";
+    entry.button.ariaLabel = name + several + happened;
+    if (panes === this.#chosen) this.watcher.changed();
   }
 }

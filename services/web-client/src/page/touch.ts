@@ -3,7 +3,7 @@
 import { $, element } from "./dom.js";
 import { controlled, ON_SCREEN, onScreen } from "./keys.js";
 import { read } from "./clipboard.js";
-import type { Tab } from "./tab.js";
+import type { Pane } from "./pane.js";
 
 const encoder = new TextEncoder();
 
@@ -11,7 +11,7 @@ export class ScreenKeys {
   #control = false;
   readonly #controlKey: HTMLButtonElement;
 
-  constructor(current: () => Tab | null) {
+  constructor(current: () => Pane | null) {
     const key = (text: string, label: string, pressed: () => void) => {
       const made = element("button", { textContent: text, ariaLabel: label, onclick: pressed });
       made.onpointerdown = (event) => event.preventDefault(); // the terminal keeps the focus, and the phone its keyboard
@@ -20,8 +20,8 @@ export class ScreenKeys {
     this.#controlKey = key("Ctrl", "Control, for the next key", () => this.#hold(!this.#control));
     this.#controlKey.ariaPressed = "false";
     const keys = Object.keys(ON_SCREEN).map((name) => key(name, name, () => {
-      const tab = current();
-      tab?.type(encoder.encode(onScreen(name, tab.term.modes.applicationCursorKeysMode)));
+      const pane = current();
+      pane?.type(encoder.encode(onScreen(name, pane.term.modes.applicationCursorKeysMode)));
     }));
     const paste = key("Paste", "Paste", () => {
       void read().then((text) => {

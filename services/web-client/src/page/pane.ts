@@ -1,4 +1,4 @@
-// One tab: a terminal on the screen and the connection that feeds it.
+// One pane: a terminal on the screen and the connection that feeds it.
 
 import { FitAddon } from "@xterm/addon-fit";
 import { SearchAddon } from "@xterm/addon-search";
@@ -11,15 +11,16 @@ import { Connection } from "../connection.js";
 import type { Handlers, State } from "../connection.js";
 import { MAX_SIDE } from "../frames.js";
 import type { Attached, Size } from "../frames.js";
-import { randomId } from "../ids.js";
+import type { Multiplexer } from "../multiplexer.js";
 import { Sender } from "../rules.js";
 import type { Bytes } from "../rules.js";
 import { letWrite } from "./clipboard.js";
 import { element } from "./dom.js";
 import { Feeder } from "./feeder.js";
+import { Images } from "./images.js";
 import { cleaned, linesOf, needsAsking } from "./paste.js";
 import { takeInput } from "./remembered.js";
-import type { KeptTab } from "./remembered.js";
+import type { KeptPane } from "./remembered.js";
 import { isReport } from "./reports.js";
 import { colours } from "./settings.js";
 import type { Settings } from "./settings.js";
@@ -33,20 +34,24 @@ const encoder = new TextEncoder();
 
 export const profileName = (profile: string): string => NAMES[profile] ?? profile;
 
-/** What a tab needs of the page around it. */
+/** What a pane needs of the page around it. */
 export interface Surroundings {
   readonly settings: Settings;
   url(profile: string): string;
   /** Something that the page shows has changed. */
-  changed(tab: Tab): void;
+  changed(pane: Pane): void;
   /** What a reload needs to know has changed. */
   remember(): void;
   unauthorized(): void;
   /** What the keys of the screen make of what is typed: Ctrl may be held by one. */
   typed(text: string): string;
+  /** The connection of a client, which all its panes share. */
+  multiplexer(client: string): Multiplexer;
+  /** The client that a pane is of which nobody has typed in. */
+  readonly client: string;
 }
 
-export class Tab {
+export class Pane {
   readonly profile: string;
   readonly screen = element("div", { className: "screen" });
   readonly term: Terminal;
@@ -63,6 +68,7 @@ export class Tab {
   mark: "" | "output" | "bell" = "";
   readonly #fit = new FitAddon();
   readonly #feeder: Feeder;
+  readonly #images: Images;
   readonly #around: Surroundings;
   #feeding: ReturnType<typeof setInterval> | undefined;
   /** Output before this offset is of a time of which nobody waits for answers any more. */
@@ -70,14 +76,14 @@ export class Tab {
   #shown = 0;
   #told: Size | null = null;
 
-  constructor({ profile, session, epoch, watch }: KeptTab, around: Surroundings) {
+  constructor({ profile, session, epoch, watch }: KeptPane, around: Surroundings) {
     const typed = session === null ? null : takeInput(session);
     this.#around = around;
     this.profile = profile;
     this.session = session;
     this.epoch = epoch;
     this.watch = watch;
-    this.client = typed?.client ?? randomId();
+    this.client = typed?.client ?? around.client;
     this.term = new Terminal({
       allowProposedApi: true, // graphemes
       fontFamily: "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
@@ -90,6 +96,7 @@ export class Tab {
     this.term.loadAddon(this.#fit);
     this.term.loadAddon(this.search);
     this.term.loadAddon(new UnicodeGraphemesAddon());
+    this.#images = new Images(this.term);
     this.term.loadAddon(new WebLinksAddon((event, uri) => {
       event.preventDefault();
       window.open(uri, "_blank", "noopener,noreferrer");
@@ -99,6 +106,7 @@ export class Tab {
       url: around.url(profile),
       credentials: {}, // the browser shows its cookie
       client: this.client,
+      multiplexer: around.multiplexer(this.client),
       session,
       epoch,
       ...(typed && { sender: new Sender({ acked: typed.acked, pending: typed.pending }) }),
@@ -118,6 +126,7 @@ export class Tab {
     parent.append(this.screen);
     term.open(this.screen);
     this.#accelerate();
+    this.#images.want(this.#around.settings.images);
     this.fill();
     this.connection.resize(term.cols, term.rows);
     term.onData((text) => {
@@ -137,6 +146,7 @@ export class Tab {
   }
 
   close(): void {
+    this.#images.want(false); // also those that are about to come
     clearInterval(this.#feeding);
     this.connection.close();
     this.term.dispose();
@@ -146,6 +156,7 @@ export class Tab {
   /** How the settings would have it look. */
   restyle(settings: Settings): void {
     Object.assign(this.term.options, this.#looks(settings));
+    this.#images.want(settings.images);
     this.fill();
   }
 
@@ -193,7 +204,7 @@ export class Tab {
     this.#feedOn();
   }
 
-  /** The name on its tab, beside others. */
+  /** Its name, beside others. */
   name(number: number): string {
     const name = this.title || `${profileName(this.profile)} ${number}`;
     return this.watch ? `${name} (view)` : name;
