@@ -14,6 +14,7 @@ const { dependencies } = JSON.parse(await readFile(join(HERE, "package.json"), "
 async function make(into) {
   const options = { bundle: true, minify: true, target: "es2022", legalComments: "none", logLevel: "warning", absWorkingDir: HERE };
   await build({ ...options, entryPoints: { page: "src/page/main.ts" }, format: "esm", outdir: into });
+  await build({ ...options, entryPoints: { "later/images": "src/page/later/images.ts" }, format: "esm", outdir: into });
   await build({ ...options, entryPoints: { boot: "src/boot.ts" }, format: "iife", outdir: into });
   await build({ ...options, entryPoints: { page: "page/page.css" }, outdir: into });
   for (const name of ["index.html", "icon.svg"]) await cp(join(HERE, "page", name), join(into, name));

@@ -21,6 +21,8 @@ TYPES = {
     ".txt": "text/plain",
 }
 _BOOT = "<!-- boot -->"
+_LATER = "later/"
+"""Folder of what a page loads only once its person wants it."""
 _NONCE = "%NONCE%"
 
 
@@ -54,7 +56,7 @@ class Assets:
         for name, (_, content) in files.items():
             total.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         digest = total.hexdigest()[:16]
-        needed = [name for name in files if name.endswith((".js", ".css"))]
+        needed = [name for name in files if name.endswith((".js", ".css")) and not name.startswith(_LATER)]
         boot = (folder / "boot.js").read_text()
         boot = boot.replace("%BASE%", f"./static/{digest}/").replace("%FILES%", " ".join(needed))
         page = (folder / "index.html").read_text().replace(_BOOT, f"<script>{boot}</script>")

@@ -36,7 +36,8 @@ def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str], n
 
     Scripts come from this origin, or are the inline ones whose hash (``sha256-...``) is
     given. Connections go to this origin, which not every browser takes for that of its
-    WebSockets, too, or to one of ``ports`` on the same ``host`` (the request's Host header). Of
+    WebSockets, too, or to one of ``ports`` on the same ``host`` (the request's Host header).
+    WebAssembly, with which images are decoded, may be compiled by these scripts; text may not. Of
     styles in the page only those with ``nonce`` count: the terminal positions its rows with them.
     """
     name, _, port = (host, "", "") if host.startswith("[") else host.partition(":")
@@ -52,7 +53,7 @@ def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str], n
     return "; ".join(
         (
             "default-src 'none'",
-            " ".join(["script-src 'self'", *(f"'{digest}'" for digest in script_hashes)]),
+            " ".join(["script-src 'self' 'wasm-unsafe-eval'", *(f"'{digest}'" for digest in script_hashes)]),
             f"style-src 'self' 'nonce-{nonce}'",
             "img-src 'self' data:",
             "font-src 'self'",

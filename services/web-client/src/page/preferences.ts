@@ -12,6 +12,7 @@ export function preferences(current: () => Settings, changed: (settings: Setting
   const fontSize = $("font-size", HTMLInputElement);
   const keys = $("keys", HTMLInputElement);
   const screenReader = $("screen-reader", HTMLInputElement);
+  const images = $("images", HTMLInputElement);
 
   const show = () => {
     const settings = current();
@@ -20,6 +21,7 @@ export function preferences(current: () => Settings, changed: (settings: Setting
     fontSize.value = String(settings.fontSize);
     keys.checked = settings.keys;
     screenReader.checked = settings.screenReader;
+    images.checked = settings.images;
   };
 
   $("preferences").onchange = () => {
@@ -29,6 +31,7 @@ export function preferences(current: () => Settings, changed: (settings: Setting
       fontSize: sized(Number(fontSize.value)),
       keys: keys.checked,
       screenReader: screenReader.checked,
+      images: images.checked,
     };
     save(settings);
     changed(settings);

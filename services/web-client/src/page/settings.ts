@@ -13,9 +13,11 @@ export interface Settings {
   /** Whether the page has keys of its own. */
   readonly keys: boolean;
   readonly screenReader: boolean;
+  /** Whether programs may draw images. */
+  readonly images: boolean;
 }
 
-const USUAL: Settings = { theme: "system", fontSize: 14, cursor: "block", keys: true, screenReader: false };
+const USUAL: Settings = { theme: "system", fontSize: 14, cursor: "block", keys: true, screenReader: false, images: false };
 
 const DARK: ITheme = {
   background: "#0e1116", foreground: "#d7dde5", cursor: "#6cc7a1", cursorAccent: "#0e1116",
@@ -39,7 +41,7 @@ export function read(text: string | null): Settings {
   }
   const one = <K extends "theme" | "cursor">(name: K, ...known: Settings[K][]) =>
     known.find((value) => value === found[name]) ?? USUAL[name];
-  const flag = (name: "keys" | "screenReader") =>
+  const flag = (name: "keys" | "screenReader" | "images") =>
     typeof found[name] === "boolean" ? found[name] : USUAL[name];
   return {
     theme: one("theme", "system", "light", "dark"),
@@ -47,6 +49,7 @@ export function read(text: string | null): Settings {
     cursor: one("cursor", "block", "bar", "underline"),
     keys: flag("keys"),
     screenReader: flag("screenReader"),
+    images: flag("images"),
   };
 }
 
