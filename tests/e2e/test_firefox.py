@@ -1,0 +1,96 @@
+"""The page in Debian's Firefox."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.test_browser import address
+from tests.support.firefox import PROGRAM, Firefox
+from tests.support.page import worker_connections
+from tests.support.stack import TOKEN, until
+
+__all__ = ["address"]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        PROGRAM is None and "CI" not in os.environ, reason="Debian's firefox-esr is not installed"
+    ),
+]
+
+
+@pytest.fixture
+def page(address) -> Iterator[Firefox]:
+    """The page, signed in, at the prompt of its shell."""
+    firefox = Firefox()
+    try:
+        firefox.open(f"{address}#token={TOKEN}")
+        connected(firefox)
+        yield firefox
+    finally:
+        firefox.close()
+
+
+def connected(page: Firefox) -> None:
+    until(lambda: page.js("document.getElementById('state')?.textContent") == "Connected", "Connected")
+
+
+def text(page: Firefox, pane: int) -> str:
+    shown = page.js(f"document.querySelectorAll('.pane')[{pane}]?.querySelector('.xterm-rows')?.innerText")
+    return shown or ""
+
+
+def shows(page: Firefox, pane: int, wanted: str) -> None:
+    until(lambda: wanted in text(page, pane), f"{wanted} in pane {pane}")
+
+
+def test_firefox_works_through_a_cut_and_a_reload(page, stack):
+    page.type("echo hello-$((40+2))\n")
+    shows(page, 0, "hello-42")
+    page.type("echo hal")
+    stack.kill("worker-g1")
+    page.type("f-$((1+1))\n")
+    stack.start("worker", "g1")
+    shows(page, 0, "half-2")
+    page.reload()
+    connected(page)
+    shows(page, 0, "half-2")
+    page.type("echo again-$((1+1))\n")
+    shows(page, 0, "again-2")
+    assert text(page, 0).count("hello-42") == 1
+
+
+@pytest.mark.slow("the same in Chromium is in the first tier")
+def test_a_manager_is_replaced_under_top_and_a_half_typed_line(page, stack):
+    page.type("TERM=xterm top -d 0.2\n")
+    shows(page, 0, "load average")
+    page.press("Alt+Shift+D")
+    until(lambda: page.js("document.querySelectorAll('.pane').length") == 2, "two panes")
+    page.type("echo ready-$((1+1))\n")
+    shows(page, 1, "ready-2")
+    assert worker_connections(stack) == 1
+
+    page.type("echo hal")
+    assert stack.replace_manager() == 0
+    page.type("f-$((1+1))\n")
+    shows(page, 1, "half-2")
+    goes_on(page)
+
+    page.type("echo kil")
+    stack.kill("manager")
+    page.type("le")
+    stack.start_manager()
+    page.type("d-$((1+1))\n")
+    shows(page, 1, "killed-2")
+    goes_on(page)
+    page.press("Alt+ArrowLeft")
+    page.type("q")
+    page.type("echo left-$((1+1))\n")
+    shows(page, 0, "left-2")
+
+
+def goes_on(page: Firefox) -> None:
+    before = text(page, 0)
+    until(lambda: text(page, 0) != before and "load average" in text(page, 0), "top, going on")
