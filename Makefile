@@ -32,7 +32,7 @@ check: setup ## Lint, types, import contracts, subjects of commits
 	$(PYTHON) scripts/check-commits.py
 
 programs: setup
-	@scripts/test-requirements.sh
+	@scripts/test-requirements.sh $(TIER)
 	@$(BIN)/python -m tests.support.images
 	@$(BIN)/python -m tests.support.provider
 
@@ -45,7 +45,7 @@ test: ## What each change needs to pass
 	@$(TOOK)
 
 test-all: ## Everything there is: six hosts, storms, long fault campaigns too
-	@$(MAKE) --jobs 2 --output-sync=target check programs
+	@$(MAKE) TIER=all --jobs 2 --output-sync=target check programs
 	scripts/test.sh all
 	@$(TOOK)
 

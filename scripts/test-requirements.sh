@@ -2,10 +2,13 @@
 # Programs that tests drive and that no Python package carries: browsers, a Docker engine, a PostgreSQL server,
 # Prometheus with its Alertmanager, reverse proxies, what base images, the lab's hosts, SSH and a registry are made with, and a
 # wall clock that can be set.
+# "all": what only tests of the second tier need, too.
 # Installed where that is possible without asking; elsewhere the tests that need them say so.
 set -eu
 wanted=""
-for pair in chromium:chromium firefox-esr:firefox-esr mmdebstrap:mmdebstrap ssh:openssh-client /usr/sbin/sshd:openssh-server \
+second=""
+[ "${1-}" = all ] && second=firefox-esr:firefox-esr
+for pair in chromium:chromium $second mmdebstrap:mmdebstrap ssh:openssh-client /usr/sbin/sshd:openssh-server \
     docker-registry:docker-registry faketime:faketime systemd-analyze:systemd; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair##*:}"
 done

@@ -15,6 +15,7 @@ from tests.support.stack import TOKEN, until
 __all__ = ["address"]
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow("the same in Chromium is in the first tier"),
     pytest.mark.skipif(
         PROGRAM is None and "CI" not in os.environ, reason="Debian's firefox-esr is not installed"
     ),
@@ -62,7 +63,6 @@ def test_firefox_works_through_a_cut_and_a_reload(page, stack):
     assert text(page, 0).count("hello-42") == 1
 
 
-@pytest.mark.slow("the same in Chromium is in the first tier")
 def test_a_manager_is_replaced_under_top_and_a_half_typed_line(page, stack):
     page.type("TERM=xterm top -d 0.2\n")
     shows(page, 0, "load average")

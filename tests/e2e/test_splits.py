@@ -11,6 +11,7 @@ from tests.support.stack import until
 
 __all__ = ["address", "browser", "page"]
 pytestmark = needs_chromium
+OTHERS = pytest.mark.slow("four panes through kills, moves and reloads are in the first tier")
 
 
 @pytest.fixture
@@ -84,6 +85,7 @@ def test_four_panes_on_one_connection_live_through_a_killed_worker_a_move_and_a_
     assert worker_connections(stack) == 1
 
 
+@OTHERS
 def test_focus_dividers_and_the_end_of_a_pane(page):
     page.get_by_role("button", name="Split side by side").click()
     until(lambda: panes(page).count() == 2, "two panes")
@@ -124,6 +126,7 @@ def test_focus_dividers_and_the_end_of_a_pane(page):
     shows(page, 0, "^[[1;3D")
 
 
+@OTHERS
 def test_the_layout_and_the_place_of_a_divider_come_back_and_a_closed_pane_too(page):
     page.keyboard.press("Alt+Shift+D")
     until(lambda: panes(page).count() == 2, "two panes")
@@ -148,6 +151,7 @@ def test_the_layout_and_the_place_of_a_divider_come_back_and_a_closed_pane_too(p
     until(lambda: "second-2" in page.locator(".pane:visible .xterm-rows").inner_text(), "its screen")
 
 
+@OTHERS
 def test_what_happens_in_a_pane_shows_on_its_tab(page):
     page.keyboard.press("Alt+Shift+D")
     until(lambda: panes(page).count() == 2, "two panes")
@@ -159,6 +163,7 @@ def test_what_happens_in_a_pane_shows_on_its_tab(page):
     page.get_by_role("tab", name="2 panes, rang its bell").wait_for()
 
 
+@OTHERS
 def test_finding_and_pasting_are_of_the_pane_that_is_worked_in(page):
     page.keyboard.press("Alt+Shift+D")
     until(lambda: panes(page).count() == 2, "two panes")
@@ -174,6 +179,7 @@ def test_finding_and_pasting_are_of_the_pane_that_is_worked_in(page):
     page.get_by_text("1 of 1").wait_for()
 
 
+@OTHERS
 def test_a_phone_shows_one_pane_at_a_time(browser, address, tmp_path):
     context = browser.new_context(viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True)
     page = context.new_page()
@@ -191,6 +197,7 @@ def test_a_phone_shows_one_pane_at_a_time(browser, address, tmp_path):
     until(lambda: "two-2" in page.locator(".pane:visible .xterm-rows").inner_text(), "the other pane")
 
 
+@OTHERS
 def test_images_are_drawn_where_they_are_wanted_and_loaded_only_then(page, address):
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
