@@ -22,10 +22,11 @@ _COMMON: Final = (
 )
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "holder": ("__init__", "holder"),
-    "manager": (*_COMMON, "access", "manager", "oidc", "screens", "tickets"),
+    "manager": (*_COMMON, "access", "manager", "oidc", "recordings", "rights", "screens", "tickets"),
     "monitor": (*_COMMON, "client", "monitor"),
 }
-"""Modules and packages of :mod:`terminals` by part. The keeper of screens is the manager's own child."""
+"""Modules and packages of :mod:`terminals` by part. The keeper of screens and the recorder are the
+manager's own children."""
 _NEED: Final = {
     "holder": (),
     "manager": ("click", "msgspec", "uvloop"),

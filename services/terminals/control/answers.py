@@ -104,6 +104,8 @@ class Attached(Record):
     input_unknown: bool = False
     """The client's position was forgotten: ``input`` is where it goes on."""
     snapshot: Painted | None = None
+    recording: Literal["", "on", "lost"] = ""
+    """``lost``: it is to be recorded, and is not now."""
 
 
 class Routed(Record):
@@ -396,6 +398,39 @@ class Links(Record):
     """Those that are good, the oldest first."""
 
     items: list[LinkInfo]
+
+
+class RecordingInfo(Record):
+    """What was recorded of one session, or is being so."""
+
+    id: str
+    session: str
+    user: str
+    """Whose session it was; empty: of a holder of the token."""
+    profile: str
+    title: str
+    created: int
+    """Unix seconds."""
+    bytes: int
+    seconds: float
+    """From its beginning to its latest event."""
+    required: bool
+    """Its profile is recorded, and not somebody's wish."""
+    state: Literal["running", "ended", "full", "cut"]
+    """``ended``: to the shell's end; ``full``: to the size that one may have; ``cut``: somewhere else."""
+
+
+class Recordings(Record):
+    """Those that are kept, the oldest first."""
+
+    items: list[RecordingInfo]
+
+
+class OpenedRecording(Record):
+    """Its file, of which so many bytes are whole; with its descriptor."""
+
+    info: RecordingInfo
+    bytes: int
 
 
 class Fence(Record):

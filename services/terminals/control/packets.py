@@ -262,6 +262,29 @@ class Unlink(Request):
     id: str
 
 
+class RecordSession(Request, tag="record"):
+    """A session is to be recorded, or is not to be any more."""
+
+    session: str
+    on: bool = True
+
+
+class Recordings(Request):
+    """Answered by ``Recordings``."""
+
+
+class OpenRecording(Request):
+    """Answered by ``OpenedRecording``, with a descriptor of its file, to read only."""
+
+    id: str
+
+
+class RemoveRecording(Request):
+    """One that is over is not to be kept any more."""
+
+    id: str
+
+
 class Monitored(Request):
     """A monitor says which it is; ``None``: there is none any more."""
 
@@ -327,6 +350,10 @@ Command = (
     | Link
     | Links
     | Unlink
+    | RecordSession
+    | Recordings
+    | OpenRecording
+    | RemoveRecording
     | Monitored
     | RenewHolder
     | Weights
@@ -468,7 +495,14 @@ class Unknown(NamedTuple):
     """Of a newer manager, and nothing to this process."""
 
 
-Order = Moving | TakenOver | Superseded | Sever | Refuse
+class Recording(Packet):
+    """The session is recorded from now on, or is not any more. An earlier worker passes it over."""
+
+    handle: Handle
+    state: Literal["", "on", "lost"]
+
+
+Order = Moving | TakenOver | Superseded | Sever | Refuse | Recording
 _Sent = Conn | Quit | Revoked | Order | _Reply
 _read_sent: Callable[[bytes], _Sent] = reader(_Sent)
 _read_reply = reader(_Reply)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -32,7 +33,10 @@ async def run(manager: Manager, peer: Peer, request: packets.Command) -> None:
         if isinstance(request, packets.Fenced):
             # A stale fencing token must not get through.
             manager.generations.check_fence(request.fence)
-        peer.reply(request.req, await _carry_out(manager, peer, request))
+        if isinstance(request, packets.OpenRecording):
+            await _open_recording(manager, peer, request)
+        else:
+            peer.reply(request.req, await _carry_out(manager, peer, request))
     except (ValueError, OSError, StaleFence) as error:
         peer.fail(request.req, str(error))
     except KeyError as error:
@@ -82,6 +86,17 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
         case packets.Unlink(id=name):
             manager.unlink(name)
             log.info("the link %s is revoked", name)
+        case packets.RecordSession(session=name, on=on):
+            session, recordings = _session(manager, name), manager.registry.recordings
+            await recordings.all()  # what was recorded of it before is gone on with
+            recordings.wish(session) if on else recordings.stop(session)
+            log.info("%s is %s", session.id, "recorded" if on else "not recorded any more")
+        case packets.Recordings():
+            return answers.Recordings(items=await manager.registry.recordings.all())
+        case packets.RemoveRecording(id=name):
+            await manager.registry.recordings.all()
+            manager.registry.recordings.casts.remove(name)
+            log.info("the recording %s is removed", name)
         case packets.Wait(generation=name, workers=workers, seconds=seconds):
             await wait(manager, name, workers, seconds)
         case packets.Weights(weights=weights):
@@ -107,6 +122,16 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
             manager.retire(generation)
             return answers.Stopped(stopped=await until(lambda: not manager.pool.of(generation.name), seconds))
     return None
+
+
+async def _open_recording(manager: Manager, peer: Peer, request: packets.OpenRecording) -> None:
+    recordings = manager.registry.recordings
+    await recordings.all()
+    info, fd = recordings.casts.read(request.id)
+    try:
+        peer.reply(request.req, answers.OpenedRecording(info=info, bytes=info.bytes), (fd,))
+    finally:
+        os.close(fd)
 
 
 def _session(manager: Manager, name: str) -> Session:

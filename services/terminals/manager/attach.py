@@ -440,7 +440,7 @@ class Attacher:
         else:
             known = self._write(peer, session, attachment, where.start, returning=request.resume is not None)
             session.resize(request.cols, request.rows)
-            self._registry.screens.resized(session)
+            self._registry.resized(session)
         if created and request.address in self.newcomers:
             asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
         generation.attach_seconds.observe(max(0.0, time.monotonic() - request.since))
@@ -460,6 +460,7 @@ class Attacher:
             rows=session.size[1],
             input_unknown=not known,
             snapshot=Painted(offset=screen.offset, length=screen.length) if screen else None,
+            recording=session.recording,
         )
         return Granted(session, answer, (ring, doorbell, *((screen.fd,) if screen else ())))
 

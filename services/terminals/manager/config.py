@@ -11,6 +11,7 @@ from typing import Any
 
 from terminals.configfile import check_networks, check_origins, read_config, refuse_unknown
 from terminals.control.answers import Front, Oidc
+from terminals.manager.casts import RecordingRules
 from terminals.manager.certificate import TlsFiles
 from terminals.manager.homes import Homes
 from terminals.manager.ring import MIN_CAPACITY
@@ -19,6 +20,9 @@ from terminals.oidc import read_oidc
 from terminals.parts import settings_digest, without_secrets
 from terminals.protocol import HEARTBEAT, LOOP_THRESHOLD, STABLE_AFTER
 from terminals.protocol.breaker import CircuitBreaker
+
+LEAST_RECORDING = 1 << 16
+"""Bytes that a recording may have at the least: one batch of output would not fit into fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class ManagerConfig:
     """An attach lost sooner, unplanned, counts towards a reconnection loop."""
     breaker_threshold: int = LOOP_THRESHOLD
     breaker_cooldown: float = 5.0
+    recordings: RecordingRules = field(default_factory=RecordingRules)
     tls: TlsFiles | None = None
     """With it every listener speaks TLS, and nothing else."""
     homes: Homes = field(default_factory=Homes)
@@ -116,6 +121,7 @@ class ManagerConfig:
             stable_seconds=float(raw.get("stable_seconds", cls.stable_seconds)),
             breaker_threshold=int(raw.get("breaker_threshold", cls.breaker_threshold)),
             breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
+            recordings=_recordings(raw.get("recordings") or {}),
             tls=_tls(raw.get("tls")),
             homes=Homes.of(raw),
             oidc=read_oidc(raw.get("oidc")),
@@ -168,9 +174,10 @@ def _heartbeat(value: Any) -> float:
     return float(value)
 
 
-def _not_negative(raw: dict[str, Any], name: str, default: float) -> float:
+def _not_negative(raw: dict[str, Any], name: str, default: float, place: str = "") -> float:
     value = float(raw.get(name, default))
     if not 0 <= value < float("inf"):
+        name = f"{place}.{name}" if place else name
         raise ValueError(f"{name} must be 0 (off) or more, not {value:g}")
     return value
 
@@ -191,6 +198,36 @@ def _profile(name: str, raw: dict[str, Any]) -> Profile:
         None
         if raw.get("ring_bytes") is None
         else _ring_bytes(f"profiles.{name}.ring_bytes", raw["ring_bytes"]),
+        _flag(f"profiles.{name}.record", raw.get("record", False)),
+    )
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
+def _recordings(raw: dict[str, Any]) -> RecordingRules:
+    place, usual = "recordings", RecordingRules()
+    refuse_unknown(f"{place}: ", raw, RecordingRules.__dataclass_fields__)
+    when_lost = raw.get("when_lost", usual.when_lost)
+    if when_lost not in ("refuse", "end", "notify"):
+        raise ValueError(f"{place}.when_lost must be refuse, end or notify, not {when_lost!r}")
+    most = int(_not_negative(raw, "max_recording_bytes", usual.max_recording_bytes, place))
+    if 0 < most < LEAST_RECORDING:
+        raise ValueError(
+            f"{place}.max_recording_bytes must be 0 (off) or {LEAST_RECORDING} at least, not {most}"
+        )
+    lost_seconds = float(raw.get("lost_seconds", usual.lost_seconds))
+    if not 2 <= lost_seconds <= 3600:
+        raise ValueError(f"{place}.lost_seconds must be from 2 to 3600, not {lost_seconds:g}")
+    return RecordingRules(
+        when_lost,
+        lost_seconds,
+        most,
+        int(_not_negative(raw, "max_bytes", usual.max_bytes, place)),
+        _not_negative(raw, "max_age_seconds", usual.max_age_seconds, place),
     )
 
 

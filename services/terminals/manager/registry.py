@@ -21,6 +21,7 @@ from terminals.manager.holding import HolderLink, Item
 from terminals.manager.inputs import Inputs
 from terminals.manager.journal import Journal
 from terminals.manager.ready import ReadySessions
+from terminals.manager.recordings import RecordedSession, Recordings
 from terminals.manager.ring import HEADER_BYTES, Ring, RingCorrupt, Word
 from terminals.manager.screens import Screens
 from terminals.manager.session import UNKNOWN, Session
@@ -70,6 +71,7 @@ class SessionRecord(Record, omit_defaults=True):
     warned: bool = False
     expired: bool = False
     breaker: Standing | None = None
+    recorded: RecordedSession | None = None
 
 
 _read_record = reader(SessionRecord)
@@ -116,6 +118,12 @@ class Registry:
             {name: profile.ready for name, profile in config.profiles.items()}, self._begin_ready
         )
         self.screens = Screens()
+        self.recordings = Recordings(
+            config.state_dir / "recordings",
+            config.recordings,
+            required=any(profile.record for profile in config.profiles.values()),
+            remember=self._remember_recording,
+        )
         self._journal: Journal
         self._background = Background(log)
         self._troubles = Troubles(log)
@@ -166,6 +174,9 @@ class Registry:
         mine = sum(1 for session in live if session.user == user) if person else 0
         if person and 0 < self._config.max_sessions_per_user <= mine:
             raise TooManySessions(f"{mine} sessions of {user} are running, the configured most for one user")
+        required = self._config.profiles[profile].record
+        if required:
+            self.recordings.check_ready()
         if session_id in self.table:
             self.drop(self.table[session_id])
         session = self.ready.take(profile) if fresh else None
@@ -180,6 +191,8 @@ class Registry:
         session.ready = False
         session.resize(cols, rows)
         self.table[session.id] = session
+        if required:
+            self.recordings.begin(session, start=0, required=True)
         self.remember(session)
         # Not before the client has its answer: only a manager that is killed within this very turn
         # leaves a ring, with nothing in it, that the next one cannot name.
@@ -224,6 +237,8 @@ class Registry:
         )
         session = self._session(session_id, ring, record)
         session.size = (cols, rows)
+        if self._config.profiles[profile].record:
+            session.notice("this session is recorded")  # before anything can be typed
         session.started = asyncio.get_running_loop().create_future()
         self._background.start(self._start(session, what), f"the start of {session_id}")
         return session
@@ -256,6 +271,7 @@ class Registry:
 
     def start(self) -> None:
         """Fill the stock. The loop must be running."""
+        self._background.start(self.recordings.start(), "a look at recordings")
         self.ready.fill()
 
     def _make_room(self, size: int) -> None:
@@ -393,6 +409,8 @@ class Registry:
         cols, rows = size_of(item.fds[0])  # which a program may have set, to anything
         session.size = max(1, min(cols, MAX_SIDE)), max(1, min(rows, MAX_SIDE))
         ring.words[Word.SIZE_AT], ring.words[Word.SIZE] = ring.head, session.size[0] << 32 | session.size[1]
+        if record.recorded is not None:
+            self.recordings.resume(session, record.recorded)
         if session.ready:
             self.ready.add(session)
         else:
@@ -428,6 +446,8 @@ class Registry:
                 ring.end(UNKNOWN)
                 session.status = UNKNOWN
             session.ended_at = asyncio.get_running_loop().time()
+            if record.recorded is not None:
+                self.recordings.resume(session, record.recorded)
             count += 1
         for path in self._folder.glob("*.tmp"):  # half written when a manager was killed
             path.unlink(missing_ok=True)
@@ -450,8 +470,7 @@ class Registry:
         for session in (*self.live, *self.ready):
             session.orphan()
 
-    @staticmethod
-    def _described(session: Session) -> SessionRecord:
+    def _described(self, session: Session) -> SessionRecord:
         """What is known when it begins, and is kept on disk, too."""
         return SessionRecord(
             profile=session.profile,
@@ -460,6 +479,7 @@ class Registry:
             created=session.created,
             title=session.title,
             user=session.user,
+            recorded=self.recordings.kept(session),
         )
 
     def _record(self, session: Session) -> SessionRecord:
@@ -483,6 +503,17 @@ class Registry:
             self._remembered[session.id] = record
             self._link.put(key_of(session), {"session": record})
 
+    def _remember_recording(self, session: Session) -> None:
+        """Also on disk: on a machine that was restarted an ended session is recorded to its end."""
+        if session.shell is not None and self.table.get(session.id) is session:
+            self.remember(session)
+            self._save_new(session)
+
+    def resized(self, session: Session) -> None:
+        """Tell who follows a session that its terminal has another size from its present output on."""
+        self.screens.resized(session)
+        self.recordings.resized(session)
+
     def drop(self, session: Session) -> None:
         """Forget an ended session and remove its files."""
         if self.table.get(session.id) is session:
@@ -491,12 +522,14 @@ class Registry:
             self._forgotten[0] += session.ring.head
             self._forgotten[1] += session.typed
             self.screens.forget(session)
+            self.recordings.forget(session)
             session.discard()
             self._meta(session.id).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of everything; it stays with the holder, and on disk."""
         self.screens.close()
+        self.recordings.close()
 
     def _session(
         self,
@@ -553,8 +586,10 @@ class Registry:
         self._link.drop(key_of(session))
         if self.ready.ended(session) or self.table.get(session.id) is not session:
             self.screens.forget(session)
+            self.recordings.forget(session)
             session.discard()
             return
+        self.recordings.ended(session)
         self._ended_here[session.id] = session
         self._let_go_of_ended(session.user)
 

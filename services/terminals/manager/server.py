@@ -443,7 +443,7 @@ class Manager:
             case packets.Resize(handle=handle, cols=cols, rows=rows):
                 if session := self._typed_by(peer, handle):
                     session.resize(cols, rows)
-                    self.registry.screens.resized(session)
+                    self.registry.resized(session)
             case packets.End(handle=handle):
                 if session := self._typed_by(peer, handle):
                     session.kill()
@@ -543,6 +543,7 @@ class Manager:
             "counters": self.generations.keep_counters,
             "limits of sessions": lambda: self.registry.enforce_limits(loop.time()),
             "the keeper of screens": lambda: self.registry.screens.check(loop.time()),
+            "recordings": self.registry.recordings.check,
             "waiting connections": self.pool.flush,
             "the holder": self._make_room,
         }

@@ -14,7 +14,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from terminals.manager.inputs import Inputs
 from terminals.manager.journal import Journal
@@ -122,6 +122,12 @@ class Session:
     """Output before it is on the kept screen; ``None`` where nobody keeps one."""
     followed_at: float = 0.0
     """When the keeper was last asked to look (loop time)."""
+    recorded: int | None = None
+    """Output before it is recorded, and no other may be overwritten; ``None``: any may."""
+    recording: Literal["", "on", "lost"] = ""
+    """What those who are attached are told of that."""
+    on_printed: Callable[[Session], None] | None = None
+    """Called when there is more to be recorded."""
     status: int | None = None
     ended_at: float | None = None
     _paused: bool = False
@@ -190,6 +196,8 @@ class Session:
         if self.attachment is None and self.kept is not None:
             # Nobody sees it: the kept screen must, before it is overwritten.
             floor = self.kept if floor is None else min(floor, self.kept)
+        if self.recorded is not None:
+            floor = self.recorded if floor is None else min(floor, self.recorded)
         if floor is None:
             return _LIVE_READ_LIMIT
         return self.ring.capacity - (self.ring.head - floor)
@@ -229,6 +237,8 @@ class Session:
         if not self.live:
             return  # its end has told everybody, and may have closed the ring
         head = self.ring.head
+        if head != before and self.on_printed is not None:
+            self.on_printed(self)
         if head - before >= BULK and head - self._announced < BELL_BYTES:
             self._ring_soon()
         elif head != before:
@@ -267,7 +277,8 @@ class Session:
 
     def _wait_for_client(self) -> None:
         """Whoever is attached and acknowledges nothing is waited for as long as one that is lost."""
-        if self.attachment is not None and self._hold is None:
+        waited = self.floor is not None and self.ring.head - self.floor >= self.ring.capacity
+        if waited and self.attachment is not None and self._hold is None:
             self._hold = asyncio.get_running_loop().call_later(self.hold_seconds, self._let_go)
 
     def _unpause(self) -> None:
@@ -285,6 +296,11 @@ class Session:
         self._unpause()
         if self._paused and self.attachment is None and offset is not None and offset < self.ring.head:
             self._look()
+
+    def record(self, offset: int | None) -> None:
+        """Output before ``offset`` is recorded; ``None``: what is not may be overwritten from now on."""
+        self.recorded = offset
+        self._unpause()
 
     def ring_bell(self) -> None:
         """Wake the workers that serve this session."""
@@ -457,6 +473,8 @@ class Session:
             with contextlib.suppress(OSError):  # a full disk
                 self.ring.append(data)
                 self.ring_bell()
+            if self.on_printed is not None:
+                self.on_printed(self)
 
     # --- the end ----------------------------------------------------------------
 

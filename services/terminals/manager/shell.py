@@ -36,6 +36,8 @@ class Profile:
     """Sessions kept ready: with their shells at the prompt before anybody comes."""
     ring_bytes: int | None = None
     """Size of its sessions' output rings; the manager's ``ring_bytes`` when it is not given."""
+    record: bool = False
+    """Its sessions are recorded."""
 
 
 class ShellPlan(Record):

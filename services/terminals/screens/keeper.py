@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from typing import Final
 
 from terminals.control import framing
 from terminals.manager.ring import RingReader, Word
+from terminals.rights import give_up_rights
 from terminals.screens.emulator import Emulator, ScreenTooLarge
 from terminals.screens.packets import (
     Advance,
@@ -37,8 +37,6 @@ from terminals.screens.packets import (
 )
 
 CHUNK: Final = 1 << 16
-NOBODY: Final = 65534
-_PR_SET_NO_NEW_PRIVS: Final = 38
 
 
 class Screen:
@@ -162,15 +160,6 @@ class Keeper:
     def _forget(self, key: str) -> None:
         if screen := self._screens.pop(key, None):
             screen.close()
-
-
-def give_up_rights() -> None:
-    """Keep only what reading rings takes."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
 
 
 def main(fd: int) -> None:
