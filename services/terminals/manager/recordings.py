@@ -274,7 +274,7 @@ class Recordings:
     def _introduce(self, active: _Active) -> bool:
         """Tell the recorder of it; whether that could be done."""
         session, kept = active.session, active.kept
-        if self._channel is None and not self._start():
+        if not self._start():
             active.reason = active.reason or GONE
             return False
         loop = asyncio.get_running_loop()
@@ -402,10 +402,10 @@ class Recordings:
         rules say is done."""
         session, reason = active.session, active.reason
         log.warning("%s is not recorded any more: %s", session.id, reason)
+        self._become(session, "lost")
         if not session.live:
             return
         session.record(None)
-        self._become(session, "lost")
         ends = self._rules.when_lost == "end"
         session.notice(f"this session is not recorded any more: {reason}{': it is ended' if ends else ''}")
         if ends:
@@ -414,6 +414,9 @@ class Recordings:
     # --- the recorder -------------------------------------------------------------------
 
     def _start(self) -> bool:
+        """See to it that there is a recorder; whether there is."""
+        if self._channel is not None:
+            return True
         if self._closed or self._restarting is not None:
             return False
         ours: socket.socket | None = None

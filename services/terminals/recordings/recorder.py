@@ -139,7 +139,7 @@ class Recording:
         while self._sizes and self._sizes[0][0] <= offset:
             batch.resize(at, *self._sizes.popleft()[1:])
         until = min(self._sizes[0][0] if self._sizes else head, head)
-        data = self._ring.copy(offset, min(MOST_OUTPUT, until - offset)) if offset < until else b""
+        data = self._copy(offset, min(MOST_OUTPUT, until - offset))
         if data is None:
             offset = self._ring.words[Word.TAIL]
             data = b""
@@ -159,6 +159,17 @@ class Recording:
             return False
         self._write(batch, "end" if end else "")
         return not end
+
+    def _copy(self, start: int, count: int) -> bytes | None:
+        """So many bytes of output; ``None`` when they have been overwritten."""
+        whole = b""
+        while len(whole) < count:
+            # The ring gives what is together in it: a character may lie across its end.
+            data = self._ring.copy(start + len(whole), count - len(whole))
+            if data is None:
+                return None
+            whole += data
+        return whole
 
     def _write(self, batch: Batch, state: Literal["", "end"]) -> None:
         assert self.mark is not None

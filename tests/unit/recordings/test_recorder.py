@@ -146,6 +146,14 @@ def test_what_was_overwritten_is_said_to_be_missing(tape):
     assert cast.text == "first" + "y" * CAPACITY
 
 
+def test_a_character_across_the_end_of_the_ring(tape):
+    """The last thing that the ring has room for, so that nothing can come to help."""
+    tape.ring.append(b"x" * (CAPACITY - 2))
+    tape.record()
+    tape.ring.append("\u20ac".encode() * 21845)
+    assert tape.record().text == "x" * (CAPACITY - 2) + "\u20ac" * 21845
+
+
 def test_one_that_begins_later_has_nothing_of_before(tmp_path):
     tape = Tape(tmp_path, start=5)
     tape.ring.append(b"past, now")
