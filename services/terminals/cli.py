@@ -348,6 +348,41 @@ def rename(context: click.Context, session: str, title: str) -> None:
 
 
 @ctl.command()
+@click.argument("session")
+@click.option("--stop", is_flag=True, help="Not any more.")
+@click.pass_context
+def record(context: click.Context, session: str, stop: bool) -> None:
+    """Record a session from now on: all who are attached are told.
+
+    \b
+    Example:
+      terminals ctl --socket run/manager.sock record session_1766000000000_abcdefghi
+    """
+    from terminals.control import answers, packets
+
+    _ask(context, packets.RecordSession(session=session, on=not stop), answers.Done)
+
+
+@ctl.command()
+@click.pass_context
+def recordings(context: click.Context) -> None:
+    """Every recording, the oldest first."""
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Recordings(), answers.Recordings)
+
+
+@ctl.command("remove-recording")
+@click.argument("recording")
+@click.pass_context
+def remove_recording(context: click.Context, recording: str) -> None:
+    """Remove a recording that is over, by its id."""
+    from terminals.control import answers, packets
+
+    _ask(context, packets.RemoveRecording(id=recording), answers.Done)
+
+
+@ctl.command()
 @click.argument("user")
 @click.pass_context
 def revoke(context: click.Context, user: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from terminals.client import Terminal
-from terminals.control.channel import ControlError
 
 from tests.support.casts import Cast, cast_at
 from tests.support.stack import Stack, runs, until
@@ -68,7 +67,7 @@ def test_what_was_recorded_is_what_was_seen_through_twenty_killed_recorders(stac
     terminal = stack.terminal()
     terminal.open()
     # Characters of three bytes, which no batch's end may cut, and much more than the 64 KiB of the ring.
-    loop = "i=0; until [ -e %s ]; do i=$((i+1)); echo \"$i \u20ac\u20ac\u20ac\u20ac\"; done; exit 7\n"
+    loop = 'i=0; until [ -e %s ]; do i=$((i+1)); echo "$i \u20ac\u20ac\u20ac\u20ac"; done; exit 7\n'
     terminal.send((f"stty -echo; {loop}" % (stack.root / "enough")).encode())
     text = bytearray(terminal.expect("[0-9] \u20ac".encode()))
     assert b"[this session is recorded]" in text

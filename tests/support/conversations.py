@@ -104,6 +104,8 @@ class Player:
                 return ["elsewhere-now", url]
             case client.Resized(cols, rows):
                 return ["resized", cols, rows]
+            case client.Recording(state):
+                return ["recorded", state]
             case client.Close(code):
                 return ["close", code]
             case messages.Send(str() as text):
@@ -125,8 +127,10 @@ class Player:
                     "planned": item.planned,
                     "missed": item.missed,
                 }
-                size = {"size": list(item.attached.size)} if item.attached.size else {}
-                return ["attached-now", {**what, **{name: _ms(spans[name]) for name in spans}, **size}]
+                more: dict[str, Any] = {"size": list(item.attached.size)} if item.attached.size else {}
+                if item.attached.recording:
+                    more["recording"] = item.attached.recording
+                return ["attached-now", {**what, **{name: _ms(spans[name]) for name in spans}, **more}]
             case client.Output(data, end):
                 return ["output", _hex(data), end]
             case client.Screen(data, end, skipped):

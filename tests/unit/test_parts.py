@@ -77,7 +77,7 @@ def test_without_the_services_there_is_no_code(tmp_path):
 @pytest.mark.parametrize(
     ("part", "modules"),
     [
-        ("manager", "cli manager.server manager.terminator screens.keeper access"),
+        ("manager", "cli manager.server manager.terminator recordings.recorder screens.keeper access"),
         ("monitor", "cli monitor.service monitor.read"),
         ("holder", "holder.main"),
     ],

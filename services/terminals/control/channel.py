@@ -468,9 +468,9 @@ def until_answering(path: str, timeout: float) -> None:
         time.sleep(0.05)
 
 
-def exchange(path: str, request: bytes, timeout: float) -> list[bytes]:
+def exchange(path: str, request: bytes, timeout: float, files: list[int] | None = None) -> list[bytes]:
     """Ask whoever listens at ``path`` something, blocking for at most ``timeout`` seconds. Gives its answer;
-    an earlier manager has more than one to a long list.
+    an earlier manager has more than one to a long list. ``files`` gets the descriptors that come with it.
 
     Raises:
         ControlError: nobody, a refusal, or no answer in time. A refusal of a stale fencing token starts with
@@ -484,7 +484,11 @@ def exchange(path: str, request: bytes, timeout: float) -> list[bytes]:
         try:
             framing.send(sock, request)
             while more:
-                data, _ = framing.receive(sock)
+                data, fds = framing.receive(sock)
+                if files is None:
+                    _close(fds)
+                else:
+                    files += fds
                 if not data:
                     raise ControlError(f"the session manager at {path} closed the connection")
                 if (message := joiner.add(data)) is not None:
@@ -516,6 +520,27 @@ def ask(path: str, request: packets.Request, kind: type[R], *, timeout: float = 
     for other in others:
         answer.items.extend(other.items)  # type: ignore[attr-defined]
     return answer
+
+
+def ask_for_file(
+    path: str, request: packets.Request, kind: type[R], *, timeout: float = 10.0
+) -> tuple[R, int]:
+    """Ask the manager at ``path`` for a file: its answer, and a descriptor, which is the caller's.
+
+    Raises:
+        ControlError: see :func:`exchange`; or no more files can be open, here or there.
+    """
+    files: list[int] = []
+    try:
+        (data,) = exchange(path, framing.encode(msgspec.structs.replace(request, req=1)), timeout, files)
+        if not files:
+            raise ControlError("no more files can be open")
+        read: Callable[[bytes], R] = _reader(kind)
+        return read(data), files.pop(0)
+    except framing.BadPacket as error:
+        raise ControlError(f"the session manager at {path} does not give a file: {error}") from None
+    finally:
+        _close(files)
 
 
 def tell(path: str, request: packets.Request, *, timeout: float = 10.0) -> None:

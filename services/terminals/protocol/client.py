@@ -140,6 +140,8 @@ class Attached:
     """Output before it is of the past: what a program asked for in it, nobody waits for any more."""
     size: tuple[int, int] | None = None
     """Columns and rows of the terminal; an older server does not tell them."""
+    recording: str = ""
+    """Whether the session is recorded: ``on``, ``lost`` where it should be and is not, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,13 @@ class Resized:
 
     cols: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The session is recorded from now on, or is not any more; see :attr:`Attached.recording`."""
+
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +287,7 @@ class Refused:
 Event = (
     Elsewhere
     | Resized
+    | Recording
     | Connecting
     | Connected
     | Output
@@ -766,6 +776,8 @@ class ClientSession:
                 self._renew(fields.get("ticket"))
             case Phase.ATTACHED, "size":
                 self._items.append(Resized(*_size(fields)))
+            case Phase.ATTACHED, "recording":
+                self._items.append(Recording(_recording(fields.get("state"))))
             case Phase.ATTACHED, "error" if str(fields.get("code")) in _FINAL_LATER:
                 self._refuse(now, str(fields["code"]), str(fields.get("message")))
             case Phase.ATTACHED, "exit":
@@ -871,6 +883,10 @@ def _size(fields: dict[str, Any]) -> tuple[int, int]:
     return cols, rows
 
 
+def _recording(state: object) -> str:
+    return str(state) if state in ("on", "lost") else ""
+
+
 def read_attached(fields: dict[str, Any]) -> Attached:
     """Read an ``attached`` message.
 
@@ -889,4 +905,5 @@ def read_attached(fields: dict[str, Any]) -> Attached:
         snapshot=fields.get("snapshot") is True,
         head=messages.integer(fields, "head", 0, messages.MAX_OFFSET, offset),
         size=_size(fields) if "cols" in fields else None,
+        recording=_recording(fields.get("recording")),
     )

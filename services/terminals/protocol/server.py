@@ -111,6 +111,8 @@ class Grant:
     """The terminal's present size, where it is known."""
     input_unknown: bool = False
     snapshot: bool = False
+    recording: str = ""
+    """Whether it is recorded: ``on``, ``lost`` where it should be and is not, or empty."""
 
 
 class Typed(NamedTuple):  # made in a third of the time: there is one for each key
@@ -197,6 +199,8 @@ class ServerSide:
         """Attaches, by channel, that wait for the first to tell whether this connection is passed on."""
         self._orders: dict[int, _Order] = {}
         """Orders that have overtaken the answer to their attach."""
+        self._recordings: dict[int, str] = {}
+        """The same, of what is said of recording."""
         self._items: list[Item] = []
 
     def take(self) -> list[Item]:
@@ -385,6 +389,7 @@ class ServerSide:
         order = self._orders.pop(handle, None)
         if order is None and not self.closing:
             return True
+        self._recordings.pop(handle, None)
         self._items.append(Detached(handle, planned=self.planned or order is not None))
         if order is not None:
             self.error(order.code, order.message, channel)
@@ -395,7 +400,8 @@ class ServerSide:
         """It is served."""
         self._handles[channel] = handle
         fields = asdict(grant)
-        for unusual in ("input_unknown", "snapshot", "cols", "rows"):
+        fields["recording"] = self._recordings.pop(handle, grant.recording) if self._current else ""
+        for unusual in ("input_unknown", "snapshot", "cols", "rows", "recording"):
             if not fields[unusual]:
                 del fields[unusual]
         self._text("attached", channel=channel, **fields)
@@ -404,6 +410,15 @@ class ServerSide:
         """A terminal that is watched has another size."""
         if self._current:
             self._text("size", channel=channel, cols=cols, rows=rows)
+
+    def recorded(self, handle: int, state: str) -> None:
+        """A session is recorded from now on, or is not any more."""
+        channels = [channel for channel, known in self._handles.items() if known == handle]
+        if not channels:
+            self._recordings[handle] = state
+        elif self._current:
+            for channel in channels:
+                self._text("recording", channel=channel, state=state)
 
     def renew(self, ticket: str) -> None:
         """There is another ticket to come back with."""

@@ -25,8 +25,9 @@ from terminals.protocol import ids
 from terminals.tickets import Ticket, check_person, check_user, guest, is_person, issue
 from terminals.web import metrics, security
 from terminals.web.assets import Assets
-from terminals.web.backend import Backend, BackendError, BackendUnavailable, NoSuchSession
+from terminals.web.backend import Backend, BackendError, BackendUnavailable, NoSuchRecording, NoSuchSession
 from terminals.web.health import Readiness
+from terminals.web.recordings import Recordings
 from terminals.web.visitors import Refused, Visitors, described
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def build_app(
     visitors = Visitors(access)
     provider = _provider(oidc, settings.token, access, visitors)
     site = _Site(settings, backend, assets or Assets.load(), visitors, pass_on, provider)
+    recordings = Recordings(backend, site.session, lambda request: request[WHO])
     app = web.Application(middlewares=[site.guard], client_max_size=MOST_BODY)
     app.on_response_prepare.append(site.harden)
     opened: dict[tuple[str, str], Handler] = {
@@ -108,6 +110,11 @@ def build_app(
         ("GET", "/api/links"): (site.links, OWNERS),
         ("POST", "/api/links"): (site.link, OWNERS),
         ("DELETE", "/api/links/{id}"): (site.unlink, OWNERS),
+        ("POST", "/api/sessions/{id}/recording"): (recordings.begin, OWNERS),
+        ("DELETE", "/api/sessions/{id}/recording"): (recordings.stop, OWNERS),
+        ("GET", "/api/recordings"): (recordings.all, OWNERS),
+        ("GET", "/api/recordings/{id}"): (recordings.read, OWNERS),
+        ("DELETE", "/api/recordings/{id}"): (recordings.remove, OWNERS),
         ("POST", "/api/tickets"): (site.ticket, OPERATORS),
         ("DELETE", "/api/tickets/{user}"): (site.revoke, OPERATORS),
     }
@@ -173,7 +180,7 @@ class _Site:
         except web.HTTPException as error:
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return _error(error.status, error.reason.lower(), allow)
-        except NoSuchSession as error:
+        except (NoSuchSession, NoSuchRecording) as error:
             return _error(404, str(error))
         except BackendUnavailable as error:
             log.warning("%s %s: %s", request.method, request.path, error)
@@ -351,13 +358,13 @@ class _Site:
         title = (await _body(request)).get("title")
         if not isinstance(title, str):
             raise Refused(400, 'the body is {"title": "..."}')
-        session = await self._session(request, request.match_info["id"])
+        session = await self.session(request, request.match_info["id"])
         await self._backend.rename(session.id, title)
         return web.json_response({"renamed": session.id})
 
     async def kill(self, request: web.Request) -> web.Response:
         """End a session."""
-        session = await self._session(request, request.match_info["id"])
+        session = await self.session(request, request.match_info["id"])
         await self._backend.kill(session.id)
         log.info("%s ended by request of %s", session.id, self._visitors.address(request))
         return web.json_response({"ended": session.id})
@@ -374,7 +381,7 @@ class _Site:
         asked = await _body(request)
         try:
             seconds = round(60 * float(asked.get("minutes", 60)))
-            session = await self._session(request, str(asked["session"]))
+            session = await self.session(request, str(asked["session"]))
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             text = f'the body is {{"session": ..., "minutes": 60, "read_only": true}}: {error}'
             raise Refused(400, text) from None
@@ -397,7 +404,7 @@ class _Site:
     async def _links(self, who: Identity) -> list[LinkInfo]:
         return [link for link in await self._backend.links() if who.role == "operator" or link.by == who.user]
 
-    async def _session(self, request: web.Request, name: str) -> SessionInfo:
+    async def session(self, request: web.Request, name: str) -> SessionInfo:
         """A session of the visitor's.
 
         Raises:

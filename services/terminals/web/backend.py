@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -16,14 +16,18 @@ from terminals.control.answers import (
     LinkInfo,
     Links,
     Metrics,
+    OpenedRecording,
+    RecordingInfo,
+    Recordings,
     Revoked,
     SessionInfo,
     Sessions,
     Status,
 )
-from terminals.control.channel import ControlError, ask
+from terminals.control.channel import ControlError, ask, ask_for_file
 
 T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R")
 
 ANSWER_SECONDS = 5.0
 
@@ -38,6 +42,10 @@ class BackendUnavailable(BackendError):
 
 class NoSuchSession(BackendError):
     """There is no session of that id."""
+
+
+class NoSuchRecording(BackendError):
+    """There is no recording of that id."""
 
 
 class Backend(Protocol):
@@ -110,6 +118,39 @@ class Backend(Protocol):
             BackendUnavailable: it does not answer, or cannot keep it.
         """
 
+    async def record(self, session: str, *, on: bool) -> None:
+        """Have a session recorded, by its canonical id, or not any more.
+
+        Raises:
+            BackendError: it is so already, or has to be recorded, or would not be.
+            NoSuchSession: there is none of that id.
+            BackendUnavailable: it does not answer.
+        """
+
+    async def recordings(self) -> list[RecordingInfo]:
+        """Every recording, the oldest first.
+
+        Raises:
+            BackendUnavailable: it does not answer.
+        """
+
+    async def open_recording(self, name: str) -> tuple[int, int]:
+        """A descriptor of a recording's file, and how many bytes of that are whole.
+
+        Raises:
+            NoSuchRecording: there is none of that id.
+            BackendUnavailable: it does not answer, or cannot open it.
+        """
+
+    async def remove_recording(self, name: str) -> None:
+        """Remove a recording that is over.
+
+        Raises:
+            BackendError: it is not.
+            NoSuchRecording: there is none of that id.
+            BackendUnavailable: it does not answer, or cannot remove it.
+        """
+
 
 @contextlib.contextmanager
 def _refused(*texts: str, as_kind: type[BackendError] = BackendError) -> Iterator[None]:
@@ -170,10 +211,36 @@ class ManagerBackend:
         with _refused("no link"):
             await self._ask(packets.Unlink(id=name), Done)
 
+    async def record(self, session: str, *, on: bool) -> None:
+        """See :class:`Backend`."""
+        with _refused("no session", as_kind=NoSuchSession), _refused(session):
+            await self._ask(packets.RecordSession(session=session, on=on), Done)
+
+    async def recordings(self) -> list[RecordingInfo]:
+        """See :class:`Backend`."""
+        return (await self._ask(packets.Recordings(), Recordings)).items
+
+    async def open_recording(self, name: str) -> tuple[int, int]:
+        """See :class:`Backend`."""
+        request = packets.OpenRecording(id=name)
+        with _refused("no recording", as_kind=NoSuchRecording):
+            opened, fd = await self._in_thread(ask_for_file, request, OpenedRecording)
+        return fd, opened.bytes
+
+    async def remove_recording(self, name: str) -> None:
+        """See :class:`Backend`."""
+        with _refused("no recording", as_kind=NoSuchRecording), _refused("still being recorded"):
+            await self._ask(packets.RemoveRecording(id=name), Done)
+
     async def _ask(self, request: packets.Request, kind: type[T]) -> T:
+        return await self._in_thread(ask, request, kind)
+
+    async def _in_thread(
+        self, how: Callable[..., R], request: packets.Request, kind: type[msgspec.Struct]
+    ) -> R:
         # Blocking and in a thread: a list of sessions comes in several packets, and a manager
         # that hangs must not hang the health checks with it.
         try:
-            return await asyncio.to_thread(ask, self._path, request, kind, timeout=ANSWER_SECONDS)
+            return await asyncio.to_thread(how, self._path, request, kind, timeout=ANSWER_SECONDS)
         except (ControlError, OSError) as error:
             raise BackendUnavailable(str(error)) from None

@@ -433,6 +433,11 @@ class Connection(asyncio.BufferedProtocol):
         self._side.end(handle, code, error, message)
         self._carry_out()
 
+    def recorded(self, handle: int, state: str) -> None:
+        """Say that a session is recorded from now on, or is not any more."""
+        self._side.recorded(handle, state)
+        self._carry_out()
+
     def check(self) -> bool:
         """Whether it may go on: it ends, if it came with a ticket that is revoked."""
         hello = self._side.hello
@@ -678,6 +683,7 @@ class Connection(asyncio.BufferedProtocol):
             profile=self._profile,
             input_unknown=granted.input_unknown,
             snapshot=granted.snapshot is not None,
+            recording=granted.recording,
         )
 
     def _view(self, channel: int, granted: Attached, fds: list[int]) -> Viewer:

@@ -85,6 +85,8 @@ def command(connection: Connection, order: packets.Order) -> None:
             connection.drop(handle, CloseCode.TAKEN_OVER, ErrorCode.TAKEN_OVER, text)
         case packets.Refuse(handle=handle, message=message):
             connection.drop(handle, CloseCode.POLICY_VIOLATION, ErrorCode.BAD_MESSAGE, message)
+        case packets.Recording(handle=handle, state=state):
+            connection.recorded(handle, state)
         case packets.Superseded() | packets.Sever():
             connection.abort()
 

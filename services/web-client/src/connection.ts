@@ -3,7 +3,7 @@
 
 import { Conversation } from "./conversation.js";
 import type { Connected, Credentials, Item, Waiting } from "./conversation.js";
-import type { Attached, Size } from "./frames.js";
+import type { Attached, Recording, Size } from "./frames.js";
 import { Multiplexer } from "./multiplexer.js";
 import type { Line, Listener } from "./multiplexer.js";
 import { Sender } from "./rules.js";
@@ -35,6 +35,8 @@ export interface Handlers {
   onScreen(screen: Bytes, end: number, skipped: number): void;
   /** A terminal that is watched has another size. */
   onSize(size: Size): void;
+  /** The session is recorded from now on, or is not any more; whether it is at first says `attached`. */
+  onRecording?(state: Recording): void;
   onState(state: State): void;
   /** {@link Connection.latency} is known anew. */
   onPong(): void;
@@ -181,6 +183,9 @@ export class Connection {
         break;
       case "resized":
         handlers.onSize(item);
+        break;
+      case "recording":
+        handlers.onRecording?.(item.state);
         break;
       case "pong":
         this.latency = item.ms;

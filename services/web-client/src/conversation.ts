@@ -6,7 +6,7 @@
 // Both run the conversations of vectors.json.
 
 import * as protocol from "./frames.js";
-import type { Attached, BinaryFrame, Fields, Size } from "./frames.js";
+import type { Attached, BinaryFrame, Fields, Recording, Size } from "./frames.js";
 import { Backoff, CircuitBreaker, LOOP_THRESHOLD, Receiver, SequenceGap, Sender, STABLE_AFTER } from "./rules.js";
 import type { Bytes } from "./rules.js";
 
@@ -52,6 +52,7 @@ export type Happening =
   | { readonly kind: "elsewhere"; readonly url: string }
   | Connected
   | ({ readonly kind: "resized" } & Size)
+  | { readonly kind: "recording"; readonly state: Recording }
   | { readonly kind: "output"; readonly data: Bytes; readonly end: number }
   | { readonly kind: "screen"; readonly data: Bytes; readonly end: number; readonly skipped: number }
   | { readonly kind: "input-dropped"; readonly count: number }
@@ -548,6 +549,9 @@ export class Conversation {
         break;
       case "attached size":
         this.#items.push({ kind: "resized", ...protocol.size(fields) });
+        break;
+      case "attached recording":
+        this.#items.push({ kind: "recording", state: protocol.recording(fields["state"]) });
         break;
       case "attached error":
         if (FINAL_LATER.has(String(fields["code"]))) this.#refuse(now, String(fields["code"]), String(fields["message"]));

@@ -37,7 +37,11 @@ export interface Attached {
   readonly head: number;
   /** Null of a server that does not tell it. */
   readonly size: Size | null;
+  readonly recording: Recording;
 }
+
+/** Whether a session is recorded; `lost`: it should be, and is not. */
+export type Recording = "" | "on" | "lost";
 
 /** A text frame: an object with a `type`, of which nothing else is known yet. */
 export type Fields = Readonly<Record<string, unknown>> & { readonly type: string };
@@ -132,6 +136,11 @@ export function size(fields: Fields): Size {
   return { cols: integer(fields, "cols", 1, MAX_SIDE), rows: integer(fields, "rows", 1, MAX_SIDE) };
 }
 
+/** Whether a session is recorded, as a message says it. */
+export function recording(state: unknown): Recording {
+  return state === "on" || state === "lost" ? state : "";
+}
+
 /** Read an `attached` message. */
 export function readAttached(fields: Fields): Attached {
   const offset = (name: string, otherwise?: number) =>
@@ -153,6 +162,7 @@ export function readAttached(fields: Fields): Attached {
     snapshot: fields["snapshot"] === true,
     head: offset("head", output),
     size: fields["cols"] === undefined ? null : size(fields), // an older server does not tell it
+    recording: recording(fields["recording"]),
   };
 }
 

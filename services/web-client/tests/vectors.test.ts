@@ -97,15 +97,17 @@ function written(item: Item): unknown[] {
     case "connect": return item.url ? ["connect", item.url] : ["connect"];
     case "elsewhere": return ["elsewhere-now", item.url];
     case "resized": return ["resized", item.cols, item.rows];
+    case "recording": return ["recorded", item.state];
     case "taken-over": return [item.kind];
     case "close": return ["close", item.code];
     case "send": return typeof item.data === "string" ? message(JSON.parse(item.data) as Json) : sent(item.data);
     case "connecting": return ["connecting", item.again];
     case "connected": {
-      const { attached: { session, mode, head, size }, reconnect, planned, missed, away, attempt, attach } = item;
+      const { attached: { session, mode, head, size, recording }, reconnect, planned, missed, away, attempt, attach } = item;
       return ["attached-now", {
         session, mode, head, reconnect, planned, missed, away: ms(away), attempt: ms(attempt), attach: ms(attach),
         ...(size && { size: [size.cols, size.rows] }),
+        ...(recording && { recording }),
       }];
     }
     case "output": return ["output", much(item.data), item.end];

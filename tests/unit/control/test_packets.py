@@ -201,6 +201,7 @@ def test_names_on_the_wire():
         *("hello", "report", "closed", "attach", "detach", "resize", "end", "snapshot", "handoff", "passed"),
         *("status", "sessions", "metrics", "peers", "fence", "wait", "kill", "rename", "revoke", "monitored"),
         *("link", "links", "unlink"),
+        *("record", "recordings", "open-recording", "remove-recording"),
         *("renew-holder", "weights", "move", "retire", "cancel-retire", "stop"),
     }
     unasked = (packets.Conn, packets.Quit, packets.Revoked, *packets.Order.__args__)

@@ -183,7 +183,9 @@ def test_an_attach_is_asked_for_and_served():
     assert asked.routable
     assert side.admit(3, 7)
     side.attached(3, 7, GRANT)
-    usual = {name: value for name, value in asdict(GRANT).items() if value is not None and value is not False}
+    usual = {
+        name: value for name, value in asdict(GRANT).items() if value not in (None, "") and value is not False
+    }
     assert done(side) == [{"type": "attached", "channel": 3, **usual}]
     side.attached(4, 8, replace(GRANT, snapshot=True, input_unknown=True))
     (told,) = done(side)
@@ -335,6 +337,20 @@ def test_sizes_and_tickets_are_told_to_whoever_knows_them(version):
     side.renew("the next")
     told = [{"type": "size", "channel": 0, "cols": 100, "rows": 30}, {"type": "ticket", "ticket": "the next"}]
     assert done(side) == (told if version == 3 else [])
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_whether_it_is_recorded_is_told_to_whoever_knows_that(version):
+    side = greeted(versions=(version,))
+    say(side, "attach", channel=3, session=None)
+    done(side)
+    assert side.admit(3, 9)
+    side.recorded(9, "lost")  # it has overtaken the answer
+    side.attached(3, 9, replace(GRANT, recording="on"))
+    side.recorded(9, "on")
+    side.recorded(8, "on")  # of another connection's
+    said = [message.get("recording") or message.get("state") for message in done(side)]
+    assert said == (["lost", "on"] if version == 3 else [None])
 
 
 def test_before_a_hello_there_is_nobody_to_tell():
