@@ -154,6 +154,8 @@ class Recording:
         batch.output(at, text, offset)
         end = ended and offset == head
         if end:
+            for _, cols, rows in self._sizes:
+                batch.resize(at, cols, rows)
             batch.exit(at, self._ring.words[Word.STATUS] - 1000)
         if batch.empty and not end:
             return False

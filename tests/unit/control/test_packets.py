@@ -206,4 +206,14 @@ def test_names_on_the_wire():
     }
     unasked = (packets.Conn, packets.Quit, packets.Revoked, *packets.Order.__args__)
     orders = {kind.__struct_config__.tag for kind in unasked}
-    assert orders == {"conn", "quit", "revoked", "move", "taken-over", "superseded", "sever", "refuse"}
+    assert orders == {
+        "conn",
+        "quit",
+        "revoked",
+        "move",
+        "taken-over",
+        "superseded",
+        "sever",
+        "refuse",
+        "recording",
+    }

@@ -124,6 +124,16 @@ def test_a_size_that_it_has_already_is_no_event(tape):
     assert cast_at(tape.path).of("r") == ["90x24", "80x24"]
 
 
+def test_a_size_of_the_last_moment_comes_before_the_end(tape):
+    recording = tape.recording()
+    tape.ring.append(b"bye")
+    recording.resize(tape.ring.head, 90, 30)
+    tape.ring.end(0)
+    recording.advance()
+    recording.close()
+    assert [code for _, code, _ in cast_at(tape.path).events] == ["o", "r", "x"]
+
+
 def test_a_size_in_the_middle_of_a_character(tape):
     recording = tape.recording()
     tape.ring.append("\u20ac".encode()[:2])
