@@ -190,7 +190,7 @@ class Recordings:
             raise ValueError(f"{session.id} is not recorded")
         if active.kept.required:
             raise ValueError(f"all sessions of the profile {session.profile} are recorded")
-        self._send(told.Advance(key=session.epoch))
+        self._send(told.Advance(key=session.epoch, until=session.ring.head))
         self._leave(active, "cut", "")
         session.notice("this session is not recorded any more")
 

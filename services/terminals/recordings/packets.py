@@ -34,9 +34,10 @@ class Resize(Packet):
 
 
 class Advance(Packet):
-    """Record what is in the ring; answered by ``Recorded`` or ``Failed``."""
+    """Record what is in the ring before offset ``until``; answered by ``Recorded`` or ``Failed``."""
 
     key: str
+    until: int | None = None
 
 
 class Forget(Packet):

@@ -80,8 +80,8 @@ class Recording:
         """The terminal has this size from output offset ``at`` on."""
         self._sizes.append((at, cols, rows))
 
-    def advance(self) -> None:
-        """Record everything that is in the ring now.
+    def advance(self, until: int | None = None) -> None:
+        """Record everything that is in the ring now, but nothing from offset ``until`` on.
 
         Raises:
             OSError: the disk takes nothing; the recording stands where it stood.
@@ -91,6 +91,8 @@ class Recording:
         # ENDED is set after the last byte: read it first, or the last bytes could be missed.
         ended = bool(self._ring.words[Word.ENDED])
         head = self._ring.words[Word.HEAD]
+        if until is not None and until < head:
+            head, ended = until, False
         while self._step(head, ended=ended):
             pass
 
@@ -235,18 +237,18 @@ class Recorder:
             case Resize(key=key, at=at, cols=cols, rows=rows):
                 if recording := self._recordings.get(key):
                     recording.resize(at, cols, rows)
-            case Advance(key=key):
-                self._advance(key)
+            case Advance(key=key, until=until):
+                self._advance(key, until)
             case Forget(key=key):
                 self._forget(key)
 
-    def _advance(self, key: str) -> None:
+    def _advance(self, key: str, until: int | None) -> None:
         recording = self._recordings.get(key)
         if recording is None:
             self._send(Failed(key=key, reason="no more files can be open"))
             return
         try:
-            recording.advance()
+            recording.advance(until)
         except Full:
             self._send(Failed(key=key, reason=FULL, full=True))
         except OSError as error:
