@@ -267,9 +267,10 @@ class Recordings:
         active.again = False
         if not active.begun and not self._introduce(active):
             return
-        active.asked = active.session.ring.head
+        session = active.session
+        active.asked = session.ring.head
         active.next = asyncio.get_running_loop().time() + BATCH_SECONDS
-        self._send(told.Advance(key=active.session.epoch))
+        self._send(told.Advance(key=session.epoch, until=active.asked, ended=not session.live))
 
     def _introduce(self, active: _Active) -> bool:
         """Tell the recorder of it; whether that could be done."""

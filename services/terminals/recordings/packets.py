@@ -34,10 +34,15 @@ class Resize(Packet):
 
 
 class Advance(Packet):
-    """Record what is in the ring before offset ``until``; answered by ``Recorded`` or ``Failed``."""
+    """Record what is in the ring before offset ``until``; answered by ``Recorded`` or ``Failed``.
+
+    Not all there is: of what was printed since, it is not known here yet in which size.
+    """
 
     key: str
-    until: int | None = None
+    until: int
+    ended: bool = False
+    """That is all there will ever be."""
 
 
 class Forget(Packet):

@@ -80,20 +80,15 @@ class Recording:
         """The terminal has this size from output offset ``at`` on."""
         self._sizes.append((at, cols, rows))
 
-    def advance(self, until: int | None = None) -> None:
-        """Record everything that is in the ring now, but nothing from offset ``until`` on.
+    def advance(self, until: int, *, ended: bool = False) -> None:
+        """Record what is in the ring before offset ``until``. ``ended``: there will never be more.
 
         Raises:
             OSError: the disk takes nothing; the recording stands where it stood.
             Full: the recording has its limit, and says so at its end.
         """
         self._find()
-        # ENDED is set after the last byte: read it first, or the last bytes could be missed.
-        ended = bool(self._ring.words[Word.ENDED])
-        head = self._ring.words[Word.HEAD]
-        if until is not None and until < head:
-            head, ended = until, False
-        while self._step(head, ended=ended):
+        while self._step(until, ended=ended):
             pass
 
     def close(self) -> None:
@@ -237,18 +232,19 @@ class Recorder:
             case Resize(key=key, at=at, cols=cols, rows=rows):
                 if recording := self._recordings.get(key):
                     recording.resize(at, cols, rows)
-            case Advance(key=key, until=until):
-                self._advance(key, until)
+            case Advance():
+                self._advance(packet)
             case Forget(key=key):
                 self._forget(key)
 
-    def _advance(self, key: str, until: int | None) -> None:
+    def _advance(self, packet: Advance) -> None:
+        key = packet.key
         recording = self._recordings.get(key)
         if recording is None:
             self._send(Failed(key=key, reason="no more files can be open"))
             return
         try:
-            recording.advance(until)
+            recording.advance(packet.until, ended=packet.ended)
         except Full:
             self._send(Failed(key=key, reason=FULL, full=True))
         except OSError as error:

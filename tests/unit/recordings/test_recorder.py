@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from terminals.manager.ring import Ring, RingReader
+from terminals.manager.ring import Ring, RingReader, Word
 from terminals.recordings import asciicast
 from terminals.recordings.asciicast import About, Header, Mark, Term, last_mark, read_header
 from terminals.recordings.packets import Begin
@@ -42,10 +42,14 @@ class Tape:
             self.begin, os.open(self.path, flags), RingReader(self.ring.share()), lambda: self.now
         )
 
+    def advance(self, recording: Recording) -> None:
+        """Have it take all there is."""
+        recording.advance(self.ring.head, ended=bool(self.ring.words[Word.ENDED]))
+
     def go_on(self) -> None:
         """Have another recorder take all there is."""
         recording = self.recording()
-        recording.advance()
+        self.advance(recording)
         recording.close()
 
     def record(self) -> Cast:
@@ -62,15 +66,15 @@ def tape(tmp_path) -> Tape:
 def test_a_recording_from_its_header_to_the_shells_end(tape):
     tape.ring.append(b"$ ")
     recording = tape.recording()
-    recording.advance()
+    tape.advance(recording)
     tape.now = 101.5
     tape.ring.append("d\x1b[1m\xe9\r\n\u2028# offset 9\n".encode())
-    recording.advance()
+    tape.advance(recording)
     recording.resize(tape.ring.head, 100, 30)
     tape.now = 103.0
     tape.ring.append(b"bye")
     tape.ring.end(-9)
-    recording.advance()
+    tape.advance(recording)
     assert recording.said.ended
     recording.close()
     cast = cast_at(tape.path)
@@ -109,7 +113,7 @@ def test_intervals_add_up_to_the_time_that_has_passed(tape):
     for count in range(1, 4000):
         tape.now = 100 + count / 3000
         tape.ring.append(b"x")
-        recording.advance()
+        tape.advance(recording)
     recording.close()
     assert cast_at(tape.path).events[-1][0] == pytest.approx(3999 / 3000, abs=2e-6)
 
@@ -119,7 +123,7 @@ def test_a_size_that_it_has_already_is_no_event(tape):
     for size in ((80, 24), (90, 24), (90, 24), (80, 24)):
         recording.resize(tape.ring.head, *size)
     tape.ring.append(b"x")
-    recording.advance()
+    tape.advance(recording)
     recording.close()
     assert cast_at(tape.path).of("r") == ["90x24", "80x24"]
 
@@ -129,7 +133,7 @@ def test_a_size_of_the_last_moment_comes_before_the_end(tape):
     tape.ring.append(b"bye")
     recording.resize(tape.ring.head, 90, 30)
     tape.ring.end(0)
-    recording.advance()
+    tape.advance(recording)
     recording.close()
     assert [code for _, code, _ in cast_at(tape.path).events] == ["o", "r", "x"]
 
@@ -137,11 +141,11 @@ def test_a_size_of_the_last_moment_comes_before_the_end(tape):
 def test_a_size_in_the_middle_of_a_character(tape):
     recording = tape.recording()
     tape.ring.append("\u20ac".encode()[:2])
-    recording.advance()
+    tape.advance(recording)
     recording.resize(tape.ring.head, 90, 30)
-    recording.advance()
+    tape.advance(recording)
     tape.ring.append("\u20ac!".encode()[2:])
-    recording.advance()
+    tape.advance(recording)
     recording.close()
     assert [(code, data) for _, code, data in cast_at(tape.path).events] == [("r", "90x30"), ("o", "\u20ac!")]
 
@@ -189,9 +193,9 @@ def test_a_recording_ends_at_its_limit_and_stays_so(tmp_path):
         with_room = tape.path.stat().st_size if tape.path.exists() else 0
         if with_room + 4100 > 20_000:
             break
-        recording.advance()
+        tape.advance(recording)
     with pytest.raises(Full):
-        recording.advance()
+        tape.advance(recording)
     recording.close()
     cast = cast_at(tape.path)
     assert cast.of("m") == ["it has the size that one recording may have"]
@@ -208,10 +212,10 @@ def test_a_file_that_another_recorder_has_is_left_to_it(tape):
     recording = tape.recording()
     tape.ring.append(b"x")
     with pytest.raises(OSError, match="another recorder"):
-        recording.advance()
+        tape.advance(recording)
     assert tape.path.read_bytes() == b""
     os.close(other)
-    recording.advance()
+    tape.advance(recording)
     assert cast_at(tape.path).text == "x"
 
 
@@ -219,7 +223,7 @@ def test_what_is_no_recording_is_not_touched(tape):
     tape.path.write_bytes(b"somebody's own\n" * 1000)
     recording = tape.recording()
     with pytest.raises(OSError, match="no recording"):
-        recording.advance()
+        tape.advance(recording)
     assert tape.path.read_bytes() == b"somebody's own\n" * 1000
 
 
@@ -227,7 +231,7 @@ def test_a_disk_without_room_leaves_it_where_it_was(tape, monkeypatch):
     """Part of a batch goes out, and then nothing: the next try begins with cutting that off."""
     tape.ring.append(b"before")
     recording = tape.recording()
-    recording.advance()
+    tape.advance(recording)
     real, room = os.write, [7]
 
     def full(fd: int, data: bytes) -> int:
@@ -239,9 +243,9 @@ def test_a_disk_without_room_leaves_it_where_it_was(tape, monkeypatch):
     tape.ring.append(b", after")
     for _ in range(2):
         with pytest.raises(OSError, match="No space"):
-            recording.advance()
+            tape.advance(recording)
     monkeypatch.undo()
-    recording.advance()
+    tape.advance(recording)
     recording.close()
     cast = cast_at(tape.path)
     assert (cast.text, cast.of("m")) == ("before, after", [])
