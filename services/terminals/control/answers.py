@@ -325,6 +325,8 @@ class SessionInfo(Record):
     """Seconds without anybody; ``None`` where it has ended."""
     pid: int | None = None
     status: int | None = None
+    recording: Literal["", "on", "lost"] = ""
+    """``lost``: it is to be recorded, and is not now."""
 
 
 class Sessions(Record):

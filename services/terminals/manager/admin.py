@@ -316,6 +316,7 @@ def sessions(manager: Manager) -> list[answers.SessionInfo]:
             pid=session.shell.pid if session.shell else None,
             status=session.status,
             breaker=session.breaker.state.value,
+            recording=session.recording,
         )
         for session in sorted(manager.registry.table.values(), key=lambda entry: entry.created)
     ]

@@ -8,14 +8,15 @@ const AHEAD = [10, 30, 60]; // seconds to come that are worth one each
 const BEHIND = [60, 30, 10, SILENT_MS / 1000]; // seconds that have gone by
 
 /** How a connection stands, in words that stay for a while: see `describe`, which has each tenth of a second. */
-export function spoken(state: State, { now, watch, silent }: { now: number; watch: boolean; silent: number }): string {
+export function spoken(state: State, standing: Parameters<typeof describe>[1]): string {
+  const { now, silent } = standing;
   if (state.kind === "waiting" || state.kind === "breaker") {
     const left = (state.retryAt - now) / 1000;
     const within = AHEAD.find((step) => left <= step);
     return `${state.reason} Reconnecting ${within ? `within ${within} s` : "later"}`;
   }
   const gone = BEHIND.find((step) => silent >= step * 1000) ?? 0;
-  return describe(state, { now, watch, silent: gone * 1000 });
+  return describe(state, { ...standing, silent: gone * 1000 });
 }
 
 export class Announcer {

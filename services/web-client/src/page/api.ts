@@ -1,5 +1,7 @@
 // The web process's API. Who this browser's visitor is says a cookie, which no script can read.
 
+import type { Recording } from "../frames.js";
+
 const KEPT = "terminals.token"; // where pages of earlier builds kept the token
 
 export class Unauthorized extends Error {}
@@ -42,6 +44,8 @@ export interface SessionInfo {
   readonly attached: boolean;
   readonly watchers: number;
   readonly generation: string;
+  /** Whether it is recorded; an older web process does not tell. */
+  readonly recording?: Recording;
 }
 
 /** A link to one session that was given away. Times are Unix seconds. */
@@ -52,6 +56,23 @@ export interface LinkInfo {
   readonly read_only: boolean;
   readonly created: number;
   readonly until: number;
+}
+
+/** What was recorded of a session, or is being so. */
+export interface RecordingInfo {
+  readonly id: string;
+  readonly session: string;
+  /** Whose session it was. */
+  readonly user: string;
+  readonly profile: string;
+  readonly title: string;
+  /** Unix seconds. */
+  readonly created: number;
+  readonly bytes: number;
+  readonly seconds: number;
+  /** Its profile is recorded: it is not its owner's to remove. */
+  readonly required: boolean;
+  readonly state: "running" | "ended" | "full" | "cut";
 }
 
 /** Ask for something. Throws Unauthorized, OtherBuild, or an Error with what the server says. */

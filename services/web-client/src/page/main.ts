@@ -12,6 +12,7 @@ import { mapped } from "./layout.js";
 import { preferences } from "./preferences.js";
 import { broughtBack, leaveFor, offer } from "./provider.js";
 import { forgetOthers, keptTabs } from "./remembered.js";
+import { recordingList, seesRecordings } from "./recordings.js";
 import { sessionList } from "./sessions.js";
 import { sharing } from "./share.js";
 import { load, onSystemTheme, save, sized } from "./settings.js";
@@ -76,12 +77,12 @@ function say(id: string, text: string): void {
 function show(): void {
   const tab = tabs.chosen;
   if (!tab) return;
-  const { state, connection, watch, feeding } = tab;
+  const { state, connection, watch, feeding, recording } = tab;
   if (state.kind === "breaker" || state.kind === "unauthorized" || (state.kind === "waiting" && !state.planned)) look();
   const now = performance.now();
   const silent = connection.silence(now);
-  say("state", describe(state, { now, watch, silent }));
-  announcer.stands(spoken(state, { now, watch, silent }), state.kind === "connected" && silent < SILENT_MS, now);
+  say("state", describe(state, { now, watch, silent, recording }));
+  announcer.stands(spoken(state, { now, watch, silent, recording }), state.kind === "connected" && silent < SILENT_MS, now);
   $("state").dataset["kind"] = state.kind;
   const offered = remedy(state, begins());
   $("retry").hidden = !offered;
@@ -198,6 +199,7 @@ async function enter(credential: string | null, followed: boolean): Promise<void
   $("sign-in").hidden = true;
   $("app").hidden = false;
   for (const id of ["new-system", "new-claude", "split-row", "split-column"]) $(id).hidden = !begins();
+  $("recordings-list").hidden = !seesRecordings(info.visitor);
   $("share").hidden = readOnly || (role !== "operator" && role !== "user");
   const names = { operator: user || NAMELESS, user, viewer: `${user}, who looks on`, guest: "a guest" };
   $("visitor").textContent = `Signed in as ${names[role]}`;
@@ -285,6 +287,15 @@ export async function start(credential: string | null): Promise<void> {
       return info?.visitor ?? null;
     },
     open: ({ profile, id }, watch) => tabs.show({ profile, session: id, epoch: null, watch }),
+    failed,
+  });
+  recordingList({
+    get visitor() {
+      return info?.visitor ?? null;
+    },
+    get settings() {
+      return settings;
+    },
     failed,
   });
   sharing(current, failed);

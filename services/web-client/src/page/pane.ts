@@ -10,7 +10,7 @@ import { Terminal } from "@xterm/xterm";
 import { Connection } from "../connection.js";
 import type { Handlers, State } from "../connection.js";
 import { MAX_SIDE } from "../frames.js";
-import type { Attached, Size } from "../frames.js";
+import type { Attached, Recording, Size } from "../frames.js";
 import type { Multiplexer } from "../multiplexer.js";
 import { Sender } from "../rules.js";
 import type { Bytes } from "../rules.js";
@@ -64,6 +64,7 @@ export class Pane {
   state: State = { kind: "connecting", again: false };
   /** What the program calls its window. */
   title = "";
+  recording: Recording = "";
   /** What has happened while nobody looked. */
   mark: "" | "output" | "bell" = "";
   readonly #fit = new FitAddon();
@@ -258,6 +259,10 @@ export class Pane {
         this.term.write(screen, () => this.#taken(end));
       },
       onSize: (size) => this.#sized(size),
+      onRecording: (recording) => {
+        this.recording = recording;
+        this.#around.changed(this);
+      },
       onState: (state) => this.#become(state),
       onPong: () => this.#around.changed(this),
     };
@@ -298,6 +303,7 @@ export class Pane {
     this.epoch = attached.epoch;
     this.#shown = attached.output;
     this.watch = attached.mode === "read";
+    this.recording = attached.recording;
     this.#sized(attached.size);
     if (missed) this.#missed(missed);
     this.#around.remember();

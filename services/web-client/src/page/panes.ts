@@ -66,6 +66,12 @@ export class Panes {
     return marks.has("bell") ? "bell" : marks.has("output") ? "output" : "";
   }
 
+  /** Whether one of their sessions is recorded, or should be and is not. */
+  get recording(): Pane["recording"] {
+    const found = new Set(this.all.map(({ recording }) => recording));
+    return found.has("lost") ? "lost" : found.has("on") ? "on" : "";
+  }
+
   /** The state to be shown: of the focused one, unless that is well and another is not. */
   get kind(): string {
     const kinds = [this.focused, ...this.all].map(({ state }) => state.kind);

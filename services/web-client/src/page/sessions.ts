@@ -42,13 +42,13 @@ export function sessionList(around: Around): void {
         around.open(session, watch);
       },
     });
-    const changer = (text: string, title: string, request: () => RequestInit | null) => element("button", {
+    const changer = (text: string, title: string, request: () => RequestInit | null, of = "") => element("button", {
       textContent: text,
       title,
       onclick: () => {
         const options = request();
         if (!options) return;
-        void ask(`sessions/${session.id}`, options)
+        void ask(`sessions/${session.id}${of}`, options)
           .catch((error: unknown) => alert(around.failed(error)))
           .then(refresh);
       },
@@ -72,6 +72,9 @@ export function sessionList(around: Around): void {
             const title = prompt("Title of this session (empty: none)", session.title);
             return title === null ? null : { method: "PATCH", body: JSON.stringify({ title }) };
           }),
+          ...(session.recording === undefined ? [] : [session.recording
+            ? changer("Stop recording", "Record no more of it", () => ({ method: "DELETE" }), "/recording")
+            : changer("Record", "Record what it shows from now on; all who are attached are told", () => ({ method: "POST" }), "/recording")]),
           changer("End", "Hang its shell up", () =>
             confirm(`End ${session.title || session.id}? What runs in it is hung up.`) ? { method: "DELETE" } : null),
         ] : []),

@@ -1,13 +1,24 @@
 // What the line below the terminals says.
 
 import type { State } from "../connection.js";
+import type { Recording } from "../frames.js";
+
+const RECORDED = {
+  on: "What this terminal shows is recorded",
+  lost: "What this terminal shows should be recorded, and is not",
+} as const;
 
 /** How a connection stands, in words. `now`: of the clock of the state. `silent`: ms without an answer. */
-export function describe(state: State, { now, watch, silent }: { now: number; watch: boolean; silent: number }): string {
+export function describe(
+  state: State,
+  { now, watch, silent, recording = "" }: { now: number; watch: boolean; silent: number; recording?: Recording },
+): string {
   switch (state.kind) {
-    case "connected":
+    case "connected": {
       if (silent >= SILENT_MS) return `No answer for ${(silent / 1000).toFixed(0)} s. What is typed is kept`;
-      return watch ? "Viewing: what you type goes nowhere" : "Connected";
+      const connected = watch ? "Viewing: what you type goes nowhere" : "Connected";
+      return recording ? `${connected}. ${RECORDED[recording]}` : connected;
+    }
     case "connecting": return state.again ? "Reconnecting…" : "Connecting…";
     case "waiting": return `${state.reason} Reconnecting in ${left(state.retryAt, now).toFixed(1)} s`;
     case "breaker":

@@ -8,12 +8,15 @@ import type { Around } from "./panes.js";
 import { keepInput, keepTabs } from "./remembered.js";
 import type { KeptPane, KeptTab } from "./remembered.js";
 
+const RECORDED = { "": "", on: "is recorded", lost: "should be recorded, and is not" } as const;
 const REOPENED = 10; // so many closed panes can be opened again
 
 interface Entry {
   readonly panes: Panes;
   readonly handle: HTMLElement;
   readonly button: HTMLButtonElement;
+  /** Says that its session is recorded. */
+  readonly record: HTMLElement;
 }
 
 /** What the page has to know of its tabs. */
@@ -66,7 +69,8 @@ export class Tabs {
     button.setAttribute("aria-keyshortcuts", "Delete");
     button.onkeydown = (event) => this.#onKey(event, panes);
     const dot = element("span", { className: "dot", ariaHidden: "true" });
-    const handle = element("div", { className: "tab", draggable: true, role: "presentation" }, dot, button, closer);
+    const record = element("span", { className: "record", ariaHidden: "true", hidden: true }); // its button says so, too
+    const handle = element("div", { className: "tab", draggable: true, role: "presentation" }, dot, button, record, closer);
     handle.ondragstart = () => {
       this.#dragged = panes;
     };
@@ -78,7 +82,7 @@ export class Tabs {
     handle.ondragend = () => {
       this.#dragged = null;
     };
-    this.#entries.push({ panes, handle, button });
+    this.#entries.push({ panes, handle, button, record });
     $("tabs").append(handle);
     panes.open($("screens"));
     this.#choose(panes);
@@ -264,15 +268,18 @@ export class Tabs {
     const at = this.#at(panes);
     const entry = this.#entries[at];
     if (!entry) return;
-    const { focused, mark, all } = panes;
+    const { focused, mark, all, recording } = panes;
     const name = focused.name(at + 1);
-    const several = all.length > 1 ? `, ${all.length} panes` : "";
     entry.button.textContent = all.length > 1 ? `${name} (${all.length})` : name;
     entry.button.title = focused.session ?? "";
     entry.handle.dataset["kind"] = panes.kind;
     entry.handle.dataset["mark"] = mark;
-    const happened = mark ? `, ${mark === "bell" ? "rang its bell" : "has new output"}` : "";
-    entry.button.ariaLabel = name + several + happened;
+    entry.record.hidden = recording === "";
+    entry.record.textContent = recording === "lost" ? "not recorded" : "recorded";
+    entry.record.dataset["recording"] = recording;
+    const several = all.length > 1 && `${all.length} panes`;
+    const happened = mark && (mark === "bell" ? "rang its bell" : "has new output");
+    entry.button.ariaLabel = [name, several, RECORDED[recording], happened].filter(Boolean).join(", ");
     if (panes === this.#chosen) this.watcher.changed();
   }
 }
