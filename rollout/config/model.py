@@ -25,7 +25,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from terminals.configfile import check_networks, check_origins
+from terminals.configfile import check_networks, check_origins, check_recording_bytes
 from terminals.oidc import (
     check_client,
     check_issuer,
@@ -124,12 +124,13 @@ class Listen(Section):
 
 
 class Profile(Section):
-    """What a session of this profile runs, with which variables, and in which folder."""
+    """What a session of this profile runs, with which variables, where, and whether it is recorded."""
 
     command: Words
     env: dict[StrictStr, StrictStr] = Field(default={})
     cwd: StrictStr | None = None
     ready: Annotated[StrictInt, Field(ge=0, le=64)] = 0
+    record: StrictBool = False
 
 
 class Oidc(Section):
@@ -423,6 +424,19 @@ class Environment(Section):
         return {name: host.model_copy(update={"name": name}) for name, host in hosts.items()}
 
 
+class Recordings(Section):
+    """What is kept of recordings, and what becomes of a session that is to be recorded and cannot be.
+
+    ``refuse``: none begins, and those that run go on; ``end``: those are ended; ``notify``: all go on.
+    """
+
+    when_lost: Literal["refuse", "end", "notify"] = "refuse"
+    lost_seconds: Annotated[Duration, Field(ge=2, le=3600)] = 10.0
+    max_recording_bytes: Annotated[Size, AfterValidator(check_recording_bytes)] = 100 << 20
+    max_bytes: Size = 1 << 30
+    max_age_seconds: Duration = 30 * 86400.0
+
+
 class Defaults(Section):
     """Settings of every session manager, under the names it uses itself."""
 
@@ -439,6 +453,7 @@ class Defaults(Section):
     max_sessions_per_user: Annotated[StrictInt, Field(ge=0)] = 0
     allowed_origins: Annotated[tuple[StrictStr, ...], AfterValidator(check_origins)] = ()
     trusted_proxies: Annotated[tuple[StrictStr, ...], AfterValidator(check_networks)] = ()
+    recordings: Recordings = Recordings()
 
 
 class Image(Section):

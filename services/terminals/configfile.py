@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+LEAST_RECORDING = 1 << 16
+"""Bytes that a recording may have at the least: one batch of output would not fit into fewer."""
+
 
 class ConfigError(Exception):
     """The configuration file is wrong. The text names the file, the place and the remedy."""
@@ -44,6 +47,17 @@ def refuse_unknown(place: str, raw: Iterable[str], known: Iterable[str]) -> None
     """
     if unknown := set(raw) - set(known):
         raise ValueError(f"{place}unknown key {min(unknown)!r}; known: {', '.join(sorted(known))}")
+
+
+def check_recording_bytes(value: int) -> int:
+    """How large a recording may become; 0: there is no limit.
+
+    Raises:
+        ValueError: too little for any.
+    """
+    if 0 < value < LEAST_RECORDING:
+        raise ValueError(f"max_recording_bytes must be 0 (off) or at least {LEAST_RECORDING}, not {value}")
+    return value
 
 
 def check_origins(raw: Iterable[str]) -> tuple[str, ...]:

@@ -362,34 +362,35 @@ def test_the_graphics_card_draws_where_there_is_one(with_webgl, address, tmp_pat
 AXE = Path(__file__).parents[2] / "services/web-client/node_modules/axe-core/axe.min.js"
 
 
+def serious(page) -> list[str]:
+    """What axe finds that would be in somebody's way."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    return [
+        f"{each['id']}: {[node['html'][:120] for node in each['nodes']]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
 @pytest.mark.skipif(not AXE.exists() and "CI" not in os.environ, reason="make check has not been run")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_serious_is_in_the_way_of_assistive_technology(browser, address, theme):
     page = browser.new_page(color_scheme=theme)
-
-    def serious() -> list[str]:
-        page.evaluate(AXE.read_text())
-        found = page.evaluate("axe.run()")["violations"]
-        return [
-            f"{each['id']}: {[node['html'][:120] for node in each['nodes']]}"
-            for each in found
-            if each["impact"] in ("serious", "critical")
-        ]
-
     page.goto(address)
     page.get_by_role("button", name="Sign in").wait_for()
-    assert serious() == []
+    assert serious(page) == []
     enter(page, address)  # a link that is opened where the page is already
     type_line(page, "echo shown-$((1+1))")
     ran(page, "shown-2")
-    assert serious() == []
+    assert serious(page) == []
     page.get_by_role("button", name="Sessions").click()
     page.get_by_role("cell", name="session_").wait_for()
-    assert serious() == []
+    assert serious(page) == []
     page.get_by_role("button", name="Sessions").click()
     page.get_by_role("button", name="Settings").click()
     page.keyboard.press("Control+Shift+F")
-    assert serious() == []
+    assert serious(page) == []
 
 
 # --- signing in, sharing, roles ------------------------------------------------------------------

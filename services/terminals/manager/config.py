@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from terminals.configfile import check_networks, check_origins, read_config, refuse_unknown
+from terminals.configfile import (
+    check_networks,
+    check_origins,
+    check_recording_bytes,
+    read_config,
+    refuse_unknown,
+)
 from terminals.control.answers import Front, Oidc
 from terminals.manager.casts import RecordingRules
 from terminals.manager.certificate import TlsFiles
@@ -20,9 +26,6 @@ from terminals.oidc import read_oidc
 from terminals.parts import settings_digest, without_secrets
 from terminals.protocol import HEARTBEAT, LOOP_THRESHOLD, STABLE_AFTER
 from terminals.protocol.breaker import CircuitBreaker
-
-LEAST_RECORDING = 1 << 16
-"""Bytes that a recording may have at the least: one batch of output would not fit into fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class ManagerConfig:
             stable_seconds=float(raw.get("stable_seconds", cls.stable_seconds)),
             breaker_threshold=int(raw.get("breaker_threshold", cls.breaker_threshold)),
             breaker_cooldown=float(raw.get("breaker_cooldown", cls.breaker_cooldown)),
-            recordings=_recordings(raw.get("recordings") or {}),
+            recordings=_recordings(raw.get("recordings", {})),
             tls=_tls(raw.get("tls")),
             homes=Homes.of(raw),
             oidc=read_oidc(raw.get("oidc")),
@@ -208,24 +211,22 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
-def _recordings(raw: dict[str, Any]) -> RecordingRules:
+def _recordings(raw: Any) -> RecordingRules:
     place, usual = "recordings", RecordingRules()
+    if not isinstance(raw, dict):
+        raise ValueError(f"{place}: an object of settings, not {raw!r}")
     refuse_unknown(f"{place}: ", raw, RecordingRules.__dataclass_fields__)
     when_lost = raw.get("when_lost", usual.when_lost)
     if when_lost not in ("refuse", "end", "notify"):
         raise ValueError(f"{place}.when_lost must be refuse, end or notify, not {when_lost!r}")
     most = int(_not_negative(raw, "max_recording_bytes", usual.max_recording_bytes, place))
-    if 0 < most < LEAST_RECORDING:
-        raise ValueError(
-            f"{place}.max_recording_bytes must be 0 (off) or {LEAST_RECORDING} at least, not {most}"
-        )
     lost_seconds = float(raw.get("lost_seconds", usual.lost_seconds))
     if not 2 <= lost_seconds <= 3600:
         raise ValueError(f"{place}.lost_seconds must be from 2 to 3600, not {lost_seconds:g}")
     return RecordingRules(
         when_lost,
         lost_seconds,
-        most,
+        check_recording_bytes(most),
         int(_not_negative(raw, "max_bytes", usual.max_bytes, place)),
         _not_negative(raw, "max_age_seconds", usual.max_age_seconds, place),
     )
