@@ -60,6 +60,8 @@ def test_a_session_is_seen_to_be_recorded_and_is_replayed(stack, page, tmp_path)
     page.screenshot(path=tmp_path / "recorded.png")
     if AXE.exists():
         assert serious(page) == []
+    type_line(page, r"printf '\033]2;nightly build\007'")
+    page.get_by_role("tab", name="nightly build").wait_for()
     type_line(page, "exit 5")
     page.get_by_role("status").filter(has_text="ended with status 5").wait_for()
 

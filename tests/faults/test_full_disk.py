@@ -12,6 +12,7 @@ from terminals.client import Terminal
 from terminals.manager.ring import FIRST_RESERVED
 from terminals.manager.session import DISK_SECONDS
 
+from tests.support.casts import cast_at
 from tests.support.disk import Disk, small_disk
 from tests.support.resident import Resident
 from tests.support.stack import TERMINALS, Stack, until
@@ -103,6 +104,56 @@ def roomy(disk) -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
+
+
+@pytest.fixture
+def recorded(disk) -> Iterator[Stack]:
+    """Recordings on a disk that fills, and rings that have all of theirs."""
+    bash = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
+    stack = Stack(
+        state_dir=str(disk.path / "state"),
+        ring_bytes=FIRST_RESERVED,
+        stable_seconds=0,
+        profiles={"system": {"command": bash, "record": True}},
+        recordings={"when_lost": "notify", "lost_seconds": 2},
+    )
+    try:
+        stack.start_generation("g1", weight=100)
+        yield stack
+    finally:
+        stack.close()
+
+
+def test_what_cannot_be_recorded_is_said_and_marked(disk, recorded):
+    terminal = recorded.terminal()
+    terminal.open()
+    text = bytearray(terminal.expect(rb"is recorded\]"))
+    terminal.send(b"PS1=; stty -echo; echo rea''dy\n")
+    text += terminal.expect(rb"ready\r\n")
+    disk.fill()
+    terminal.send(b"seq 20000; echo last-$((1 + 1))\n")  # twice the ring
+    text += terminal.expect(rb"not recorded any more: No space left on device\]")
+    until(lambda: text.extend(terminal.read(0.05)) or b"last-2" in text, "the shell running on")
+    disk.room()
+    until(lambda: text.extend(terminal.read(0.05)) or b"is recorded again]" in text, "the recorder")
+    terminal.send(b"exit 3\n")
+    until(lambda: text.extend(terminal.read(0.1)) or terminal.exit_status is not None, "the end")
+    until(lambda: recorded.admin("recordings")["items"][0]["state"] == "ended", "the end being recorded")
+    (path,) = (disk.path / "state" / "recordings").glob("*.cast")
+    cast = cast_at(path)
+    assert cast.of("x") == ["3"]
+    # What is there, and what is said to be missing, is all that was seen.
+    assert cast.of("m")
+    at = 0
+    for _, code, data in cast.events:
+        if code == "m":
+            count, words = data.split(" ", 1)
+            assert words == "bytes were not recorded"
+            at += int(count)
+        elif code == "o":
+            assert text[at : at + len(data)] == data.encode()
+            at += len(data)
+    assert at == len(text)
 
 
 LINES = 30_000

@@ -51,7 +51,8 @@ class Visitor:
             for morsel in SimpleCookie(answer.headers.get("Set-Cookie", "")).values():
                 self.cookie = morsel
             content = answer.read()
-            return answer.status, json.loads(content) if content[:1] in (b"{", b"[") else content
+            as_json = self.headers.get("Content-Type", "").startswith("application/json")
+            return answer.status, json.loads(content) if as_json else content
         finally:
             link.close()
 

@@ -184,6 +184,18 @@ def _traffic(manager: Manager) -> list[Family]:
             [({}, registry.screens.followed)],
         ),
         _family(
+            "terminals_recorded_sessions",
+            "gauge",
+            "Sessions that are recorded, or should be and are not (lost).",
+            [({"state": state}, registry.recordings.count(state)) for state in ("on", "lost")],
+        ),
+        _family(
+            "terminals_recordings_bytes",
+            "gauge",
+            "What all recordings take of the disk.",
+            [({}, registry.recordings.casts.bytes)],
+        ),
+        _family(
             "terminals_ring_reserved_bytes",
             "gauge",
             "Size of all output rings.",

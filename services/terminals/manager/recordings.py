@@ -189,7 +189,9 @@ class Recordings:
         if active is None:
             raise ValueError(f"{session.id} is not recorded")
         if active.kept.required:
-            raise ValueError(f"all sessions of the profile {session.profile} are recorded")
+            raise ValueError(
+                f"{session.id} has to be recorded, as all sessions of the profile {session.profile}"
+            )
         self._send(told.Advance(key=session.epoch, until=session.ring.head))
         self._leave(active, "cut", "")
         session.notice("this session is not recorded any more")

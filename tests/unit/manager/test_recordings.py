@@ -181,7 +181,7 @@ def test_one_on_somebodys_wish_begins_then_and_can_be_stopped_and_gone_on_with(t
 def test_one_that_has_to_be_is_not_stopped(tmp_path):
     async def work(desk: Desk) -> None:
         desk.recordings.begin(desk.session, start=0, required=True)
-        with pytest.raises(ValueError, match="all sessions of the profile system"):
+        with pytest.raises(ValueError, match="as all sessions of the profile system"):
             desk.recordings.stop(desk.session)
 
     at_a_desk(tmp_path, work)
