@@ -68,6 +68,16 @@ def grows(stack: Stack, terminal: Terminal, text: bytearray) -> None:
     until(lambda: text.extend(terminal.read(0.02)) or recording_of(stack, terminal)["bytes"] > before, "more")
 
 
+def replaced(stack: Stack, terminal: Terminal, text: bytearray, number: int) -> int:
+    """Send a signal to a recorder that records, and wait until another one does; the process that it was."""
+    grows(stack, terminal, text)
+    pid: int = until(lambda: recorder(stack), "a recorder")
+    os.kill(pid, number)
+    until(lambda: text.extend(terminal.read(0.02)) or recorder(stack) not in (0, pid), "another recorder")
+    grows(stack, terminal, text)
+    return pid
+
+
 @pytest.mark.parametrize(
     "kills", [3, pytest.param(20, marks=pytest.mark.slow("a recorder starts, and is killed, twenty times"))]
 )
@@ -80,16 +90,9 @@ def test_what_was_recorded_is_what_was_seen_through_killed_recorders_and_manager
     terminal.send((f"stty -echo; {loop}" % (stack.root / "enough")).encode())
     text = bytearray(terminal.expect("[0-9] \u20ac".encode()))
     assert b"[this session is recorded]" in text
-    killed = set()
-    while len(killed) < kills:
-        grows(stack, terminal, text)
-        killed.add(pid := recorder(stack))
-        os.kill(pid, signal.SIGKILL)
-        until(lambda: text.extend(terminal.read(0.02)) or recorder(stack) not in (0, pid), "another recorder")
-    grows(stack, terminal, text)
-    os.kill(still := recorder(stack), signal.SIGSTOP)
-    until(lambda: text.extend(terminal.read(0.02)) or recorder(stack) not in (0, still), "one that moves")
-    grows(stack, terminal, text)
+    killed = {replaced(stack, terminal, text, signal.SIGKILL) for _ in range(kills)}
+    assert len(killed) == kills
+    killed.add(replaced(stack, terminal, text, signal.SIGSTOP))
     stack.kill("manager")
     stack.start_manager()
     grows(stack, terminal, text)
@@ -101,7 +104,7 @@ def test_what_was_recorded_is_what_was_seen_through_killed_recorders_and_manager
     cast = ended(stack, terminal)
     assert cast.text == text.decode(errors="replace")
     assert (cast.of("m"), cast.of("x")) == ([], ["7"])
-    until(lambda: not any(map(runs, killed | {still})), "all of them being gone")
+    until(lambda: not any(map(runs, killed)), "all of them being gone")
 
 
 def test_a_recorder_that_does_not_come_back_ends_sessions_where_that_is_the_rule():
