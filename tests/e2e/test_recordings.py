@@ -93,10 +93,13 @@ def test_a_session_is_seen_to_be_recorded_and_is_replayed(stack, page, tmp_path)
 
     # By keys alone.
     dialog.get_by_label("Position").focus()
-    page.keyboard.press("ArrowRight")
-    until(lambda: "<b>markup</b>" in replayed(page), "five seconds on")
-    page.keyboard.press("ArrowLeft")
-    until(lambda: "<b>markup</b>" not in replayed(page), "five seconds back")
+    for key, there in (("ArrowRight", True), ("ArrowLeft", False)):  # five seconds each
+        until(
+            lambda key=key, there=there: (
+                page.keyboard.press(key) or ("<b>markup</b>" in replayed(page)) is there
+            ),
+            key,
+        )
     page.keyboard.press("Space")
     dialog.get_by_role("button", name="Pause").wait_for()
     dialog.get_by_label("Skip pauses").check()
