@@ -8,7 +8,7 @@ import { clock } from "./player.js";
 import { replay } from "./replay.js";
 import type { Settings } from "./settings.js";
 import { size } from "./status.js";
-import { profileName } from "./tab.js";
+import { profileName } from "./pane.js";
 
 const COLUMNS = ["Session", "Whose", "Kind", "Begun", "Length", "Size", "", ""];
 const WIDE = new Set(["Whose", "Kind", "Size"]);
