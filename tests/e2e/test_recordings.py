@@ -115,6 +115,7 @@ def test_a_session_is_seen_to_be_recorded_and_is_replayed(stack, page, tmp_path)
     dialog.wait_for(state="detached")
 
 
+@pytest.mark.slow("a recording in the page is in the first tier")
 def test_one_is_recorded_on_a_wish_and_removed(stack, page):
     page.get_by_role("button", name="+ assistant").click()
     connected(page)

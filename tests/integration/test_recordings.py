@@ -107,6 +107,7 @@ def test_what_was_recorded_is_what_was_seen_through_killed_recorders_and_manager
     until(lambda: not any(map(runs, killed)), "all of them being gone")
 
 
+@pytest.mark.slow("the rule is in the first tier with a real recorder, without shells")
 def test_a_recorder_that_does_not_come_back_ends_sessions_where_that_is_the_rule():
     stack = Stack(profiles=PROFILES, stable_seconds=0, recordings={"when_lost": "end", "lost_seconds": 2})
     try:

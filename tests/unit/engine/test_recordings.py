@@ -26,7 +26,13 @@ def carried(folder: Path, profiles: dict, recordings: dict) -> ManagerConfig:
     environment = Environment.model_validate({**ENVIRONMENT, "profiles": profiles})
     defaults = Defaults.model_validate({"recordings": recordings})
     raw = manager_config(
-        environment, environment.listen, defaults, socket="/run/m.sock", state="/state", host="127.0.0.1"
+        environment,
+        environment.listen,
+        defaults,
+        socket="/run/m.sock",
+        state="/state",
+        host="127.0.0.1",
+        name="local",
     )
     return written(folder, raw)
 
