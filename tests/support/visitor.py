@@ -51,7 +51,8 @@ class Visitor:
             for morsel in SimpleCookie(answer.headers.get("Set-Cookie", "")).values():
                 self.cookie = morsel
             content = answer.read()
-            as_json = self.headers.get("Content-Type", "").startswith("application/json")
+            # By the message's own headers: HAProxy writes their names in lower case.
+            as_json = answer.headers.get_content_type() == "application/json"
             return answer.status, json.loads(content) if as_json else content
         finally:
             link.close()
