@@ -163,6 +163,7 @@ def test_asked_twice_it_stops_where_it_is_and_says_what_is_left(project):
     before.is_back("stopped by SIGTERM")
 
 
+@pytest.mark.slow("a rollout more; tests/e2e/test_dashboard.py cancels one, too")
 def test_another_terminal_has_it_taken_back(project):
     before = Before(project)
     process = begin(project, hold="10m")

@@ -160,6 +160,7 @@ def test_holder_starts_and_buries_the_shells(project, terminal):
         assert b"Tini is not running as PID 1" not in project.container(name).logs()
 
 
+@pytest.mark.slow("on a host, monitors in containers are in the second tier, too")
 def test_monitor_sees_the_terminals_from_a_container_that_may_do_nothing_else(project):
     monitor = project.container("monitor")
     settings = monitor.attrs["HostConfig"]
@@ -206,6 +207,7 @@ def test_health_tells_a_hanging_process(project):
     until(lambda: worker.exec_run("terminals health").exit_code == 0, "healthy again")
 
 
+@pytest.mark.slow("fills all the memory that containers may have")
 def test_programs_that_take_all_memory_end_and_nobodys_terminal_does(project, terminal, ports):
     holder = project.container("holder")
     assert holder.attrs["HostConfig"]["Memory"] == 400 << 20

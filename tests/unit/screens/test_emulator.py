@@ -69,7 +69,7 @@ def restored(original: Emulator) -> Emulator:
     return other
 
 
-@settings(max_examples=400, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(before=programs, cut=st.integers(0, 12), after=programs)
 @example(
     before=b"one\r\n$ vim\x1b[?1049h\x1b[2;5r\x1b[?6h\x1b[2;3Hedit", cut=0, after=b"\r\n\r\n\x1b[?1049lback"
