@@ -40,6 +40,7 @@ from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.closing import Action, action
 from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
 from terminals.protocol.resume import Receiver, Sender, SequenceGap
+from terminals.protocol.transfer import Grant, TransferItem, Transfers, read_grant
 
 CHANNEL = 0
 """One terminal a connection: ports and generations differ from one terminal to the next."""
@@ -142,6 +143,8 @@ class Attached:
     """Columns and rows of the terminal; an older server does not tell them."""
     recording: str = ""
     """Whether the session is recorded: ``on``, ``lost`` where it should be and is not, or empty."""
+    files: Grant | None = None
+    """What files may be transferred; ``None``: none, or by none that this server knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +304,7 @@ Event = (
     | Ended
     | TakenOver
     | Refused
+    | TransferItem
 )
 Item = Connect | Send | Close | Event
 
@@ -360,6 +364,8 @@ class ClientSession:
         self._asked_at = {url}
         """Addresses that this attempt has come by."""
         self._items: list[Item] = []
+        self.transfers = Transfers(CHANNEL, lambda item: self._items.append(item))
+        """Of files; see :mod:`terminals.protocol.transfer`."""
 
         # Of the streams.
         self._receiver = Receiver()
@@ -651,6 +657,7 @@ class ClientSession:
             self._ping(now, HEARTBEATS_MISSED * self._heartbeat)
         self._tell_size()
         self._flush()
+        self.transfers.attached(attached.files)
 
     # --- how it ends ----------------------------------------------------------------------
 
@@ -756,6 +763,7 @@ class ClientSession:
     def _become(self, phase: Phase) -> None:
         """There is no connection any more: forget what was due on it."""
         self.phase = phase
+        self.transfers.detached()
         self._ack_at = self._ping_at = self._dead_at = None
 
     # --- messages -------------------------------------------------------------------------
@@ -787,6 +795,8 @@ class ClientSession:
             case Phase.ATTACHED, "pong":
                 if (asked := messages.number(fields, "t")) is not None:
                     self._items.append(Pong(now - asked / 1000))
+            case Phase.ATTACHED, _ if self.transfers.control(fields):
+                pass
             case _:
                 pass  # a newer server's: it may add to what it says
 
@@ -809,6 +819,7 @@ class ClientSession:
 
     def _binary(self, frame: Binary) -> None:
         if frame.channel != CHANNEL:
+            self.transfers.binary(frame)
             return
         if self.phase is not Phase.ATTACHED:
             raise BadMessage("data before the attach was acknowledged")
@@ -906,4 +917,5 @@ def read_attached(fields: dict[str, Any]) -> Attached:
         head=messages.integer(fields, "head", 0, messages.MAX_OFFSET, offset),
         size=_size(fields) if "cols" in fields else None,
         recording=_recording(fields.get("recording")),
+        files=read_grant(fields.get("files")),
     )

@@ -12,6 +12,7 @@ carries out what :meth:`ServerSide.take` gives back, and tells it what has becom
             case Typed() | Taken() | Resized() | Kill() | Detached(): ...      # of one attachment, by handle
             case Send(data): ...        # one message: text for a str, binary for bytes
             case Close(code, reason): ...
+            case OpenUpload(): ...      # and what else is said of files: see terminals.protocol.transfer
 
 Output does not come by here: it needs no decision.
 """
@@ -22,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from terminals.protocol import messages
+from terminals.protocol import messages, transfer
 from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
 
 MAX_PROGRAM = 32
@@ -113,6 +114,7 @@ class Grant:
     snapshot: bool = False
     recording: str = ""
     """Whether it is recorded: ``on``, ``lost`` where it should be and is not, or empty."""
+    files: transfer.Grant | None = None
 
 
 class Typed(NamedTuple):  # made in a third of the time: there is one for each key
@@ -165,7 +167,7 @@ class Close:
     reason: str
 
 
-Item = Identify | Attach | Typed | Taken | Resized | Kill | Detached | Send | Close
+Item = Identify | Attach | Typed | Taken | Resized | Kill | Detached | Send | Close | transfer.ServerItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,7 @@ class ServerSide:
         self._recordings: dict[int, str] = {}
         """The same, of what is said of recording."""
         self._items: list[Item] = []
+        self.transfers = transfer.ServerTransfers(self._of_transfer)
 
     def take(self) -> list[Item]:
         """What is to be done, in order."""
@@ -280,6 +283,9 @@ class ServerSide:
                 channel = _channel(message)
                 if channel in self._handles:
                     self._items.append(Kill(self._handles[channel]))
+            case "upload" | "download" | "finish" | "cancel":
+                used = {*self._handles, *self._asked, *self._held}
+                self.transfers.control(message, self._handles, used)
             case "ping":
                 # A number, or it would be a way to have anything written.
                 self._text("pong", t=messages.number(message, "t"))
@@ -316,7 +322,8 @@ class ServerSide:
     def _attach(self, message: dict[str, Any], raw: bytes) -> None:
         assert self.hello is not None
         channel = _channel(message)
-        if channel in self._handles or channel in self._asked or channel in self._held:
+        taken = (self._handles, self._asked, self._held, self.transfers)
+        if any(channel in channels for channels in taken):
             raise BadMessage(f"channel {channel} is in use")
         if len(raw) > MAX_ATTACH:
             raise BadMessage(f"an attach has at most {MAX_ATTACH} bytes")
@@ -346,6 +353,9 @@ class ServerSide:
 
     def _binary(self, frame: Binary) -> None:
         handle = self._handles.get(frame.channel)
+        if handle is None and frame.channel in self.transfers:
+            self.transfers.binary(frame)
+            return
         if handle is None:
             return  # input that crossed the end of its channel; the client sends it again elsewhere
         if frame.type is FrameType.ACK:
@@ -401,8 +411,8 @@ class ServerSide:
         self._handles[channel] = handle
         fields = asdict(grant)
         fields["recording"] = self._recordings.pop(handle, grant.recording) if self._current else ""
-        for unusual in ("input_unknown", "snapshot", "cols", "rows", "recording"):
-            if not fields[unusual]:
+        for unusual in ("input_unknown", "snapshot", "cols", "rows", "recording", "files"):
+            if not fields[unusual] or (unusual == "files" and not self._current):
                 del fields[unusual]
         self._text("attached", channel=channel, **fields)
 
@@ -515,6 +525,10 @@ class ServerSide:
         handle = self._handles.pop(channel, None)
         if handle is not None:
             self._items.append(Detached(handle, planned))
+
+    def _of_transfer(self, item: transfer.ServerItem) -> None:
+        if not self.closing:
+            self._items.append(item)
 
     def _text(self, kind: str, /, **fields: Any) -> None:
         if not self.closing:
