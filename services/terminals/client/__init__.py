@@ -8,6 +8,7 @@ from terminals.client.errors import (
     TakenOver,
     Unauthorized,
 )
+from terminals.client.files import Transfer, TransferRefused
 from terminals.client.terminal import Stats, Terminal
 from terminals.protocol.client import Attached, Event
 
@@ -21,5 +22,7 @@ __all__ = [
     "Stats",
     "TakenOver",
     "Terminal",
+    "Transfer",
+    "TransferRefused",
     "Unauthorized",
 ]

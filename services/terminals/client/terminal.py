@@ -12,8 +12,10 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from terminals.client.errors import AttachError, ConnectError, SessionLost, TakenOver, Unauthorized
+from terminals.client.files import Files, Transfer
 from terminals.client.link import Link, LinkLost
 from terminals.protocol import PROTOCOL_VERSIONS, STABLE_AFTER
 from terminals.protocol import client as conversation
@@ -29,6 +31,7 @@ from terminals.protocol.client import (
     Phase,
 )
 from terminals.protocol.messages import ErrorCode, Send
+from terminals.protocol.transfer import TransferItem
 
 EXPECT_SPAN = 1 << 16
 _REFUSALS = {ErrorCode.UNAUTHORIZED: Unauthorized, ErrorCode.UNKNOWN_SESSION: SessionLost}
@@ -107,6 +110,8 @@ class Terminal:
         self._on_event = on_event or (lambda event: None)
         self._clock = clock
         self._link: Link | None = None
+        self.files = Files(self._conversation.transfers, self._carry_out)
+        """Its uploads and downloads."""
         self._output = bytearray()
         self._todo: collections.deque[conversation.Item] = collections.deque()
 
@@ -234,6 +239,37 @@ class Terminal:
         self._conversation.resize(cols, rows)
         self._carry_out()
 
+    def upload(
+        self, path: Path, name: str | None = None, *, transfer_id: str | None = None, timeout: float = 3600.0
+    ) -> str:
+        """Upload a file to where its shell is; gives what it is called there. It goes on through lost
+        connections, and with the ``transfer_id`` of an earlier client where that was.
+
+        Raises:
+            TransferRefused: the server does not take it, for good.
+            ConnectError: not in ``timeout`` seconds.
+            OSError: the file cannot be read.
+        """
+        return self.wait_for(self.files.upload(path, name, transfer_id=transfer_id), timeout).name
+
+    def wait_for(self, transfer: Transfer, timeout: float) -> Transfer:
+        """Pump until a transfer has come to its end.
+
+        Raises:
+            TransferRefused: a bad one.
+            ConnectError: not in ``timeout`` seconds.
+        """
+        end = self._clock() + timeout
+        while not transfer.over:
+            left = end - self._clock()
+            if left <= 0:
+                text = f"{transfer.name}: {transfer.done} of {transfer.bytes} bytes after {timeout:g} s"
+                raise ConnectError(text)
+            self.pump(left)
+        if transfer.error is not None:
+            raise transfer.error
+        return transfer
+
     def pump(self, timeout: float = 0.0) -> None:
         """Do what there is to do: reconnect when due, receive, acknowledge. Returns when anything
         happened or after ``timeout`` seconds; an attempt that has begun is brought to its end.
@@ -310,6 +346,8 @@ class Terminal:
                     self._connect(url)
                 case conversation.Close(code):
                     self._close(code)
+                case _ if isinstance(item, TransferItem):
+                    self.files.do(item)
                 case _:
                     self._count(item)
                     self._on_event(item)

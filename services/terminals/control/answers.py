@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from terminals.control.framing import Record, reader
 from terminals.protocol import HEARTBEAT
+from terminals.protocol.transfer import Grant
 
 
 class Done(Record):
@@ -83,6 +84,17 @@ class Painted(Record):
     length: int
 
 
+class FileOpened(Record):
+    """A file is open, or is there: then with its ``name``. With a ``code`` it is neither; see
+    :class:`terminals.protocol.transfer.TransferError`."""
+
+    code: str = ""
+    message: str = ""
+    name: str | None = None
+    bytes: int = 0
+    """Of a download: what was offered."""
+
+
 class Attached(Record):
     """A session is the client's; with descriptors of its ring and of a doorbell, and of its screen."""
 
@@ -106,6 +118,7 @@ class Attached(Record):
     snapshot: Painted | None = None
     recording: Literal["", "on", "lost"] = ""
     """``lost``: it is to be recorded, and is not now."""
+    files: Grant | None = None
 
 
 class Routed(Record):
@@ -144,6 +157,7 @@ _read_routed = reader(Routed)
 _read_elsewhere = reader(Elsewhere)
 _read_refusal = reader(Refusal)
 read_painted = reader(Painted)
+read_file_opened = reader(FileOpened)
 
 
 def read_outcome(data: bytes) -> Outcome:

@@ -149,6 +149,50 @@ class Repaint(Request, tag="snapshot"):
     handle: Handle
 
 
+class OpenUpload(Request):
+    """A client has a file for the session of ``handle``; answered by ``FileOpened``, with its descriptor, or
+    with a ``name`` where it is there already."""
+
+    handle: Handle
+    transfer: str
+    name: str
+    bytes: int
+
+
+class FinishTransfer(Request):
+    """An upload is written, and what it was to be: it gets its name. Or the client has a download, and it is
+    what was sent. Answered by ``FileOpened``."""
+
+    handle: Handle
+    transfer: str
+
+
+class CancelTransfer(Request):
+    """An upload, or a download, is given up. ``message``: why, where it was not a person who has said so."""
+
+    handle: Handle
+    transfer: str
+    message: str = ""
+
+
+class OpenDownload(Request):
+    """A client wants what was offered; answered by ``FileOpened``, with its descriptor."""
+
+    handle: Handle
+    transfer: str
+
+
+class DownloadProgress(Request):
+    """A client has so much of a download."""
+
+    handle: Handle
+    transfer: str
+    bytes: int
+
+
+Files = OpenUpload | FinishTransfer | CancelTransfer | OpenDownload | DownloadProgress
+
+
 class ClientAttach(Record, tag_field="type", tag="attach"):
     """An attach as a client says it."""
 
@@ -362,7 +406,9 @@ Command = (
     | CancelRetire
     | Stop
 )
-ToManager = Hello | Report | Closed | Attach | Detach | Resize | End | Repaint | Handoff | Passed | Command
+ToManager = (
+    Hello | Report | Closed | Attach | Detach | Resize | End | Repaint | Handoff | Passed | Files | Command
+)
 
 
 class Malformed(NamedTuple):
@@ -455,6 +501,22 @@ class Refuse(Packet):
     message: str
 
 
+class Offer(Packet):
+    """Somebody in the session has a file for its client."""
+
+    handle: Handle
+    transfer: str
+    name: str
+    bytes: int
+
+
+class Withdraw(Packet):
+    """... and has not, any more."""
+
+    handle: Handle
+    transfer: str
+
+
 class Revoked(Packet):
     """By user: tickets that were first issued before that, in Unix ms, are revoked."""
 
@@ -502,7 +564,7 @@ class Recording(Packet):
     state: Literal["", "on", "lost"]
 
 
-Order = Moving | TakenOver | Superseded | Sever | Refuse | Recording
+Order = Moving | TakenOver | Superseded | Sever | Refuse | Recording | Offer | Withdraw
 _Sent = Conn | Quit | Revoked | Order | _Reply
 _read_sent: Callable[[bytes], _Sent] = reader(_Sent)
 _read_reply = reader(_Reply)

@@ -23,6 +23,7 @@ from terminals.control import packets
 from terminals.control.answers import Attached, Elsewhere, Painted, Refusal, Routed
 from terminals.control.descriptors import scarce
 from terminals.manager.config import ManagerConfig
+from terminals.manager.files import Files
 from terminals.manager.generations import Generations
 from terminals.manager.homes import Homes
 from terminals.manager.newcomers import Newcomers
@@ -160,6 +161,7 @@ class Attacher:
         self.snapshots = 0
         """Screens painted for clients instead."""
         self._background = Background(log)
+        self.files: Files | None = None
 
     def attach(self, peer: Peer, request: packets.Attach, *, route_to: str | None) -> None:
         """Answer a worker's request.
@@ -225,6 +227,9 @@ class Attacher:
             self._take_back(peer, request, granted, f"no more files can be open: {error.strerror}")
         finally:
             os.close(granted.fds[0])
+        attachment = granted.session.attachment
+        if self.files is not None and attachment is not None and attachment.handle == granted.answer.handle:
+            self.files.attached(granted.session, attachment)
 
     def _take_back(self, peer: Peer, request: packets.Attach, granted: Granted, message: str) -> None:
         """The worker is not told of an attachment, for want of something: so there is none."""
@@ -461,6 +466,7 @@ class Attacher:
             input_unknown=not known,
             snapshot=Painted(offset=screen.offset, length=screen.length) if screen else None,
             recording=session.recording,
+            files=None if self.files is None else self.files.grant(session, watching=request.watch),
         )
         return Granted(session, answer, (ring, doorbell, *((screen.fd,) if screen else ())))
 

@@ -20,6 +20,7 @@ from terminals.control.answers import Front, Oidc
 from terminals.manager.casts import RecordingRules
 from terminals.manager.certificate import TlsFiles
 from terminals.manager.homes import Homes
+from terminals.manager.filerules import read_rules
 from terminals.manager.ring import MIN_CAPACITY
 from terminals.manager.shell import Profile
 from terminals.oidc import read_oidc
@@ -202,6 +203,7 @@ def _profile(name: str, raw: dict[str, Any]) -> Profile:
         if raw.get("ring_bytes") is None
         else _ring_bytes(f"profiles.{name}.ring_bytes", raw["ring_bytes"]),
         _flag(f"profiles.{name}.record", raw.get("record", False)),
+        read_rules(f"profiles.{name}.files", raw.get("files")),
     )
 
 

@@ -124,6 +124,8 @@ class Registry:
             required=any(profile.record for profile in config.profiles.values()),
             remember=self._remember_recording,
         )
+        self.environment: Callable[[str, str], dict[str, str]] = lambda profile, session: {}
+        """What a shell of a profile and a session is to know besides."""
         self._journal: Journal
         self._background = Background(log)
         self._troubles = Troubles(log)
@@ -225,6 +227,7 @@ class Registry:
         size = self._config.profiles[profile].ring_bytes or self._config.ring_bytes
         self._make_room(size)
         what = plan(profile, self._config.profiles[profile], session_id)
+        what.env.update(self.environment(profile, session_id))
         path = self._folder / f"{session_id}.ring"
         ring = Ring.create(path, size)
         record = SessionRecord(

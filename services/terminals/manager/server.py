@@ -27,6 +27,7 @@ from terminals.manager import admin
 from terminals.manager.attach import Attacher
 from terminals.manager.certificate import CertificateError
 from terminals.manager.config import ManagerConfig
+from terminals.manager.files import Files
 from terminals.manager.generations import Generation, Generations
 from terminals.manager.holding import HolderLink, Item
 from terminals.manager.links import Links
@@ -118,6 +119,7 @@ class Manager:
         self.links = Links(config.state_dir / "links.json")
         self.generations: Generations
         self.attacher: Attacher
+        self.files: Files
         self.pool: Pool
         self.listeners: dict[str, socket.socket] = {}
         self._background = Background(log)
@@ -161,6 +163,12 @@ class Manager:
         self.attacher = Attacher(
             self.registry, self.generations, self.config, self._keep_newcomers, newcomers
         )
+        self.files = self.attacher.files = Files(
+            self.config, self.link, self.registry.table.get, self._typed_by
+        )
+        self.files.restore(items)
+        self.files.start()
+        self.registry.environment = self.files.environment
         self.registry.start()
         if self.tls is not None:
             self.tls.start()
@@ -183,6 +191,7 @@ class Manager:
         for session in (*self.registry.live, *self.registry.ready):
             session.stop()
         self.generations.keep_counters()
+        self.files.close()
         self.link.close()
         for peer in list(self.pool.peers):
             if peer.channel is not None:
@@ -193,6 +202,7 @@ class Manager:
 
     def _exited(self, key: str, status: int) -> None:
         self.registry.exited(key, status)
+        self.files.exited(key)
 
     def _leave(self) -> None:
         log.info("another session manager takes over")
@@ -431,6 +441,9 @@ class Manager:
             return
         if not peer.role:
             raise ValueError(f"{type(packet).__name__.lower()} before hello")
+        if isinstance(packet, packets.Files):
+            self.files.request(peer, packet)
+            return
         match packet:
             case packets.Attach():
                 self.attacher.attach(peer, packet, route_to=self._route(peer, packet))
@@ -546,6 +559,7 @@ class Manager:
             "recordings": self.registry.recordings.check,
             "waiting connections": self.pool.flush,
             "the holder": self._make_room,
+            "files": self.files.look,
         }
         while True:
             await asyncio.sleep(TICK)

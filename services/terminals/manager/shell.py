@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from terminals.control.framing import Record
+from terminals.manager.filerules import NO_FILES, FileRules
 
 OTHERS_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 """Of another account than the services' own, whose folders are nothing to it."""
@@ -38,6 +39,7 @@ class Profile:
     """Size of its sessions' output rings; the manager's ``ring_bytes`` when it is not given."""
     record: bool = False
     """Its sessions are recorded."""
+    files: FileRules = NO_FILES
 
 
 class ShellPlan(Record):

@@ -1,8 +1,8 @@
 """Files as channels of a connection, without I/O: the server's side and the client's.
 
-An upload is a channel of its own beside its terminal's. Where it goes on is said by what the file has, so that
-each byte is sent until it is written and written at its own place, over any number of connections. So is a
-download, the other way round. Both end with a SHA-256 of the whole.
+An upload is a channel of its own beside its terminal's. Where it goes on is said by what the file has, so
+that each byte is sent until it is written, and written at its own place, over any number of connections. So
+is a download, the other way round. Both end with a SHA-256 of the whole.
 
 :class:`ServerTransfers` belongs to a :class:`~terminals.protocol.server.ServerSide`, :class:`Transfers` to a
 :class:`~terminals.protocol.client.ClientSession`; the page's twin of the latter is ``transfers.ts``.
@@ -21,8 +21,8 @@ from terminals.protocol.messages import BadMessage, Binary, FrameType, Send
 PIECE: Final = 1 << 16
 """Bytes of a file in one DATA frame; fewer only at its end."""
 WINDOW: Final = 1 << 18
-"""So many bytes of an upload are sent ahead of what is written, and of a download ahead of what is taken: what
-is typed on the same connection waits behind no more."""
+"""So many bytes of an upload are sent ahead of what is written, and of a download ahead of what is taken:
+what is typed on the same connection waits behind no more."""
 MAX_NAME: Final = 4096
 MAX_BYTES: Final = 1 << 53
 """Larger numbers a page does not know."""
@@ -44,8 +44,19 @@ class TransferError:
     """What arrived is not what was sent; nothing is kept of it."""
     GONE: Final = "gone"
     """Its terminal, its offer, or whoever was to open the file."""
+    IO: Final = "io"
+    """The disk."""
     CHANGED: Final = "changed"
     """The file is not the one that it was."""
+
+
+class TransferFailed(Exception):
+    """A transfer has come to nothing; ``code`` is of :class:`TransferError`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,12 @@ from terminals.control.answers import (
 )
 from terminals.control.channel import ControlError, ManagerLink
 from terminals.control.framing import BadPacket, pack
-from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
+from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server, transfer
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.server import ServerSide
 from terminals.tickets import Role, Ticket
 from terminals.worker.beats import Beats
+from terminals.worker.files import Files
 from terminals.worker.turns import Allowance, Turns
 from terminals.worker.viewer import Viewer
 
@@ -162,6 +163,7 @@ class Connection(asyncio.BufferedProtocol):
         "_conn",
         "_cookie",
         "_events",
+        "_files",
         "_greeting",
         "_heard",
         "_leaving",
@@ -215,6 +217,8 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes of answers that wait for the client."""
         self._boundary = False
         """Whether the parser has read whole frames and nothing else."""
+        self._files: Files | None = None
+        """Once there are transfers."""
         self._together = False
         """Whether what is sent waits for more that goes along with it."""
         self._writing = True
@@ -402,6 +406,8 @@ class Connection(asyncio.BufferedProtocol):
                 timer.cancel()
         rcvd = self._ws.close_rcvd
         goodbye = rcvd is not None and rcvd.code in (StandardClose.NORMAL_CLOSURE, StandardClose.GOING_AWAY)
+        if self._files is not None:
+            self._files.close()
         self._side.lost(goodbye=goodbye)
         self._carry_out()
         self._server.link.send(packets.Closed())
@@ -420,6 +426,8 @@ class Connection(asyncio.BufferedProtocol):
                 # It has taken all the room there was: next time the others have theirs first.
                 self._viewers[handle] = self._viewers.pop(handle)
                 break
+        if self._files is not None:
+            self._files.go_on()
 
     # --- called by the worker ---------------------------------------------------------
 
@@ -518,6 +526,8 @@ class Connection(asyncio.BufferedProtocol):
                         self._start_attach(item)
                     case server.Close(code, reason):
                         self._close(code, reason)
+                    case _:
+                        self._of_file(item)
 
     def _identify(self, presented: server.Identify) -> None:
         access = self._server.access
@@ -547,7 +557,23 @@ class Connection(asyncio.BufferedProtocol):
                 self._greeting = None
             self._renew_later()
 
+    def _of_file(self, item: transfer.ServerItem) -> None:
+        if self._files is None:
+            self._files = Files(self._side.transfers, self._server.link, self._carry_out, self.writable)
+        self._files.do(item)
+
+    def offer(self, order: packets.Offer | packets.Withdraw) -> None:
+        """Tell whoever is attached by a handle that there is a file to download, or is none any more."""
+        for channel, handle in self._side.attached_to.items():
+            if handle == order.handle and isinstance(order, packets.Offer):
+                self._side.transfers.offer(channel, order.transfer, order.name, order.bytes)
+            elif handle == order.handle:
+                self._side.transfers.withdraw(channel, order.transfer)
+        self._carry_out()
+
     def _detached(self, handle: int, *, planned: bool) -> None:
+        if self._files is not None:
+            self._files.detached(handle)
         if viewer := self._viewers.pop(handle, None):
             viewer.close()
         self._server.viewers.pop(handle, None)
@@ -684,6 +710,7 @@ class Connection(asyncio.BufferedProtocol):
             input_unknown=granted.input_unknown,
             snapshot=granted.snapshot is not None,
             recording=granted.recording,
+            files=granted.files,
         )
 
     def _view(self, channel: int, granted: Attached, fds: list[int]) -> Viewer:

@@ -89,6 +89,8 @@ def command(connection: Connection, order: packets.Order) -> None:
             connection.recorded(handle, state)
         case packets.Superseded() | packets.Sever():
             connection.abort()
+        case packets.Offer() | packets.Withdraw():
+            connection.offer(order)
 
 
 async def adopt(server: Server, message: packets.Conn, conn: socket.socket) -> None:
