@@ -123,14 +123,26 @@ class Listen(Section):
         return f"{scheme}{'s' if self.tls else ''}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
+class Files(Section):
+    """Which files may be transferred in the sessions of a profile. ``folder``: where uploads go; ``None``: to
+    the current folder of the shell. ``at_once``: uploads of one user."""
+
+    upload: StrictBool = False
+    download: StrictBool = False
+    max_bytes: Annotated[Size, Field(ge=1, le=1 << 53)] = 1 << 30
+    at_once: Annotated[StrictInt, Field(ge=1, le=100)] = 3
+    folder: Annotated[StrictStr, Field(pattern=r"^/[^\x00]*$")] | None = None
+
+
 class Profile(Section):
-    """What a session of this profile runs, with which variables, where, and whether it is recorded."""
+    """What a session of this profile runs, with which variables, where; what is recorded, and which files go."""
 
     command: Words
     env: dict[StrictStr, StrictStr] = Field(default={})
     cwd: StrictStr | None = None
     ready: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     record: StrictBool = False
+    files: Files = Files()
 
 
 class Oidc(Section):

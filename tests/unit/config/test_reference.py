@@ -20,7 +20,7 @@ from rollout.config import (
     Prometheus,
     Tls,
 )
-from rollout.config.model import Host, Image, Recordings
+from rollout.config.model import Files, Host, Image, Recordings
 from rollout.errors import ExitCode
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
@@ -29,7 +29,10 @@ FILLED_IN = {Config: {"path"}, Environment: {"name"}, Host: {"name"}}
 
 @pytest.mark.parametrize(
     "section",
-    [Config, Image, Defaults, Recordings, Environment, Host, Listen, Tls, Oidc, Move, Load, Gate, Prometheus],
+    [
+        *(Config, Image, Defaults, Recordings, Environment, Host, Listen, Tls, Oidc, Files, Move, Load, Gate),
+        Prometheus,
+    ],
 )
 def test_every_key_is_documented(section: type[BaseModel]) -> None:
     text = (REFERENCE / "configuration.md").read_text()

@@ -1,0 +1,111 @@
+"""An upload goes on through everything that may be replaced or killed, and is there once, whole."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+from terminals.protocol.backoff import Backoff
+
+from tests.support.stack import Stack, until
+
+MEGABYTE = 1 << 20
+FILES = {"upload": True, "download": True, "max_bytes": 1 << 31}
+SHELL = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
+
+
+@pytest.fixture
+def stack():
+    """Two generations, of which all are served by one."""
+    stack = Stack(
+        profiles={"system": {"command": SHELL, "files": FILES}, "claude": {"command": SHELL}},
+        breaker_threshold=1000,
+    )
+    try:
+        stack.start_generation("g1", weight=100)
+        stack.start_generation("g2")
+        yield stack
+    finally:
+        stack.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "there"
+    folder.mkdir()
+    return folder
+
+
+def material(path: Path, megabytes: int) -> tuple[Path, str]:
+    """A file without a pattern, and its digest."""
+    block, digest = random.Random(1).randbytes(MEGABYTE), hashlib.sha256()
+    with path.open("wb") as file:
+        for number in range(megabytes):
+            piece = b"%08d" % number + block[8:]
+            digest.update(piece)
+            file.write(piece)
+    return path, digest.hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def enter(stack: Stack, folder: Path):
+    terminal = stack.terminal(backoff=Backoff(base=0.01, cap=0.1), stable_after=0)
+    terminal.open()
+    terminal.send(f"cd {folder}; PS1=; stty -echo; echo in-$((1+1))\n".encode())
+    terminal.expect(rb"in-2\r?\n")
+    return terminal
+
+
+def kill_worker(stack: Stack) -> None:
+    stack.kill("worker-g1")
+    stack.start("worker", "g1")
+
+
+def restart_worker(stack: Stack) -> None:
+    stack.kill("worker-g1", signal.SIGTERM)
+    stack.start("worker", "g1")
+
+
+def replace_manager(stack: Stack) -> None:
+    assert stack.replace_manager() == 0
+
+
+def kill_manager(stack: Stack) -> None:
+    stack.kill("manager")
+    stack.start_manager()
+
+
+def shift(stack: Stack) -> None:
+    """As a release does: all traffic to the other generation, and live sessions after it."""
+    stack.admin("weights", weights={"g1": 0, "g2": 100})
+    stack.admin("move", to="g2", share=100, batch=10, interval=0.01, deadline=5.0)
+
+
+def test_64_megabytes_arrive_whole_whatever_is_killed_or_replaced(stack, folder, tmp_path):
+    source, digest = material(tmp_path / "image.iso", 64)
+    terminal = enter(stack, folder)
+    upload = terminal.files.upload(source)
+    ends = [kill_worker, restart_worker, replace_manager, kill_worker, kill_manager, shift, terminal.cut]
+    for number, end in enumerate(ends, 1):
+        share = 64 * MEGABYTE * number // (len(ends) + 1)
+        until(lambda share=share: terminal.pump(0.05) or upload.done >= share, f"{share} bytes")
+        assert not upload.over, "it was faster than what was to disturb it"
+        had = upload.done
+        end(stack) if end != terminal.cut else end()
+        until(lambda had=had: terminal.pump(0.05) or upload.done > had, f"it goes on after {end.__name__}")
+    terminal.wait_for(upload, 120)
+    assert upload.name == "image.iso"
+    assert [path.name for path in folder.iterdir()] == ["image.iso"]
+    assert digest_of(folder / "image.iso") == digest
+    assert terminal.stats.reconnects >= len(ends)
+    assert terminal.attached.generation == "g2"
+    terminal.close(kill=True)
