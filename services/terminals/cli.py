@@ -216,6 +216,57 @@ def ticket(
 
 
 @main.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def send(files: tuple[Path, ...]) -> None:
+    """Offer files of this shell to whoever sits at its terminal, and wait until each has arrived.
+
+    \b
+    Example:
+      terminals send report.pdf
+    """
+    from terminals.sending import SendError, send
+
+    for path in files:
+        progress = _Sending(path.name)
+        try:
+            send(path, progress.tell)
+        except SendError as error:
+            progress.end()
+            _fail(error)
+        progress.end()
+        click.echo(f"{path.name}: sent")
+
+
+class _Sending:
+    """One line about a file on its way: rewritten on a terminal, and said once where there is none."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._said = ""
+        self._shown = sys.stderr.isatty()
+
+    def tell(self, count: int, size: int, somebody: bool) -> None:
+        """So much of it has arrived."""
+        percent = f"{100 * count // size} %" if size else ""
+        state = (
+            percent
+            if count
+            else "waits for a yes at the terminal"
+            if somebody
+            else "nobody is at the terminal"
+        )
+        if state != self._said and (self._shown or not count):
+            self._said = state
+            head, tail = ("\r\x1b[K", False) if self._shown else ("", True)
+            click.echo(f"{head}{self._name}: {state}", err=True, nl=tail)
+
+    def end(self) -> None:
+        """There is no more to say."""
+        if self._said and self._shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+@main.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="The session manager's.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="The workers' token, to be checked too.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)

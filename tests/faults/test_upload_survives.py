@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 import signal
-import statistics
-import time
 from pathlib import Path
 
 import pytest

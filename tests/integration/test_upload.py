@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -13,7 +12,7 @@ from terminals.client import Terminal, TransferRefused
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.transfer import TransferError
 
-from tests.support.stack import TOKEN, Stack, until
+from tests.support.stack import Stack, until
 
 FILES = {"upload": True, "download": True, "max_bytes": 1 << 31, "at_once": 3}
 SHELL = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
@@ -134,7 +133,14 @@ def test_watchers_upload_nothing(stack, terminal, tmp_path):
         watcher.upload(material(tmp_path / "x", 5))
     # And one that asks all the same is told the same.
     channel = 200
-    said = {"type": "upload", "channel": channel, "terminal": 0, "transfer": "transfer-1", "name": "x", "bytes": 5}
+    said = {
+        "type": "upload",
+        "channel": channel,
+        "terminal": 0,
+        "transfer": "transfer-1",
+        "name": "x",
+        "bytes": 5,
+    }
     told = asked(watcher, said)
     assert (told["type"], told["channel"], told["code"]) == ("failed", channel, TransferError.GONE)
     watcher.close()
@@ -156,7 +162,14 @@ def test_a_profile_that_does_not_allow_it_takes_no_file(stack, tmp_path):
         assert terminal.attached.files is None
         told = asked(
             terminal,
-            {"type": "upload", "channel": 9, "terminal": 0, "transfer": "transfer-1", "name": "x", "bytes": 5},
+            {
+                "type": "upload",
+                "channel": 9,
+                "terminal": 0,
+                "transfer": "transfer-1",
+                "name": "x",
+                "bytes": 5,
+            },
         )
         assert told["code"] == TransferError.FORBIDDEN
 

@@ -77,6 +77,7 @@ class UploadRecord(Record, omit_defaults=True):
     file."""
 
     session: str
+    profile: str
     transfer: str
     user: str
     name: str

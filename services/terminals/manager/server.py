@@ -166,8 +166,7 @@ class Manager:
         self.files = self.attacher.files = Files(
             self.config, self.link, self.registry.table.get, self._typed_by
         )
-        self.files.restore(items)
-        self.files.start()
+        self.files.start(items)
         self.registry.environment = self.files.environment
         self.registry.start()
         if self.tls is not None:

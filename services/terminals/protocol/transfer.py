@@ -464,6 +464,9 @@ class Transfers:
     def download(self, transfer: str, name: str, size: int, offset: int = 0) -> None:
         """Take what was offered, from ``offset`` on."""
         self._held[transfer] = _Held(name, size, upload=False, at=offset, acked=offset)
+        if self._attached and transfer not in self._offers:
+            del self._held[transfer]
+            self._emit(NotTransferred(transfer, TransferError.GONE, "it is not offered any more"))
         self._begin_some()
 
     def cancel(self, transfer: str) -> None:

@@ -39,7 +39,7 @@ from terminals.control.answers import (
 )
 from terminals.control.channel import ControlError, ManagerLink
 from terminals.control.framing import BadPacket, pack
-from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server, transfer
+from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.server import ServerSide
 from terminals.tickets import Role, Ticket
@@ -527,7 +527,7 @@ class Connection(asyncio.BufferedProtocol):
                     case server.Close(code, reason):
                         self._close(code, reason)
                     case _:
-                        self._of_file(item)
+                        self._with_files().do(item)
 
     def _identify(self, presented: server.Identify) -> None:
         access = self._server.access
@@ -557,18 +557,15 @@ class Connection(asyncio.BufferedProtocol):
                 self._greeting = None
             self._renew_later()
 
-    def _of_file(self, item: transfer.ServerItem) -> None:
+    def _with_files(self) -> Files:
         if self._files is None:
             self._files = Files(self._side.transfers, self._server.link, self._carry_out, self.writable)
-        self._files.do(item)
+        return self._files
 
     def offer(self, order: packets.Offer | packets.Withdraw) -> None:
         """Tell whoever is attached by a handle that there is a file to download, or is none any more."""
-        for channel, handle in self._side.attached_to.items():
-            if handle == order.handle and isinstance(order, packets.Offer):
-                self._side.transfers.offer(channel, order.transfer, order.name, order.bytes)
-            elif handle == order.handle:
-                self._side.transfers.withdraw(channel, order.transfer)
+        channels = [channel for channel, handle in self._side.attached_to.items() if handle == order.handle]
+        self._with_files().offer(order, channels[0] if channels else None)
         self._carry_out()
 
     def _detached(self, handle: int, *, planned: bool) -> None:
@@ -688,6 +685,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._viewers[handle] = viewer
         side.attached(channel, handle, self._grant(granted))
+        if self._files is not None:
+            self._files.attached(handle, channel)
         self._carry_out()
         viewer.pump()
 

@@ -78,6 +78,8 @@ class Files:
         self._background = Background(log)
         self._jobs: dict[int, _Job] = {}
         """By channel."""
+        self._early: dict[int, list[packets.Offer | packets.Withdraw]] = {}
+        """Offers that have overtaken the answer to their attach, by handle."""
 
     def do(self, item: transfer.ServerItem) -> None:
         """Carry one thing out."""
@@ -94,6 +96,20 @@ class Files:
                 if (job := self._jobs.get(item.channel)) is not None:
                     job.inbox.put_nowait(item)
 
+    def offer(self, order: packets.Offer | packets.Withdraw, channel: int | None) -> None:
+        """Tell whoever is attached on a channel, or will be, that there is a file to download, or is not."""
+        if channel is None:
+            self._early.setdefault(order.handle, []).append(order)
+        elif isinstance(order, packets.Offer):
+            self._side.offer(channel, order.transfer, order.name, order.bytes)
+        else:
+            self._side.withdraw(channel, order.transfer)
+
+    def attached(self, handle: int, channel: int) -> None:
+        """An attach is answered."""
+        for order in self._early.pop(handle, ()):
+            self.offer(order, channel)
+
     def go_on(self) -> None:
         """The client takes more."""
         for job in self._jobs.values():
@@ -101,6 +117,7 @@ class Files:
 
     def detached(self, handle: int) -> None:
         """An attachment is over, and with it its transfers on this connection."""
+        self._early.pop(handle, None)
         for job in [job for job in self._jobs.values() if job.handle == handle]:
             self._fail(job, TransferError.GONE, "its terminal is gone")
 
