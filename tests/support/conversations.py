@@ -12,11 +12,12 @@ A step that has only ``[at, input]`` is new. What was filled in is a claim like 
 from __future__ import annotations
 
 import json
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import terminals.protocol
-from terminals.protocol import client, messages
+from terminals.protocol import client, messages, transfer
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.client import ClientSession
 from terminals.protocol.resume import Sender
@@ -88,6 +89,13 @@ class Player:
                 session.received(now, messages.encode_snapshot(0, seq, bytes.fromhex(data)))
             case "ack", (seq,):
                 session.received(now, messages.encode_ack(0, seq))
+            case "do-upload" | "do-download" | "do-cancel" | "do-digest" | "do-taken", _:
+                getattr(session.transfers, kind.removeprefix("do-"))(*values)
+            case "give-many", (transfer, offset, count):
+                session.transfers.give(transfer, offset, bytes(count))
+            case "frame", (type_, channel, seq, data):
+                head = messages.HEADER.pack(type_, channel, seq)
+                session.received(now, head + bytes.fromhex(data))
             case _, _:
                 unusual = values[0] if values else {}
                 fields = {"type": kind, **self._known.get(kind, {}), **unusual}
@@ -112,9 +120,10 @@ class Player:
                 return self._message(json.loads(text))
             case messages.Send(bytes() as data):
                 frame = messages.decode_binary(data)
+                channel = [frame.channel] if frame.channel else []  # of a file
                 if frame.type is messages.FrameType.ACK:
-                    return ["ack", frame.seq]
-                return ["data", frame.seq, _hex(frame.payload)]
+                    return ["ack", frame.seq, *channel]
+                return ["data", frame.seq, _hex(frame.payload), *channel]
             case client.Connecting(again):
                 return ["connecting", again]
             case client.Connected():
@@ -153,6 +162,12 @@ class Player:
                 return ["taken-over"]
             case client.Refused(code, message):
                 return ["refused", code, message]
+            case transfer.Received(name, offset, data):
+                return ["received", name, offset, _hex(data)]
+            case transfer.NotTransferred():
+                return ["not-transferred", *astuple(item)]
+            case _:
+                return [type(item).__name__.lower(), *astuple(item)]
 
     def _message(self, fields: dict[str, Any]) -> list[Any]:
         kind = fields.pop("type")

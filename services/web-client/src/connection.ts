@@ -8,6 +8,7 @@ import { Multiplexer } from "./multiplexer.js";
 import type { Line, Listener } from "./multiplexer.js";
 import { Sender } from "./rules.js";
 import type { Bytes } from "./rules.js";
+import type { TransferItem, Transfers } from "./transfers.js";
 
 const MAX_TIMER = 2 ** 30; // a browser takes a longer one for none
 
@@ -40,6 +41,8 @@ export interface Handlers {
   onState(state: State): void;
   /** {@link Connection.latency} is known anew. */
   onPong(): void;
+  /** Something is to be done with a file, or has come of it; see {@link Connection.transfer}. */
+  onTransfer?(item: TransferItem): void;
 }
 
 export interface ConnectionOptions {
@@ -128,6 +131,11 @@ export class Connection {
     this.#tell((talk, now) => talk.consumed(now, end));
   }
 
+  /** Tell something of a file. */
+  transfer(what: (transfers: Transfers) => void): void {
+    this.#tell((talk) => what(talk.transfers));
+  }
+
   resize(cols: number, rows: number): void {
     this.#tell((talk) => talk.resize(cols, rows));
   }
@@ -210,6 +218,8 @@ export class Connection {
       case "elsewhere":
         console.info(`the session is at ${item.url}`);
         break;
+      default:
+        handlers.onTransfer?.(item);
     }
   }
 

@@ -9,6 +9,8 @@ import * as protocol from "./frames.js";
 import type { Attached, BinaryFrame, Fields, Recording, Size } from "./frames.js";
 import { Backoff, CircuitBreaker, LOOP_THRESHOLD, Receiver, SequenceGap, Sender, STABLE_AFTER } from "./rules.js";
 import type { Bytes } from "./rules.js";
+import { Transfers } from "./transfers.js";
+import type { TransferItem } from "./transfers.js";
 
 const CHANNEL = 0; // one terminal a connection: ports and generations differ from one to the next
 const ACK_BYTES = 1 << 16;
@@ -63,7 +65,8 @@ export type Happening =
   | Waiting
   | { readonly kind: "ended"; readonly status: number }
   | { readonly kind: "taken-over" }
-  | { readonly kind: "refused"; readonly code: string; readonly message: string };
+  | { readonly kind: "refused"; readonly code: string; readonly message: string }
+  | TransferItem;
 
 /** The attach is acknowledged. `missed`: output bytes that a client which was attached before will not see. */
 export interface Connected {
@@ -121,6 +124,8 @@ export class Conversation {
   version = 1;
   reason = "";
   #items: Item[] = [];
+  /** Of files. */
+  readonly transfers = new Transfers(CHANNEL, (item) => this.#items.push(item));
   // Of the streams.
   #receiver = new Receiver();
   #unpainted: number | null = null; // where we are as long as a screen that was announced has not come
@@ -408,6 +413,7 @@ export class Conversation {
     if (this.#pings) this.#ping(now, MISSED * this.#heartbeat);
     this.#tellSize();
     this.#flush();
+    this.transfers.attached(attached.files);
   }
 
   // --- how it ends ------------------------------------------------------------------------
@@ -521,6 +527,7 @@ export class Conversation {
   /** There is no connection any more: forget what was due on it. */
   #become(phase: Phase): void {
     this.phase = phase;
+    this.transfers.detached();
     this.#ackAt = this.#pingAt = this.#deadAt = this.unanswered = null;
   }
 
@@ -567,7 +574,8 @@ export class Conversation {
         if (asked !== null) this.#items.push({ kind: "pong", ms: now - asked });
         break;
       }
-      default: // a newer server's: it may add to what it says
+      default: // of files, or a newer server's: it may add to what it says
+        if (this.phase === "attached") this.transfers.control(fields);
     }
   }
 
@@ -588,8 +596,12 @@ export class Conversation {
     this.#failed(now, null, "", message);
   }
 
-  #binary({ type, channel, seq, payload }: BinaryFrame): void {
-    if (channel !== CHANNEL) return;
+  #binary(frame: BinaryFrame): void {
+    const { type, channel, seq, payload } = frame;
+    if (channel !== CHANNEL) {
+      this.transfers.binary(frame);
+      return;
+    }
     if (this.phase !== "attached") throw new protocol.BadFrame("data before the attach was acknowledged");
     if (type === protocol.ACK) {
       this.sender.ack(seq);

@@ -38,6 +38,16 @@ export interface Attached {
   /** Null of a server that does not tell it. */
   readonly size: Size | null;
   readonly recording: Recording;
+  /** What files may be transferred; null: none, or by none that this server knows. */
+  readonly files: Grant | null;
+}
+
+/** What files may be transferred: in which directions, most bytes of one, and uploads at the same time. */
+export interface Grant {
+  readonly upload: boolean;
+  readonly download: boolean;
+  readonly bytes: number;
+  readonly at_once: number;
 }
 
 /** Whether a session is recorded; `lost`: it should be, and is not. */
@@ -163,6 +173,19 @@ export function readAttached(fields: Fields): Attached {
     head: offset("head", output),
     size: fields["cols"] === undefined ? null : size(fields), // an older server does not tell it
     recording: recording(fields["recording"]),
+    files: readGrant(fields["files"] ?? null),
+  };
+}
+
+function readGrant(value: unknown): Grant | null {
+  if (value === null) return null;
+  if (typeof value !== "object" || Array.isArray(value)) throw new BadFrame("attached.files must be an object");
+  const fields: Fields = { ...value, type: "attached.files" };
+  return {
+    upload: fields["upload"] === true,
+    download: fields["download"] === true,
+    bytes: integer(fields, "bytes", 0, Number.MAX_SAFE_INTEGER),
+    at_once: integer(fields, "at_once", 1, 1000),
   };
 }
 

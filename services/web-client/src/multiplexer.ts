@@ -66,12 +66,15 @@ export class Multiplexer {
 interface Channel {
   readonly number: number;
   readonly listener: Listener;
+  /** Channels that it has besides, for files: by their numbers on the line, their numbers on the connection. */
+  readonly others: Map<number, number>;
   state: "new" | "asked" | "attached" | "refused";
   left: boolean;
 }
 
 class Link {
   readonly #channels = new Map<number, Channel>();
+  readonly #others = new Map<number, { readonly channel: Channel; readonly line: number }>();
   #next = 0;
   #client: unknown = null;
   #welcome: Fields | null = null;
@@ -95,7 +98,7 @@ class Link {
   }
 
   join(listener: Listener): Line {
-    const channel: Channel = { number: this.#free(), listener, state: "new", left: false };
+    const channel: Channel = { number: this.#free(), listener, others: new Map(), state: "new", left: false };
     this.#channels.set(channel.number, channel);
     if (this.socket.readyState === WebSocket.OPEN) {
       queueMicrotask(() => {
@@ -113,9 +116,26 @@ class Link {
     for (let tries = 0; tries < CHANNELS; tries += 1) {
       const number = this.#next;
       this.#next = (this.#next + 1) % CHANNELS;
-      if (!this.#channels.has(number)) return number;
+      if (!this.#channels.has(number) && !this.#others.has(number)) return number;
     }
     throw new RangeError(`a connection has ${CHANNELS} channels`);
+  }
+
+  /** The number on the connection of what has this one on a terminal's line, where 0 is the terminal itself. */
+  #numberOf(channel: Channel, line: number): number {
+    if (line === 0) return channel.number;
+    let number = channel.others.get(line);
+    if (number === undefined) {
+      number = this.#free();
+      channel.others.set(line, number);
+      this.#others.set(number, { channel, line });
+    }
+    return number;
+  }
+
+  #remove(channel: Channel): void {
+    this.#channels.delete(channel.number);
+    for (const number of channel.others.values()) this.#others.delete(number);
   }
 
   #each(what: (channel: Channel) => void): void {
@@ -129,7 +149,8 @@ class Link {
   #send(channel: Channel, data: string | Bytes): void {
     if (this.socket.readyState !== WebSocket.OPEN || channel.left || this.#over) return;
     if (typeof data !== "string") {
-      new DataView(data.buffer, data.byteOffset).setUint32(CHANNEL_AT, channel.number);
+      const view = new DataView(data.buffer, data.byteOffset);
+      view.setUint32(CHANNEL_AT, this.#numberOf(channel, view.getUint32(CHANNEL_AT)));
       this.socket.send(data);
       return;
     }
@@ -139,7 +160,14 @@ class Link {
       return;
     }
     if (type === "attach") channel.state = "asked";
-    this.socket.send("channel" in fields ? encodeText(type, { ...fields, channel: channel.number }) : data);
+    const line = fields["channel"];
+    if (typeof line !== "number") {
+      this.socket.send(data);
+      return;
+    }
+    // What is about a file names its terminal, too.
+    const of = "terminal" in fields ? { terminal: channel.number } : {};
+    this.socket.send(encodeText(type, { ...fields, channel: this.#numberOf(channel, line), ...of }));
   }
 
   #greet(channel: Channel, fields: Record<string, unknown>, hello: string): void {
@@ -175,14 +203,14 @@ class Link {
     } else if (channel.state === "attached") {
       this.#detach(channel);
     } else if (channel.state !== "asked") {
-      this.#channels.delete(channel.number);
+      this.#remove(channel);
     }
     // One that was asked for is left once it is answered: before, the connection may be handed on to another server.
   }
 
-  #detach({ number }: Channel): void {
-    this.#channels.delete(number);
-    this.socket.send(encodeText("detach", { channel: number }));
+  #detach(channel: Channel): void {
+    this.#remove(channel);
+    this.socket.send(encodeText("detach", { channel: channel.number }));
   }
 
   #hangUp(code: number): void {
@@ -195,6 +223,7 @@ class Link {
     this.ended();
     const here = [...this.#channels.values()].filter(({ left }) => !left);
     this.#channels.clear();
+    this.#others.clear();
     for (const { listener } of here) this.lost(listener);
     for (const { listener, state } of here) listener.closed(told(state), reason);
   }
@@ -203,14 +232,16 @@ class Link {
 
   #received(data: string | ArrayBuffer): void {
     const number = typeof data === "string" ? this.#heardText(data) : this.#heardBinary(data);
-    const channel = number === null ? undefined : this.#channels.get(number);
+    const other = number === null ? undefined : this.#others.get(number);
+    const channel = other?.channel ?? (number === null ? undefined : this.#channels.get(number));
+    const told = typeof data === "string" && other ? renumbered(data, other.line) : data;
     this.#each((each) => {
-      if (number === null || each === channel) each.listener.received(data);
+      if (number === null || each === channel) each.listener.received(told);
       else each.listener.heard();
     });
     if (channel?.left && !this.#over && this.#channels.has(channel.number)) {
       if (channel.state === "attached") this.#detach(channel);
-      else if (channel.state === "refused") this.#channels.delete(channel.number);
+      else if (channel.state === "refused") this.#remove(channel);
     }
   }
 
@@ -241,7 +272,12 @@ class Link {
     if (!BINARY.has(view.getUint8(0))) return null;
     const number = view.getUint32(CHANNEL_AT);
     if (number >= CHANNELS) return null;
-    view.setUint32(CHANNEL_AT, 0);
+    view.setUint32(CHANNEL_AT, this.#others.get(number)?.line ?? 0);
     return number;
   }
+}
+
+function renumbered(data: string, channel: number): string {
+  const { type, ...fields } = decodeText(data);
+  return encodeText(type, { ...fields, channel });
 }

@@ -54,7 +54,19 @@ class Player {
     const frame = (type: number, payload?: Bytes) => {
       talk.received(now, protocol.encodeBinary(type, 0, Number(first), payload).buffer);
     };
+    const name = String(first);
     switch (kind) {
+      case "do-upload": talk.transfers.upload(name, String(second), Number(values[2])); break;
+      case "do-download": talk.transfers.download(name, String(second), Number(values[2])); break;
+      case "do-cancel": talk.transfers.cancel(name); break;
+      case "give-many": talk.transfers.give(name, Number(second), new Uint8Array(Number(values[2]))); break;
+      case "do-digest": talk.transfers.digest(name, String(second)); break;
+      case "do-taken": talk.transfers.taken(name, Number(second)); break;
+      case "frame": {
+        const [type, channel, seq, data] = values;
+        talk.received(now, protocol.encodeBinary(Number(type), Number(channel), Number(seq), bytes(String(data))).buffer);
+        break;
+      }
       case "open": talk.open(now); break;
       case "connected": talk.connected(now); break;
       case "tick": talk.tick(now); break;
@@ -120,12 +132,21 @@ function written(item: Item): unknown[] {
     case "waiting": return ["waiting", ms(item.until), why(item.reason), item.planned, item.breaker];
     case "ended": return ["ended", item.status];
     case "refused": return ["refused", item.code, item.message];
+    case "read": return ["read", item.transfer, item.offset, item.length];
+    case "hash": return ["hash", item.transfer];
+    case "progress": return ["progress", item.transfer, item.bytes];
+    case "offered": return ["offered", item.transfer, item.name, item.bytes];
+    case "withdrawn": return ["withdrawn", item.transfer];
+    case "received": return ["received", item.transfer, item.offset, much(item.data)];
+    case "transferred": return ["transferred", item.transfer, item.name];
+    case "not-transferred": return ["not-transferred", item.transfer, item.code, item.message];
   }
 }
 
 function sent(data: Bytes): unknown[] {
-  const { type, seq, payload } = protocol.decodeBinary(data.buffer);
-  return type === protocol.ACK ? ["ack", seq] : ["data", seq, much(payload)];
+  const { type, channel, seq, payload } = protocol.decodeBinary(data.buffer);
+  const said = type === protocol.ACK ? ["ack", seq] : ["data", seq, much(payload)];
+  return channel ? [...said, channel] : said; // of a file
 }
 
 function message({ type, ...fields }: Json): unknown[] {

@@ -19,6 +19,7 @@ import { load, onSystemTheme, save, sized } from "./settings.js";
 import type { Settings } from "./settings.js";
 import { describe, remedy, SILENT_MS, size } from "./status.js";
 import { Tabs } from "./tabs.js";
+import { filesPanel } from "./transfers.js";
 import { onPinch, ScreenKeys } from "./touch.js";
 
 const SHOW_MS = 250;
@@ -48,6 +49,10 @@ const tabs: Tabs = new Tabs(
       return `${url.protocol}//${location.hostname}:${String(info?.listeners[profile])}/`;
     },
     unauthorized: look,
+    files(said) {
+      panel.show();
+      if (said) panel.say(said);
+    },
     typed: (text) => screenKeys.typed(text),
   },
   {
@@ -64,6 +69,7 @@ const tabs: Tabs = new Tabs(
 const begins = () => info?.visitor.role === "operator" || (info?.visitor.role === "user" && !info.visitor.session);
 
 const find = findBar(current);
+const panel = filesPanel(() => current()?.files ?? null);
 
 const announce = (text: string) => say("announced", text);
 const announcer = new Announcer(announce);
@@ -77,6 +83,7 @@ function say(id: string, text: string): void {
 function show(): void {
   const tab = tabs.chosen;
   if (!tab) return;
+  panel.show();
   const { state, connection, watch, feeding, recording } = tab;
   if (state.kind === "breaker" || state.kind === "unauthorized" || (state.kind === "waiting" && !state.planned)) look();
   const now = performance.now();

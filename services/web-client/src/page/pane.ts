@@ -24,6 +24,7 @@ import type { KeptPane } from "./remembered.js";
 import { isReport } from "./reports.js";
 import { colours } from "./settings.js";
 import type { Settings } from "./settings.js";
+import { PaneFiles } from "./transfers.js";
 
 const SCROLLBACK = 10000;
 const FEED_MS = 30;
@@ -43,6 +44,8 @@ export interface Surroundings {
   /** What a reload needs to know has changed. */
   remember(): void;
   unauthorized(): void;
+  /** Something is to be shown of files, and said. */
+  files(said: string): void;
   /** What the keys of the screen make of what is typed: Ctrl may be held by one. */
   typed(text: string): string;
   /** The connection of a client, which all its panes share. */
@@ -57,6 +60,7 @@ export class Pane {
   readonly term: Terminal;
   readonly search = new SearchAddon();
   readonly connection: Connection;
+  readonly files = new PaneFiles(() => this.connection, (said) => this.#around.files(said));
   readonly client: string;
   session: string | null;
   epoch: string | null;
@@ -265,6 +269,7 @@ export class Pane {
       },
       onState: (state) => this.#become(state),
       onPong: () => this.#around.changed(this),
+      onTransfer: (item) => this.files.act(item),
     };
   }
 
