@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import random
+import stat
+import statistics
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from terminals.client import Terminal, TransferRefused
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.transfer import TransferError
 
+from tests.support.disk import small_disk
 from tests.support.stack import Stack, until
 
 FILES = {"upload": True, "download": True, "max_bytes": 1 << 31, "at_once": 3}
@@ -238,3 +243,65 @@ def test_a_file_that_has_changed_on_its_way_is_kept_nowhere(terminal, folder, tm
     with pytest.raises(TransferRefused, match=TransferError.CHECKSUM):
         terminal.wait_for(upload, 60)
     until(lambda: not [*folder.iterdir()], "nothing is there")
+
+
+def test_typing_hardly_feels_an_upload(terminal, tmp_path):
+    """On the same connection. Some forty milliseconds would be a window at the speed of such a disk."""
+
+    def echo(count: int) -> float:
+        taken = []
+        for number in range(count):
+            began = time.perf_counter()
+            terminal.send(f"echo x{number}-$((1+1))\n".encode())
+            terminal.expect(f"x{number}-2\r?\n".encode())
+            taken.append(time.perf_counter() - began)
+        return statistics.median(taken)
+
+    alone = echo(20)
+    upload = terminal.files.upload(material(tmp_path / "x", 48 << 20))
+    until(lambda: terminal.pump(0.1) or upload.done, "some of it is there")
+    beside = echo(10)
+    assert not upload.over, "it was faster than what was typed"
+    assert beside < 30 * alone
+    terminal.files.cancel(upload.id)
+
+
+@pytest.fixture
+def disk(folder):
+    with small_disk(folder, 2) as disk:
+        yield disk
+
+
+def test_a_full_disk_is_a_clear_error_and_nothing_is_left_on_it(disk, terminal, folder, tmp_path):
+    with pytest.raises(TransferRefused, match="No space left on device") as refused:
+        terminal.upload(material(tmp_path / "x", 4 << 20))
+    assert refused.value.code == TransferError.NO_ROOM
+    until(lambda: not [*folder.iterdir()], "nothing is there")
+    assert terminal.upload(material(tmp_path / "x", 1 << 20)) == "x"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_what_is_uploaded_to_another_accounts_shell_is_its_own(tmp_path):
+    account = pwd.getpwnam("nobody")
+    stack = Stack(
+        profiles={"system": {"command": SHELL, "files": FILES, "user": "nobody", "cwd": "/"}},
+        listeners={name: {"host": "127.0.0.1", "port": 0} for name in ("system", "web")},
+    )
+    try:
+        stack.root.chmod(0o711)
+        stack.start_generation("g1", weight=100)
+        folder = stack.root / "there"
+        folder.mkdir()
+        os.chown(folder, account.pw_uid, -1)
+        with enter(stack, folder) as terminal:
+            assert terminal.upload(material(tmp_path / "x", 300 * KIB)) == "x"
+            found = (folder / "x").stat()
+            assert (found.st_uid, found.st_size) == (account.pw_uid, 300 * KIB)
+            folder.chmod(0o555)
+            with pytest.raises(TransferRefused, match="Permission denied"):
+                terminal.upload(material(tmp_path / "y", 5))
+            # Nobody else gets at what is beside the socket that it comes to.
+            assert stat.S_IMODE(stack.root.joinpath("run").stat().st_mode) == 0o711
+            assert stat.S_IMODE(Path(stack.socket).stat().st_mode) & 0o077 == 0
+    finally:
+        stack.close()

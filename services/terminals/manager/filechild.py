@@ -1,8 +1,8 @@
 """Opens, names and removes files with the rights of a session's shell, and in its place.
 
-The holder starts it as it starts the shells: with their account, in their container, among their mounts. It
-is given to Python as text, so that it is there wherever they are; so it is one file, and needs the standard
-library alone. It does one thing, as the session manager says over its socket, and ends.
+The holder starts it where it starts the shells: in their container, among their mounts. It is given to Python
+as text, so that it is there wherever they are; so it is one file, and needs the standard library alone. It
+hears from the session manager what to do, becomes the shell's account, does that one thing, and ends.
 """
 
 from __future__ import annotations
@@ -113,6 +113,16 @@ def _umask() -> int:
     return mask
 
 
+def become(uid: int, gid: int, groups: list[int]) -> None:
+    """Be an account from now on, with its rights and no others.
+
+    Only here: the account need not be able to run this interpreter, or to reach the session manager.
+    """
+    os.setgroups(groups)
+    os.setgid(gid)
+    os.setuid(uid)
+
+
 def main(path: str) -> None:
     """Ask at the socket ``path`` what to do, do it, and say what has come of it."""
     signal.alarm(SECONDS)
@@ -124,6 +134,8 @@ def main(path: str) -> None:
     given: list[int] = []
     try:
         job = json.loads(data)
+        if job.get("uid") is not None:
+            become(job["uid"], job["gid"], job["groups"])
         match job["kind"]:
             case "open":
                 given = open_part(job.get("folder"), job.get("pid", 0), job["part"])

@@ -19,7 +19,7 @@ from terminals.control.framing import BadPacket
 from terminals.manager.config import ManagerConfig
 from terminals.manager.filepackets import Asked, Child, Done, Job
 from terminals.manager.holding import HolderLink
-from terminals.manager.shell import plan
+from terminals.manager.shell import ShellPlan, plan
 from terminals.protocol.transfer import TransferError, TransferFailed
 
 SECONDS: Final = 20.0
@@ -78,13 +78,21 @@ class Children:
         """
         if profile not in self._config.profiles:
             raise TransferFailed(TransferError.GONE, "there is no such profile any more")
+        try:
+            what = plan(profile, self._config.profiles[profile], session)
+        except OSError as error:
+            raise TransferFailed(
+                TransferError.NOT_WRITABLE, f"nobody can open it: {error.strerror}"
+            ) from None
+        if what.uid is not None:
+            job = msgspec.structs.replace(job, uid=what.uid, gid=what.gid, groups=what.groups)
         async with self._free:
             secret = secrets.token_hex(16)
             key = f"{PREFIX}{os.getpid()}-{next(self._numbers)}"
             order = _Order(job, fds, asyncio.get_running_loop().create_future())
             self._orders[secret] = self._keys[key] = order
             try:
-                await self._start(key, profile, session, secret)
+                await self._start(key, what, secret)
                 done, got = await asyncio.wait_for(order.done, SECONDS)
             except TimeoutError:
                 raise TransferFailed(TransferError.NOT_WRITABLE, "its folder does not answer") from None
@@ -101,17 +109,18 @@ class Children:
             raise TransferFailed(code, f"the folder there: {done.error}")
         return done.name, got
 
-    async def _start(self, key: str, profile: str, session: str, secret: str) -> None:
+    async def _start(self, key: str, what: ShellPlan, secret: str) -> None:
         about = self._link.about
         if about is None or not about.python:
             raise OSError(errno.ENOSYS, "the holder is of a build before files")
-        what = msgspec.structs.replace(
-            plan(profile, self._config.profiles[profile], session),
+        child = msgspec.structs.replace(
+            what,
+            uid=None,  # which it leaves by itself
             command=[about.python, "-I", "-S", "-c", self._source, str(self._path)],
-            env={"TERMINAL_CHILD": secret},  # which its account alone can read
+            env={"TERMINAL_CHILD": secret},
             cwd="/",
         )
-        item = await self._link.spawn(key, what, 80, 24, {})
+        item = await self._link.spawn(key, child, 80, 24, {})
         item.close()
         if item.status is not None:
             raise OSError(errno.ENOEXEC, f"{about.python} cannot be run there")

@@ -25,6 +25,11 @@ class Job(Packet):
     name: str = ""
     folder: str | None = None
     pid: int = 0
+    """Of the shell whose current folder it is, where none is given."""
+    uid: int | None = None
+    """Of whom to do it as, with these groups; ``None``: as the holder is."""
+    gid: int | None = None
+    groups: list[int] | None = None
 
 
 class Done(Packet):
