@@ -17,6 +17,7 @@ __all__ = ["browser"]
 pytestmark = needs_chromium
 
 SHELL = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
+NAME = "<img src=x onerror=alert(1)>.txt"
 SEND = shlex.join([sys.executable, "-m", "terminals", "send"])
 
 
@@ -77,10 +78,16 @@ def test_a_dropped_file_is_where_the_shell_is(page, tmp_path):
     assert (tmp_path / "there" / "photo.jpg").read_bytes() == data
     # The person is told, and the terminal is what is typed in.
     assert page.locator("#file-said").text_content() == "photo.jpg: is there, as photo.jpg"
+    # What a file is called is text and nothing else.
+    drop(page, NAME, b"x")
+    row(page, f"is there, as {NAME}").wait_for()
+    assert page.locator("#files img").count() == 0
+    page.get_by_role("button", name=f"Close {NAME}").click()
     page.get_by_role("button", name="Close photo.jpg").click()
     page.get_by_role("region", name="Files").wait_for(state="hidden")
 
 
+@pytest.mark.slow("a page each: the first of them drops a file, and one of them is sent one")
 def test_files_are_chosen_with_a_button_too(page, tmp_path):
     source = tmp_path / "chosen.txt"
     source.write_text("chosen")
@@ -91,13 +98,7 @@ def test_files_are_chosen_with_a_button_too(page, tmp_path):
     assert (tmp_path / "there" / "chosen.txt").read_text() == "chosen"
 
 
-def test_what_a_file_is_called_is_text_and_nothing_else(page, tmp_path):
-    name = "<img src=x onerror=alert(1)>.txt"
-    drop(page, name, b"x")
-    row(page, f"is there, as {name.replace('/', '')}").wait_for()
-    assert page.locator("#files img").count() == 0
-
-
+@pytest.mark.slow("a killed worker and a reload; tests/faults/test_upload_survives.py has more of that")
 def test_an_upload_goes_on_when_its_worker_is_killed_and_after_a_reload(stack, page, tmp_path):
     there = tmp_path / "there"
     data = random.Random(2).randbytes(24 << 20)
@@ -149,6 +150,7 @@ def test_a_file_that_the_shell_sends_is_asked_about_and_kept(page, tmp_path):
     until(lambda: "status-0-" in screen(page), "its sender has heard")
 
 
+@pytest.mark.slow("as its neighbour, the other way")
 def test_one_that_is_declined_is_said_to_whoever_sends_it(page, tmp_path):
     source = tmp_path / "unwanted"
     source.write_text("x")

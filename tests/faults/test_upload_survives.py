@@ -88,17 +88,31 @@ def shift(stack: Stack) -> None:
     stack.admin("move", to="g2", share=100, batch=10, interval=0.01, deadline=5.0)
 
 
-def test_64_megabytes_arrive_whole_whatever_is_killed_or_replaced(stack, folder, tmp_path):
-    source, digest = material(tmp_path / "image.iso", 64)
+def cut(stack: Stack) -> None:
+    """The network is lost: see below."""
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "ends"),
+    [
+        (16, [kill_worker, kill_manager, shift]),
+        pytest.param(
+            64,
+            [kill_worker, restart_worker, replace_manager, kill_worker, kill_manager, shift, cut],
+            marks=pytest.mark.slow("the same, with everything else that can happen"),
+        ),
+    ],
+)
+def test_it_arrives_whole_whatever_is_killed_or_replaced(stack, folder, tmp_path, megabytes, ends):
+    source, digest = material(tmp_path / "image.iso", megabytes)
     terminal = enter(stack, folder)
     upload = terminal.files.upload(source)
-    ends = [kill_worker, restart_worker, replace_manager, kill_worker, kill_manager, shift, terminal.cut]
     for number, end in enumerate(ends, 1):
-        share = 64 * MEGABYTE * number // (len(ends) + 1)
+        share = megabytes * MEGABYTE * number // (len(ends) + 1)
         until(lambda share=share: terminal.pump(0.05) or upload.done >= share, f"{share} bytes")
         assert not upload.over, "it was faster than what was to disturb it"
         had = upload.done
-        end(stack) if end != terminal.cut else end()
+        terminal.cut() if end is cut else end(stack)
         until(lambda had=had: terminal.pump(0.05) or upload.done > had, f"it goes on after {end.__name__}")
     terminal.wait_for(upload, 120)
     assert upload.name == "image.iso"

@@ -19,8 +19,8 @@ from terminals.configfile import (
 from terminals.control.answers import Front, Oidc
 from terminals.manager.casts import RecordingRules
 from terminals.manager.certificate import TlsFiles
-from terminals.manager.homes import Homes
 from terminals.manager.filerules import read_rules
+from terminals.manager.homes import Homes
 from terminals.manager.ring import MIN_CAPACITY
 from terminals.manager.shell import Profile
 from terminals.oidc import read_oidc

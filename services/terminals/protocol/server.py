@@ -204,12 +204,19 @@ class ServerSide:
         self._recordings: dict[int, str] = {}
         """The same, of what is said of recording."""
         self._items: list[Item] = []
-        self.transfers = transfer.ServerTransfers(self._of_transfer)
+        self._transfers: transfer.ServerTransfers | None = None
 
     def take(self) -> list[Item]:
         """What is to be done, in order."""
         items, self._items = self._items, []
         return items
+
+    @property
+    def transfers(self) -> transfer.ServerTransfers:
+        """Those of files; there are thousands of connections, and few have any."""
+        if self._transfers is None:
+            self._transfers = transfer.ServerTransfers(self._of_transfer)
+        return self._transfers
 
     @property
     def attached_to(self) -> Mapping[int, int]:
@@ -322,7 +329,7 @@ class ServerSide:
     def _attach(self, message: dict[str, Any], raw: bytes) -> None:
         assert self.hello is not None
         channel = _channel(message)
-        taken = (self._handles, self._asked, self._held, self.transfers)
+        taken = (self._handles, self._asked, self._held, self._transfers or ())
         if any(channel in channels for channels in taken):
             raise BadMessage(f"channel {channel} is in use")
         if len(raw) > MAX_ATTACH:
@@ -353,8 +360,8 @@ class ServerSide:
 
     def _binary(self, frame: Binary) -> None:
         handle = self._handles.get(frame.channel)
-        if handle is None and frame.channel in self.transfers:
-            self.transfers.binary(frame)
+        if handle is None and self._transfers is not None and frame.channel in self._transfers:
+            self._transfers.binary(frame)
             return
         if handle is None:
             return  # input that crossed the end of its channel; the client sends it again elsewhere

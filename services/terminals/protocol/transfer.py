@@ -203,10 +203,6 @@ class ServerTransfers:
     def __contains__(self, channel: int) -> bool:
         return channel in self._served
 
-    def of(self, handle: int) -> list[int]:
-        """The channels of the transfers of one attachment."""
-        return [channel for channel, served in self._served.items() if served.handle == handle]
-
     def control(self, message: dict[str, Any], handles: dict[int, int], used: Collection[int]) -> None:
         """A message has come. ``handles``: of attachments by channel; ``used``: channels that are not free.
 

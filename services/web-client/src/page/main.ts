@@ -69,7 +69,7 @@ const tabs: Tabs = new Tabs(
 const begins = () => info?.visitor.role === "operator" || (info?.visitor.role === "user" && !info.visitor.session);
 
 const find = findBar(current);
-const panel = filesPanel(() => current()?.files ?? null);
+const panel = filesPanel(() => current()?.files ?? null, () => current()?.term.focus());
 
 const announce = (text: string) => say("announced", text);
 const announcer = new Announcer(announce);

@@ -203,8 +203,14 @@ export function progressOf({ bytes, done, said, asked }: Pick<Entry, "bytes" | "
   return `${size(done)} of ${size(bytes)}`;
 }
 
-/** The panel of files, the button that asks for some, and what is dropped on the terminals. `current()`: of whom. */
-export function filesPanel(current: () => PaneFiles | null): { show: () => void; say: (text: string) => void } {
+/**
+ * The panel of files, the button that asks for some, and what is dropped on the terminals. `current()`: of whom;
+ * `back()`: whoever has pressed a button wants to type on.
+ */
+export function filesPanel(
+  current: () => PaneFiles | null,
+  back: () => void,
+): { show: () => void; say: (text: string) => void } {
   const where = $("files");
   const list = $("file-list");
   const chosen = $("upload-files", HTMLInputElement);
@@ -228,7 +234,13 @@ export function filesPanel(current: () => PaneFiles | null): { show: () => void;
     for (const [id, found] of files?.entries ?? []) {
       let row = rows.get(id);
       if (!row) {
-        row = new Row(found.name, () => files?.accept(id), () => files?.dismiss(id));
+        row = new Row(found.name, () => {
+          files?.accept(id);
+          back();
+        }, () => {
+          files?.dismiss(id);
+          back();
+        });
         rows.set(id, row);
         list.append(row.where);
       }
