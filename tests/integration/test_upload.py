@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from terminals.client import Terminal, TransferRefused
 from terminals.protocol.backoff import Backoff
-from terminals.protocol.transfer import TransferError
+from terminals.protocol.transfer import PIECE, WINDOW, TransferError
 
 from tests.support.disk import small_disk
 from tests.support.stack import Stack, until
@@ -245,8 +245,8 @@ def test_a_file_that_has_changed_on_its_way_is_kept_nowhere(terminal, folder, tm
     until(lambda: not [*folder.iterdir()], "nothing is there")
 
 
-def test_typing_hardly_feels_an_upload(terminal, tmp_path):
-    """On the same connection. Some forty milliseconds would be a window at the speed of such a disk."""
+def test_typing_waits_behind_no_more_of_an_upload_than_a_window(terminal, tmp_path):
+    """On the same connection: about as long as a window takes at the speed of that upload."""
 
     def echo(count: int) -> float:
         taken = []
@@ -258,11 +258,16 @@ def test_typing_hardly_feels_an_upload(terminal, tmp_path):
         return statistics.median(taken)
 
     alone = echo(20)
-    upload = terminal.files.upload(material(tmp_path / "x", 48 << 20))
+    source = tmp_path / "x"
+    with source.open("wb") as file:
+        file.truncate(1 << 30)
+    upload = terminal.files.upload(source)
     until(lambda: terminal.pump(0.1) or upload.done, "some of it is there")
+    had, began = upload.done, time.perf_counter()
     beside = echo(10)
-    assert not upload.over, "it was faster than what was typed"
-    assert beside < 30 * alone
+    speed = (upload.done - had) / (time.perf_counter() - began)
+    assert not upload.over
+    assert beside < 4 * (alone + (WINDOW + PIECE) / speed)
     terminal.files.cancel(upload.id)
 
 

@@ -202,18 +202,10 @@ def test_names_on_the_wire():
         *("status", "sessions", "metrics", "peers", "fence", "wait", "kill", "rename", "revoke", "monitored"),
         *("link", "links", "unlink"),
         *("record", "recordings", "open-recording", "remove-recording"),
+        *("open-upload", "open-download", "finish-transfer", "cancel-transfer", "download-progress"),
         *("renew-holder", "weights", "move", "retire", "cancel-retire", "stop"),
     }
     unasked = (packets.Conn, packets.Quit, packets.Revoked, *packets.Order.__args__)
     orders = {kind.__struct_config__.tag for kind in unasked}
-    assert orders == {
-        "conn",
-        "quit",
-        "revoked",
-        "move",
-        "taken-over",
-        "superseded",
-        "sever",
-        "refuse",
-        "recording",
-    }
+    known = {"conn", "quit", "revoked", "move", "taken-over", "superseded", "sever", "refuse", "recording"}
+    assert orders == {*known, "offer", "withdraw"}
