@@ -111,6 +111,9 @@ def test_it_arrives_whole_whatever_is_killed_or_replaced(stack, folder, tmp_path
         share = megabytes * MEGABYTE * number // (len(ends) + 1)
         until(lambda share=share: terminal.pump(0.05) or upload.done >= share, f"{share} bytes")
         assert not upload.over, "it was faster than what was to disturb it"
+        # Where the shell goes meanwhile is nothing to an upload that has begun.
+        terminal.send(f"cd {tmp_path}; echo away-{number}-$((1+1))\n".encode())
+        terminal.expect(f"away-{number}-2".encode())
         had = upload.done
         terminal.cut() if end is cut else end(stack)
         until(lambda had=had: terminal.pump(0.05) or upload.done > had, f"it goes on after {end.__name__}")

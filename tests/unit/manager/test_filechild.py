@@ -118,6 +118,13 @@ def test_what_is_no_file_is_not_opened(tmp_path, make):
         open_part(str(tmp_path), 0, PART)
 
 
+def test_a_link_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / PART).symlink_to("precious")
+    with pytest.raises(OSError, match="symbolic links"):
+        open_part(str(tmp_path), 0, PART)
+
+
 def test_a_file_with_another_name_is_not_opened(tmp_path):
     (tmp_path / "precious").write_text("precious")
     os.link(tmp_path / "precious", tmp_path / PART)

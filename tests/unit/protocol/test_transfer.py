@@ -6,6 +6,7 @@ import collections
 import functools
 import hashlib
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -48,6 +49,9 @@ def content(size: int) -> bytes:
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+ACTIONS = ("to server", "to client", "work", "read", "hash")
 
 
 class World:
@@ -109,6 +113,11 @@ class World:
             item.data if isinstance(item, Send) else item  # type: ignore[arg-type]
         )
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do, as far as it can be seen."""
+        return bool(self.to_server or self.to_client or self.work or self.reads or self.hashes)
+
     def step(self, action: str) -> bool:
         """Do one thing; whether there was something to do."""
         match action:
@@ -132,8 +141,6 @@ class World:
                 self.client.digest(
                     self.hashes.pop().transfer, digest(self.source if self.upload else self.there)
                 )
-            case "cut":
-                self.cut()
             case _:
                 return False
         return True
@@ -183,26 +190,30 @@ class World:
 
     def settle(self) -> None:
         """Let everything that is under way come to its end."""
-        actions = ("to server", "to client", "work", "read", "hash")
-        while sum(self.step(action) for action in actions):
+        while sum(self.step(action) for action in ACTIONS):
             pass
 
 
-ACTIONS = st.lists(
-    st.sampled_from(["to server", "to client", "work", "read", "hash"] * 4 + ["cut"]), max_size=200
-)
 SIZES = st.sampled_from([0, 1, PIECE - 1, PIECE, PIECE + 1, WINDOW, WINDOW + PIECE + 5, 3 * WINDOW + 7])
 
 
 @pytest.mark.parametrize("upload", [True, False], ids=["upload", "download"])
-@given(size=SIZES, actions=ACTIONS)
-@settings(max_examples=25, deadline=None)
+@given(
+    size=SIZES,
+    cuts=st.lists(st.integers(0, 60), max_size=5),
+    random=st.randoms(use_true_random=False),
+)
+@settings(max_examples=40, deadline=None)
 def test_cut_anywhere_a_file_arrives_whole_and_is_told_once(
-    upload: bool, size: int, actions: list[str]
+    upload: bool, size: int, cuts: list[int], random: Random
 ) -> None:
+    """``cuts``: so many things happen, in any order that they can, before each."""
     world = World(content(size), upload=upload)
-    for action in actions:
-        world.step(action)
+    for count in cuts:
+        for _ in range(count):
+            while not world.step(random.choice(ACTIONS)) and world.busy:
+                pass
+        world.cut()
     world.settle()
     assert bytes(world.there) == world.source
     assert world.name == "a file"
