@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import secrets
+import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -110,20 +111,19 @@ class Children:
         return done.name, got
 
     async def _start(self, key: str, what: ShellPlan, secret: str) -> None:
-        about = self._link.about
-        if about is None or not about.python:
-            raise OSError(errno.ENOSYS, "the holder is of a build before files")
+        # A holder of an earlier build does not say by what it is run.
+        python = (self._link.about.python if self._link.about is not None else "") or sys.executable
         child = msgspec.structs.replace(
             what,
             uid=None,  # which it leaves by itself
-            command=[about.python, "-I", "-S", "-c", self._source, str(self._path)],
+            command=[python, "-I", "-S", "-c", self._source, str(self._path)],
             env={"TERMINAL_CHILD": secret},
             cwd="/",
         )
         item = await self._link.spawn(key, child, 80, 24, {})
         item.close()
         if item.status is not None:
-            raise OSError(errno.ENOEXEC, f"{about.python} cannot be run there")
+            raise OSError(errno.ENOEXEC, f"{python} cannot be run there")
 
     def asked(self, line: Line, packet: Child) -> None:
         """One of them asks what to do."""
