@@ -135,7 +135,7 @@ class Files(Section):
 
 
 class Profile(Section):
-    """What a session of this profile runs, with which variables, where; what is recorded, and which files go."""
+    """What a session of this profile runs, how and where, whether it is recorded, and which files go."""
 
     command: Words
     env: dict[StrictStr, StrictStr] = Field(default={})

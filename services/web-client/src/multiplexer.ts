@@ -160,14 +160,10 @@ class Link {
       return;
     }
     if (type === "attach") channel.state = "asked";
-    const line = fields["channel"];
-    if (typeof line !== "number") {
-      this.socket.send(data);
-      return;
-    }
-    // What is about a file names its terminal, too.
-    const of = "terminal" in fields ? { terminal: channel.number } : {};
-    this.socket.send(encodeText(type, { ...fields, channel: this.#numberOf(channel, line), ...of }));
+    const numbers: Record<string, number> = {};
+    if (typeof fields["channel"] === "number") numbers["channel"] = this.#numberOf(channel, fields["channel"]);
+    if ("terminal" in fields) numbers["terminal"] = channel.number; // what is about a file names its terminal
+    this.socket.send(encodeText(type, { ...fields, ...numbers }));
   }
 
   #greet(channel: Channel, fields: Record<string, unknown>, hello: string): void {

@@ -176,6 +176,7 @@ export class Panes {
       },
       url: (profile) => around.url(profile),
       unauthorized: () => around.unauthorized(),
+      files: (said) => around.files(said),
       typed: (text) => around.typed(text),
       remember: () => around.remember(),
       changed: (pane) => this.#changed(pane),

@@ -36,7 +36,7 @@ export class Tabs {
   #dragged: Panes | null = null;
 
   constructor(
-    private readonly around: Pick<Around, "settings" | "url" | "unauthorized" | "typed">,
+    private readonly around: Pick<Around, "settings" | "url" | "unauthorized" | "files" | "typed">,
     private readonly watcher: Watcher,
   ) {}
 
@@ -181,6 +181,7 @@ export class Tabs {
       },
       url: (profile) => around.url(profile),
       unauthorized: () => around.unauthorized(),
+      files: (said) => around.files(said),
       typed: (text) => around.typed(text),
       remember: () => this.remember(),
       changed: (panes) => this.#show(panes),

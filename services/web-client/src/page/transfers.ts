@@ -263,6 +263,8 @@ export function filesPanel(
     if (!carries(event)) return;
     event.preventDefault();
     event.stopPropagation();
+    // It is for the pane that it is dropped on, which is worked in from then on.
+    if (event.target instanceof Element) event.target.closest(".pane")?.querySelector("textarea")?.focus();
     if (current()?.uploads) current()?.upload(event.dataTransfer?.files ?? []);
   }, true);
   return { show, say: (text) => void ($("file-said").textContent = text) };
