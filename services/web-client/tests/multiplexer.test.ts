@@ -7,6 +7,7 @@ import type { ConnectionOptions, State } from "../src/connection.js";
 import { DATA, decodeBinary, encodeBinary, HEADER } from "../src/frames.js";
 import type { BinaryFrame } from "../src/frames.js";
 import { Multiplexer } from "../src/multiplexer.js";
+import type { TransferItem } from "../src/transfers.js";
 
 type Said = Record<string, unknown> & { type: string };
 
@@ -76,6 +77,7 @@ class Socket {
 class Terminal {
   shown = "";
   states: State[] = [];
+  files: TransferItem[] = [];
   readonly connection: Connection;
 
   constructor(multiplexer: Multiplexer, options: Partial<ConnectionOptions> = {}) {
@@ -91,6 +93,7 @@ class Terminal {
         onSize: () => undefined,
         onState: (state) => this.states.push(state),
         onPong: () => undefined,
+        onTransfer: (item) => this.files.push(item),
       },
     });
     this.connection.open();
@@ -381,4 +384,67 @@ describe("a connection that is lost", () => {
 test("an address that is none, is said to be", () => {
   const terminal = new Terminal(new Multiplexer(), { url: "bad:" });
   expect(terminal.connection.state).toMatchObject({ kind: "refused", code: "bad-address" });
+});
+
+describe("files beside terminals", () => {
+  const files = { upload: true, download: true, bytes: 1000, at_once: 3 };
+  const upload = (terminal: Terminal, transfer: string) =>
+    terminal.connection.transfer((transfers) => transfers.upload(transfer, "a.txt", 5));
+  const give = (terminal: Terminal, transfer: string) =>
+    terminal.connection.transfer((transfers) => transfers.give(transfer, 0, new TextEncoder().encode("hello")));
+
+  function both(): [Terminal, Terminal, Socket] {
+    const multiplexer = new Multiplexer();
+    const [one, other] = [new Terminal(multiplexer), new Terminal(multiplexer)];
+    socket(-1).opens();
+    for (const channel of [0, 1]) socket(-1).grants(channel, { files });
+    return [one, other, socket(-1)];
+  }
+
+  test("each has a channel of its own, whoever's it is", () => {
+    const [one, other, server] = both();
+    upload(one, "transfer-of-one");
+    upload(other, "transfer-of-other");
+    const [first, second] = server.said("upload");
+    expect([first?.["terminal"], second?.["terminal"]]).toEqual([0, 1]);
+    const numbers = [Number(first?.["channel"]), Number(second?.["channel"])];
+    expect(new Set([0, 1, ...numbers]).size).toBe(4);
+
+    for (const channel of numbers) server.says({ type: "uploading", channel, offset: 0 });
+    expect(one.files.at(-1)).toEqual({ kind: "read", transfer: "transfer-of-one", offset: 0, length: 5 });
+    expect(other.files.at(-1)).toEqual({ kind: "read", transfer: "transfer-of-other", offset: 0, length: 5 });
+    give(one, "transfer-of-one");
+    give(other, "transfer-of-other");
+    type(other, "key");
+    expect(server.typed()).toEqual([`${numbers[0]}@0:hello`, `${numbers[1]}@0:hello`, "1@0:key"]);
+
+    server.says({ type: "failed", channel: numbers[1], code: "no-room", message: "full" });
+    expect(other.files.at(-1)).toMatchObject({ kind: "not-transferred", transfer: "transfer-of-other" });
+    expect(one.files.at(-1)).toMatchObject({ kind: "read" });
+  });
+
+  test("what is given up names its terminal, and what is sent reaches whom it is for", () => {
+    const [one, other, server] = both();
+    server.says({ type: "offer", channel: 1, transfer: "sent-to-other", name: "b.txt", bytes: 5 });
+    expect(one.files).toEqual([]);
+    expect(other.files).toHaveLength(1);
+    other.connection.transfer((transfers) => transfers.download("sent-to-other", "b.txt", 5));
+    const channel = Number(server.said("download")[0]?.["channel"]);
+    server.says({ type: "downloading", channel, offset: 0, bytes: 5 });
+    server.prints(channel, 0, "hello");
+    expect(other.files.at(-1)).toMatchObject({ kind: "received", transfer: "sent-to-other" });
+    expect([one.shown, other.shown]).toEqual(["", ""]);
+    other.connection.transfer((transfers) => transfers.cancel("sent-to-other"));
+    expect(server.said("cancel")).toEqual([{ type: "cancel", terminal: 1, transfer: "sent-to-other" }]);
+  });
+
+  test("a terminal that leaves takes its files' channels along", () => {
+    const [one, other, server] = both();
+    upload(other, "transfer-of-other");
+    const channel = Number(server.said("upload")[0]?.["channel"]);
+    other.connection.close();
+    server.says({ type: "uploading", channel, offset: 0 });
+    expect([one.files, other.files]).toEqual([[], []]);
+    expect(one.state).toBe("connected");
+  });
 });
