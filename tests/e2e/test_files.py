@@ -137,6 +137,7 @@ def test_an_upload_goes_on_when_its_worker_is_killed_and_after_a_reload(stack, p
     assert (there / "disk.img").read_bytes() == data
 
 
+@pytest.mark.slow("tests/integration/test_download.py has the server's side, vitest the page's")
 def test_a_file_that_the_shell_sends_is_asked_about_and_kept(page, tmp_path):
     source = tmp_path / "report.pdf"
     source.write_bytes(random.Random(3).randbytes(2 << 20))

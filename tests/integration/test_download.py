@@ -132,6 +132,7 @@ def test_watchers_are_offered_nothing(stack, terminal, tmp_path):
     watcher.close()
 
 
+@pytest.mark.slow("the same of an upload is in the first tier")
 def test_it_goes_on_through_killed_workers_and_managers(stack, terminal, tmp_path):
     source = material(tmp_path / "x", 24 << 20)
     send(terminal, source)
