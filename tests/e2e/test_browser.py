@@ -29,6 +29,7 @@ needs_chromium = [
     ),
 ]
 pytestmark = needs_chromium
+DETAIL = pytest.mark.slow("a page and a shell for one detail; a dozen such are in the first tier")
 
 
 @pytest.fixture
@@ -137,6 +138,7 @@ def test_sign_in_by_hand_and_the_assistant_that_is_missing(stack, browser, addre
     assert "no-such-assistant" in page.locator(".xterm-rows").last.inner_text()
 
 
+@DETAIL
 def test_watching_beside_whoever_works(stack, browser, address, tmp_path):
     with stack.terminal(cols=100, rows=30) as worker:
         worker.send(b"echo before-$((40 + 2))\n")
@@ -177,6 +179,7 @@ def test_watching_beside_whoever_works(stack, browser, address, tmp_path):
         until(lambda: worker.pump(0.05) or worker.exit_status is not None, "the shell's end")
 
 
+@DETAIL
 def test_coming_back_past_the_ring_and_keys_typed_before_a_reload(browser, tmp_path):
     stack = Stack(ring_bytes=1 << 16, hold_seconds=0)
     try:
@@ -206,6 +209,7 @@ def test_coming_back_past_the_ring_and_keys_typed_before_a_reload(browser, tmp_p
         stack.close()
 
 
+@DETAIL
 def test_a_screen_that_is_lost_on_its_way_is_painted_the_next_time(browser):
     stack = Stack(ring_bytes=1 << 16, hold_seconds=0, stable_seconds=0)
     lost: list[int] = []
@@ -244,6 +248,7 @@ def test_a_screen_that_is_lost_on_its_way_is_painted_the_next_time(browser):
         stack.close()
 
 
+@DETAIL
 def test_a_page_whose_position_was_forgotten_says_so_and_types_nothing_twice(forgetful_stack, browser):
     stack = forgetful_stack
     stack.start_web("g1")

@@ -24,6 +24,7 @@ from tests.support.stack import TOKEN, Stack, until
 
 __all__ = ["address", "browser"]
 pytestmark = needs_chromium
+DETAIL = pytest.mark.slow("a page and a shell for one detail; a dozen such are in the first tier")
 
 
 @pytest.fixture
@@ -109,6 +110,7 @@ def test_a_paste_of_any_size_arrives_whole_and_says_how_far_it_is(stack, page):
     page.get_by_text("Pasting:").wait_for(state="hidden")
 
 
+@DETAIL
 def test_a_paste_can_be_stopped(stack, page):
     path = stack.root / "pasted"
     begin(page, f"cat > {path}", modes="-echo -icanon")
@@ -140,12 +142,14 @@ def test_the_keys_of_the_page_are_typed_only_where_they_are_off(page):
     until(lambda: "^[1" in shown(page), "the program's key")
 
 
+@DETAIL
 def test_emoji_take_two_cells_as_everywhere_else(page):
     asked = r"printf '\033[6n'; read -rsd R at; stty echo; echo; echo AT-${at#*;}"
     type_line(page, r"stty -echo; clear; printf '\r\U1F600\U1F680\u2728'; " + asked)
     ran(page, "AT-7")
 
 
+@DETAIL
 def test_a_focus_report_is_typed_by_no_reload(page):
     # A report of the present is the program's, which takes it.
     type_line(
@@ -160,6 +164,7 @@ def test_a_focus_report_is_typed_by_no_reload(page):
     assert "^[[O" not in screen(page)
 
 
+@DETAIL
 def test_a_huge_window_is_a_terminal_of_a_thousand_columns(page):
     page.set_viewport_size({"width": 12_000, "height": 600})
     type_line(page, "echo wide-$(tput cols)")
@@ -192,6 +197,7 @@ def test_what_is_typed_ahead_in_several_terminals_survives_a_reload(stack, page,
         )
 
 
+@DETAIL
 def test_a_silent_network_is_said_to_whoever_types(browser):
     stack = Stack(heartbeat_seconds=3600)  # or the next heartbeat would find out
     try:
@@ -230,6 +236,7 @@ def test_a_page_of_plain_http_under_a_name_works(address):
         browser.close()
 
 
+@DETAIL
 def test_titles_marks_order_and_closed_tabs(page):
     type_line(page, r"printf '\033]2;deploy 7\007'")
     page.get_by_role("tab", name="deploy 7").wait_for()
@@ -251,6 +258,7 @@ def test_titles_marks_order_and_closed_tabs(page):
     until(lambda: page.get_by_role("tab").count() == 1, "the tab closed by a key")
 
 
+@DETAIL
 def test_finding_in_what_was_shown(page):
     type_line(page, "seq 1 3000; echo needle-$((40+2))")
     ran(page, "needle-42")
@@ -265,6 +273,7 @@ def test_finding_in_what_was_shown(page):
     ran(page, "typed-2")
 
 
+@DETAIL
 def test_a_program_writes_to_the_clipboard_once_a_person_has_said_so(browser, address):
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
@@ -283,6 +292,7 @@ def test_a_program_writes_to_the_clipboard_once_a_person_has_said_so(browser, ad
     assert len(asked) == 1, "a program of the past asks for nothing"
 
 
+@DETAIL
 def test_settings_hold_and_are_seen(page, tmp_path):
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("Colours").select_option("light")
@@ -349,6 +359,7 @@ def with_webgl() -> Iterator[object]:
         browser.close()
 
 
+@DETAIL
 def test_the_graphics_card_draws_where_there_is_one(with_webgl, address, tmp_path):
     page = with_webgl.new_page(viewport={"width": 1100, "height": 640})
     enter(page, address)
@@ -429,6 +440,7 @@ def test_a_page_of_an_earlier_build_goes_on_without_asking(browser, address):
     assert page.evaluate("sessionStorage.getItem('terminals.token')") is None
 
 
+@DETAIL
 def test_everything_is_below_one_path(browser, address):
     page = browser.new_page()
     asked: list[str] = []
@@ -470,6 +482,7 @@ def test_a_link_shows_a_session_to_somebody_else_until_it_is_revoked(page, anoth
     guest.screenshot(path=tmp_path / "revoked.png")
 
 
+@DETAIL
 def test_an_operator_follows_a_link_as_who_they_are(another, address):
     page = another.new_page()
     enter(page, address)

@@ -316,6 +316,7 @@ def test_after_the_end_of_the_holder_all_are_back_by_themselves(project, ports):
         terminal.expect(rb"new-2")
 
 
+@pytest.mark.slow("the same on a host, by the playbooks, is in the first tier")
 def test_a_generation_of_its_own_project_takes_over(project, variables, terminal):
     terminal.send(NUMBERED)
     terminal.expect(rb"ready-2\r\n")
@@ -355,6 +356,7 @@ def test_a_generation_of_its_own_project_takes_over(project, variables, terminal
     assert f"{NAME}_run" in [volume.name for volume in client().volumes.list()]
 
 
+@pytest.mark.slow("the same on a host, by the playbooks, is in the first tier")
 def test_limits_and_logs_that_are_asked_for_are_those_of_the_containers(variables, project):
     other = Project(
         f"{NAME}-g3",

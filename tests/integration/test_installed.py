@@ -41,6 +41,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.parent / "rollout"
 
 
+@pytest.mark.slow("makes two builds and an installation")
 def test_the_installed_services_give_the_build_of_their_source(program: Path, tmp_path: Path) -> None:
     def rollout(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
