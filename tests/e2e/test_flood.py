@@ -56,14 +56,16 @@ def test_whoever_types_beside_a_flood_is_answered_and_the_page_stays_small(page,
         waits.append(time.monotonic() - started)
         most = max(most, heap())
     assert len(waits) >= 5, f"echoes took {waits}"
-    assert most < 1.5 * full, f"{most / 1e6:.0f} MB of heap, after {full / 1e6:.0f}"
-    assert heap() < 1.2 * full
+    # What is on its way is bounded by windows: a small part of what was printed, however much that was.
+    assert most - full < MEGABYTES * 1e6 / 5, f"{most / 1e6:.0f} MB of heap, after {full / 1e6:.0f}"
+    assert heap() - full < MEGABYTES * 1e6 / 10
 
 
 def test_a_flood_is_stopped_by_ctrl_c_long_before_its_end(page, stack):
     flood = "yes " + "x" * 60
     line_in(page, 0, flood)
-    until(lambda: "xxxx" in text(page, 0), "the flood")
+    # More than the line that was typed: what is pressed before the program runs, it never hears of.
+    until(lambda: text(page, 0).count("x" * 60) > 5, "the flood")
     page.keyboard.press("Control+c")
     page.keyboard.type("echo stopped-$((1+1))\n")
     shows(page, 0, "stopped-2")
