@@ -250,7 +250,7 @@ export class Connection {
         this.#line = null;
         this.#tell((talk, now) => talk.lost(now, code, reason));
       },
-      called: () => this.retryNow(),
+      called: (together) => together ? this.retryNow() : this.#tell((talk, now) => talk.comeAlong(now)),
     };
   }
 

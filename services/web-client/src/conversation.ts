@@ -154,6 +154,7 @@ export class Conversation {
   #unstable = 0;
   #retryAfter: number | null = null;
   #until = 0;
+  #earliest = 0; // the server has told it not to come sooner
   readonly #home: string; // the address that was given, and ...
   #url: string; // ... the one to connect to: where the session was found
   #askedAt: Set<string>; // addresses that this attempt has come by
@@ -253,6 +254,11 @@ export class Conversation {
     if (this.phase !== "waiting") return;
     this.breaker.trialNow(now);
     this.#connect(now);
+  }
+
+  /** Do not wait any longer than the server or the breaker has it: another of the page's terminals connects now. */
+  comeAlong(now: number): void {
+    if (this.phase === "waiting" && now >= this.#earliest && this.breaker.retryAfter(now) === 0) this.#connect(now);
   }
 
   /** The network may have changed: find out now, rather than at the next heartbeat. */
@@ -478,10 +484,13 @@ export class Conversation {
   #schedule(now: number, failure: boolean): void {
     let wait = this.backoff.delay(this.#attempt);
     this.#attempt += 1;
+    this.#earliest = now;
     if (this.#retryAfter !== null) {
       // The server has said when; spread over half as much again, not all at that moment. And who is told
       // "at once" again and again must not knock without a pause.
-      wait = Math.max(this.#retryAfter, this.backoff.ceiling(0)) * this.backoff.uniform(1, 1.5);
+      const least = Math.max(this.#retryAfter, this.backoff.ceiling(0));
+      this.#earliest = now + least;
+      wait = least * this.backoff.uniform(1, 1.5);
       this.#retryAfter = null;
       failure = this.breaker.state === "half-open";
     }

@@ -21,8 +21,8 @@ export interface Listener {
   /** Something has come for one of the others. */
   heard(): void;
   closed(code: number | null, reason: string): void;
-  /** One of those who lost their connection together connects again: come along. */
-  called(): void;
+  /** Another connects: come along. `together`: it was lost to both at once, and how that ends is of both. */
+  called(together: boolean): void;
 }
 
 /** One terminal's end of a connection. */
@@ -35,7 +35,8 @@ export interface Line {
 /** Connections of one client, one for each address. All that it carries say hello with the same client and credentials. */
 export class Multiplexer {
   readonly #links = new Map<string, Link>();
-  readonly #lost = new Set<Listener>();
+  /** Who has no line, and whether it was lost together with the others'. */
+  readonly #away = new Map<Listener, boolean>();
 
   /** Connections that are open, or about to be. */
   get connections(): number {
@@ -44,21 +45,21 @@ export class Multiplexer {
 
   /** Have a channel of the connection to `url`. Throws as `new WebSocket` does, and RangeError where all are taken. */
   connect(url: string, listener: Listener): Line {
-    this.#lost.delete(listener);
+    this.#away.delete(listener);
     const known = this.#links.get(url);
     if (known) return known.join(listener);
-    const link = new Link(new WebSocket(url), () => this.#links.delete(url), (lost) => this.#lost.add(lost));
+    const link = new Link(new WebSocket(url), () => this.#links.delete(url), (left, together) => {
+      this.#away.set(left, together);
+    });
     this.#links.set(url, link);
     const line = link.join(listener);
-    const waiting = [...this.#lost];
-    this.#lost.clear();
-    for (const each of waiting) each.called();
+    for (const [each, together] of [...this.#away]) each.called(together);
     return line;
   }
 
   /** It does not come back. */
   forget(listener: Listener): void {
-    this.#lost.delete(listener);
+    this.#away.delete(listener);
   }
 }
 
@@ -80,11 +81,11 @@ class Link {
   #welcome: Fields | null = null;
   #over = false;
 
-  /** `ended`: it is no connection any more. `lost`: a terminal that it was lost to. */
+  /** `ended`: it is no connection any more. `gone`: a terminal is not on it any more; see {@link Multiplexer}. */
   constructor(
     private readonly socket: WebSocket,
     private readonly ended: () => void,
-    private readonly lost: (listener: Listener) => void,
+    private readonly gone: (listener: Listener, together: boolean) => void,
   ) {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#each((channel) => channel.listener.opened());
@@ -183,6 +184,7 @@ class Link {
   #leave(channel: Channel, code: number | null): void {
     if (channel.left || this.#over) return;
     channel.left = true;
+    this.gone(channel.listener, false);
     let others = 0;
     let served = 0;
     this.#each(({ state }) => {
@@ -190,7 +192,7 @@ class Link {
       if (state === "attached") served += 1;
     });
     if (code === null && (channel.state === "attached" || !served)) {
-      this.lost(channel.listener);
+      this.gone(channel.listener, true);
       this.#hangUp(CUT);
       this.#end(() => null, "");
     } else if (!others) {
@@ -220,7 +222,7 @@ class Link {
     const here = [...this.#channels.values()].filter(({ left }) => !left);
     this.#channels.clear();
     this.#others.clear();
-    for (const { listener } of here) this.lost(listener);
+    for (const { listener } of here) this.gone(listener, true);
     for (const { listener, state } of here) listener.closed(told(state), reason);
   }
 

@@ -348,6 +348,23 @@ describe("a connection that is lost", () => {
     expect(await tries(4)).toBeLessThanOrEqual(documented);
   });
 
+  test("is asked for no more often where a server tells each terminal by itself when to come again", async () => {
+    const shared = new Multiplexer();
+    const terminals = Array.from({ length: 4 }, () => new Terminal(shared));
+    for (let passed = 0; passed < 600_000; passed += 50) {
+      for (const each of Socket.all) {
+        if (each.readyState === 0) each.opens();
+        for (const { channel } of each.said("attach")) {
+          each.says({ type: "error", channel, code: "breaker-open", message: "lost too often", retry_after: 5 });
+        }
+        each.texts = [];
+      }
+      await vi.advanceTimersByTimeAsync(50);
+    }
+    for (const { connection } of terminals) connection.close();
+    expect(Socket.all.length).toBeLessThanOrEqual(600 / 5 + 1);
+  });
+
   test("is no affair of one that was closed meanwhile", async () => {
     const [one, other] = attached(2);
     socket(0).ends(1006);
