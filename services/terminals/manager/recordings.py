@@ -13,9 +13,7 @@ import asyncio
 import collections
 import logging
 import os
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +25,7 @@ from terminals.control.answers import RecordingInfo
 from terminals.control.channel import Channel
 from terminals.control.framing import Record
 from terminals.manager.casts import Casts, RecordingRules
+from terminals.manager.child import start_child
 from terminals.manager.session import Session
 from terminals.recordings import packets as told
 from terminals.recordings.asciicast import About, Header, Term
@@ -422,19 +421,10 @@ class Recordings:
             return True
         if self._closed or self._restarting is not None:
             return False
-        ours: socket.socket | None = None
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "terminals.recordings.recorder", str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                )
+            self._process, ours = start_child("terminals.recordings.recorder")
         except OSError as error:
             log.warning("no recorder could be started: %s", error)
-            if ours is not None:
-                ours.close()
             return False
         self._channel = Channel(ours, told.read_by_manager, self._received, self._lose)
         return True

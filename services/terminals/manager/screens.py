@@ -6,12 +6,11 @@ import asyncio
 import itertools
 import logging
 import os
-import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from terminals.control.channel import Channel
+from terminals.manager.child import start_child
 from terminals.screens import packets as kept
 
 if TYPE_CHECKING:
@@ -145,19 +144,10 @@ class Screens:
         now = asyncio.get_running_loop().time()
         if self._closed or now < self._not_before:
             return False
-        ours: socket.socket | None = None
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "terminals.screens.keeper", str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                )
+            self._process, ours = start_child("terminals.screens.keeper")
         except OSError as error:
             log.warning("no keeper of screens could be started: %s", error)
-            if ours is not None:
-                ours.close()
             self._retry_later(now)
             return False
         self._channel = Channel(ours, kept.read_by_manager, self._received, self._lose)

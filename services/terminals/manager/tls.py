@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from typing import Final, NamedTuple
 from terminals.background import Troubles
 from terminals.control.channel import Channel
 from terminals.manager.certificate import TlsFiles
+from terminals.manager.child import start_child
 from terminals.manager.handshakes import Conn, Drop, FromTerminator, Ready, Reload, read_by_manager
 
 log = logging.getLogger("terminals.manager")
@@ -65,20 +65,10 @@ class TlsFront:
         """Start the terminator. The loop must be running."""
         if self._closed:
             return
-        command = [sys.executable, "-P", "-m", "terminals.manager.terminator"]  # -P: not from this folder
         files = [os.fspath(self._files.certificate), os.fspath(self._files.key)]
-        ours: socket.socket | None = None
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                self._process = subprocess.Popen(
-                    [*command, str(theirs.fileno()), *files],
-                    pass_fds=(theirs.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                )
+            self._process, ours = start_child("terminals.manager.terminator", *files)
         except OSError as error:
-            if ours is not None:
-                ours.close()
             self._troubles.say("the TLS terminator cannot be started", str(error))
             asyncio.get_running_loop().call_later(RESTART_SECONDS, self.start)
             return
