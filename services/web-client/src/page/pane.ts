@@ -35,19 +35,24 @@ const encoder = new TextEncoder();
 
 export const profileName = (profile: string): string => NAMES[profile] ?? profile;
 
-/** What a pane needs of the page around it. */
-export interface Surroundings {
+/** What all panes need of their page. */
+export interface Page {
   readonly settings: Settings;
   url(profile: string): string;
-  /** Something that the page shows has changed. */
-  changed(pane: Pane): void;
-  /** What a reload needs to know has changed. */
-  remember(): void;
   unauthorized(): void;
   /** Something is to be shown of files, and said. */
   files(said: string): void;
   /** What the keys of the screen make of what is typed: Ctrl may be held by one. */
   typed(text: string): string;
+}
+
+/** What a pane needs of what is around it. */
+export interface Surroundings {
+  readonly page: Page;
+  /** Something that the page shows has changed. */
+  changed(pane: Pane): void;
+  /** What a reload needs to know has changed. */
+  remember(): void;
   /** The connection of a client, which all its panes share. */
   multiplexer(client: string): Multiplexer;
   /** The client that a pane is of which nobody has typed in. */
@@ -60,7 +65,7 @@ export class Pane {
   readonly term: Terminal;
   readonly search = new SearchAddon();
   readonly connection: Connection;
-  readonly files = new PaneFiles(() => this.connection, (said) => this.#around.files(said));
+  readonly files = new PaneFiles(() => this.connection, (said) => this.#around.page.files(said));
   readonly client: string;
   session: string | null;
   epoch: string | null;
@@ -96,7 +101,7 @@ export class Pane {
       cursorBlink: !watch,
       disableStdin: watch,
       macOptionIsMeta: true,
-      ...this.#looks(around.settings),
+      ...this.#looks(around.page.settings),
     });
     this.term.loadAddon(this.#fit);
     this.term.loadAddon(this.search);
@@ -108,7 +113,7 @@ export class Pane {
     }));
     letWrite(this.term, (question) => confirm(question), () => this.#shown < this.#past);
     this.connection = new Connection({
-      url: around.url(profile),
+      url: around.page.url(profile),
       credentials: {}, // the browser shows its cookie
       client: this.client,
       multiplexer: around.multiplexer(this.client),
@@ -131,11 +136,11 @@ export class Pane {
     parent.append(this.screen);
     term.open(this.screen);
     this.#accelerate();
-    this.#images.want(this.#around.settings.images);
+    this.#images.want(this.#around.page.settings.images);
     this.fill();
     this.connection.resize(term.cols, term.rows);
     term.onData((text) => {
-      if (this.#shown >= this.#past || !isReport(text)) this.type(encoder.encode(this.#around.typed(text)));
+      if (this.#shown >= this.#past || !isReport(text)) this.type(encoder.encode(this.#around.page.typed(text)));
     });
     term.onBinary((text) => this.type(Uint8Array.from(text, (character) => character.charCodeAt(0))));
     term.onResize(({ cols, rows }) => {
@@ -317,7 +322,7 @@ export class Pane {
   #become(state: State): void {
     this.state = state;
     if (state.kind === "unauthorized") {
-      this.#around.unauthorized();
+      this.#around.page.unauthorized();
       return;
     }
     if (state.kind === "refused" && state.code === "unknown-session") {

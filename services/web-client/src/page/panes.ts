@@ -14,7 +14,7 @@ const READ_MS = 2000; // a shell that ends so soon may have said why, which stay
 const NARROW = "(max-width: 42rem)"; // as in page.css: there is room for one pane
 const CHOOSERS = "2.4rem"; // their height there
 
-/** What the panes need of the page around them. */
+/** What the panes need of what is around them. */
 export interface Around extends Omit<Surroundings, "multiplexer" | "client" | "changed"> {
   changed(panes: Panes): void;
   /** A pane has been closed, and what is to be known to open it again; `ended`: the status of its shell, or null. */
@@ -171,13 +171,7 @@ export class Panes {
     const around = this.#around;
     const clientOf = () => (this.#client ??= randomId());
     return {
-      get settings() {
-        return around.settings;
-      },
-      url: (profile) => around.url(profile),
-      unauthorized: () => around.unauthorized(),
-      files: (said) => around.files(said),
-      typed: (text) => around.typed(text),
+      page: around.page,
       remember: () => around.remember(),
       changed: (pane) => this.#changed(pane),
       multiplexer: (client) => {

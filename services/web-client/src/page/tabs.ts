@@ -2,7 +2,7 @@
 
 import { $, element } from "./dom.js";
 import type { Direction, Side } from "./layout.js";
-import type { Pane } from "./pane.js";
+import type { Page, Pane } from "./pane.js";
 import { Panes } from "./panes.js";
 import type { Around } from "./panes.js";
 import { keepInput, keepTabs } from "./remembered.js";
@@ -36,7 +36,7 @@ export class Tabs {
   #dragged: Panes | null = null;
 
   constructor(
-    private readonly around: Pick<Around, "settings" | "url" | "unauthorized" | "files" | "typed">,
+    private readonly page: Page,
     private readonly watcher: Watcher,
   ) {}
 
@@ -174,15 +174,8 @@ export class Tabs {
   }
 
   #surroundings(): Around {
-    const { around } = this;
     return {
-      get settings() {
-        return around.settings;
-      },
-      url: (profile) => around.url(profile),
-      unauthorized: () => around.unauthorized(),
-      files: (said) => around.files(said),
-      typed: (text) => around.typed(text),
+      page: this.page,
       remember: () => this.remember(),
       changed: (panes) => this.#show(panes),
       closed: (kept, ended) => this.#remind(kept, ended),
