@@ -1,10 +1,12 @@
 // Files to and from the session of a pane: what is on its way, what a person sees of it and can do about it.
 // Names that the server says reach the page as text and as nothing else.
 
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
+
 import type { Connection } from "../connection.js";
 import { randomId } from "../ids.js";
 import type { Bytes } from "../rules.js";
-import { Sha256 } from "../sha256.js";
 import type { TransferItem } from "../transfers.js";
 import { $, element } from "./dom.js";
 import { size } from "./status.js";
@@ -58,7 +60,7 @@ interface Entry {
   readonly bytes: number;
   readonly file: File | null; // of an upload
   readonly pieces: Bytes[]; // of a download
-  readonly digest: Sha256;
+  readonly digest: ReturnType<typeof sha256.create>; // a browser's own takes a whole file at once, over https only
   done: number;
   /** What is said of it; "": it goes on. */
   said: string;
@@ -173,12 +175,12 @@ export class PaneFiles {
     if (file) {
       for (let at = 0; at < bytes; at += BLOCK) digest.update(await bytesOf(file, at, Math.min(bytes, at + BLOCK)));
     }
-    this.#connection().transfer((transfers) => transfers.digest(id, digest.hex()));
+    this.#connection().transfer((transfers) => transfers.digest(id, bytesToHex(digest.digest())));
   }
 }
 
 function entry(name: string, bytes: number, file: File | null): Entry {
-  return { name, bytes, file, pieces: [], digest: new Sha256(), done: 0, said: "", over: false, asked: false };
+  return { name, bytes, file, pieces: [], digest: sha256.create(), done: 0, said: "", over: false, asked: false };
 }
 
 async function bytesOf(file: File | null, from: number, to: number): Promise<Bytes> {
