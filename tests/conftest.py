@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import docker, logs, tiers, wheels
 from tests.support.lab import TheLab
-from tests.support.stack import Stack
+from tests.support.stack import Stack, running
 
 # Started in the background by a shell without jobs, this process ignores Ctrl-C, and so would all that it
 # starts, of which tests want to see what Ctrl-C does.
@@ -78,13 +78,15 @@ def the_lab() -> Iterator[TheLab]:
 @pytest.fixture
 def stack() -> Iterator[Stack]:
     """A session manager with one generation, g1, at full weight."""
-    yield from _running(Stack())
+    with running() as stack:
+        yield stack
 
 
 @pytest.fixture
 def calm_stack() -> Iterator[Stack]:
     """A stack that never takes a quick series of cuts for a reconnection loop."""
-    yield from _running(Stack(stable_seconds=0))
+    with running(stable_seconds=0) as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -94,12 +96,5 @@ def forgetful_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         "import terminals.manager.inputs\nterminals.manager.inputs.REMEMBERED_CLIENTS = 4\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    yield from _running(Stack(stable_seconds=0))
-
-
-def _running(stack: Stack) -> Iterator[Stack]:
-    try:
-        stack.start_generation("g1", weight=100)
+    with running(stable_seconds=0) as stack:
         yield stack
-    finally:
-        stack.close()

@@ -20,7 +20,7 @@ more under way at the end."""
 
 @pytest.fixture
 def stack(calm_stack):
-    """One whose own breakers stay closed: its clock is not the page's, in which ten minutes pass in seconds."""
+    """One whose own breakers stay closed: ten minutes of the page's clock are seconds of its own."""
     return calm_stack
 
 

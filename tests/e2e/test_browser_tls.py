@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.test_browser import browser, pytestmark, screen, type_line
 from tests.support.authority import Authority
-from tests.support.stack import TOKEN, Stack, until
+from tests.support.stack import TOKEN, running, until
 
 __all__ = ["browser", "pytestmark"]
 
@@ -14,13 +14,8 @@ __all__ = ["browser", "pytestmark"]
 @pytest.fixture
 def secure(tmp_path):
     authority = Authority(tmp_path)
-    stack = Stack(ca=authority.ca, tls=authority.files)
-    try:
-        stack.start_generation("g1", weight=100)
-        stack.start_web("g1")
+    with running(ca=authority.ca, tls=authority.files, web=True) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def test_a_person_works_over_tls(secure, browser):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_browser import browser, complaints, needs_chromium, screen, type_line
-from tests.support.stack import TOKEN, Stack, until
+from tests.support.stack import TOKEN, running, until
 
 __all__ = ["browser"]
 pytestmark = needs_chromium
@@ -24,16 +24,12 @@ SEND = shlex.join([sys.executable, "-m", "terminals", "send"])
 @pytest.fixture(scope="module")
 def stack():
     files = {"upload": True, "download": True, "max_bytes": 64 << 20}
-    stack = Stack(
+    with running(
         profiles={"system": {"command": SHELL, "files": files}, "claude": {"command": SHELL}},
         breaker_threshold=1000,
-    )
-    try:
-        stack.start_generation("g1", weight=100)
-        stack.start_web("g1")
+        web=True,
+    ) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture

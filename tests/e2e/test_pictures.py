@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.test_browser import browser, needs_chromium
 from tests.e2e.test_page import connected, enter
 from tests.support.page import line_in, panes, shows
-from tests.support.stack import Stack, until
+from tests.support.stack import Stack, running, until
 
 __all__ = ["browser"]
 pytestmark = [*needs_chromium, pytest.mark.slow("the pictures of the documentation")]
@@ -32,13 +32,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     for name in ("README.md", "compose.yaml", "src/cart.py", "src/prices.py", "src/till.py"):
         (shop / name).write_text("def total(prices: list[float]) -> float:\n    return sum(prices)\n")
     shell = ["sh", "-c", f"cd {shop} && exec bash --norc --noprofile"]
-    stack = Stack(profiles={"system": {"command": [*BASH, *shell]}, "claude": {"command": shell}})
-    try:
-        stack.start_generation("g42", weight=100)
-        stack.start_web("g42")
+    with running(
+        "g42", profiles={"system": {"command": [*BASH, *shell]}, "claude": {"command": shell}}, web=True
+    ) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.test_browser import browser, complaints, needs_chromium, screen, type_line
 from tests.e2e.test_page import AXE, connected, enter, serious
 from tests.support.casts import read_cast
-from tests.support.stack import Stack, until
+from tests.support.stack import Stack, running, until
 
 __all__ = ["browser"]
 pytestmark = needs_chromium
@@ -19,13 +19,8 @@ pytestmark = needs_chromium
 def stack() -> Iterator[Stack]:
     shell = ["env", "TERM=xterm-256color", "PS1=$ ", "bash", "--norc", "--noprofile"]
     profiles = {"system": {"command": shell, "record": True}, "claude": {"command": shell}}
-    stack = Stack(profiles=profiles, stable_seconds=0)
-    try:
-        stack.start_generation("g1", weight=100)
-        stack.start_web("g1")
+    with running(profiles=profiles, stable_seconds=0, web=True) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture

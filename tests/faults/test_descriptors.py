@@ -12,18 +12,14 @@ from terminals.control.channel import connect as connect_control
 
 from tests.support.processes import few_files, processor_seconds
 from tests.support.raw import Raw
-from tests.support.stack import Stack, until
+from tests.support.stack import Stack, running, until
 
 
 @pytest.fixture
 def lean():
     """A stack that never takes a quick series of cuts for a reconnection loop."""
-    stack = Stack(stable_seconds=0)
-    try:
-        stack.start_generation("g1", weight=100)
+    with running(stable_seconds=0) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def works(terminal, number: int) -> None:

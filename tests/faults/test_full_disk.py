@@ -15,7 +15,7 @@ from terminals.manager.session import DISK_SECONDS
 from tests.support.casts import cast_at
 from tests.support.disk import Disk, small_disk
 from tests.support.resident import Resident
-from tests.support.stack import TERMINALS, Stack, until
+from tests.support.stack import TERMINALS, Stack, running, until
 
 
 @pytest.fixture
@@ -98,30 +98,22 @@ def test_a_manager_starts_on_a_full_disk(disk, stack):
 @pytest.fixture
 def roomy(disk) -> Iterator[Stack]:
     """Rings that are much larger than what they have of the disk at first."""
-    stack = Stack(state_dir=str(disk.path / "state"), ring_bytes=1 << 20, stable_seconds=0)
-    try:
-        stack.start_generation("g1", weight=100)
+    with running(state_dir=str(disk.path / "state"), ring_bytes=1 << 20, stable_seconds=0) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture
 def recorded(disk) -> Iterator[Stack]:
     """Recordings on a disk that fills, and rings that have all of theirs."""
     bash = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
-    stack = Stack(
+    with running(
         state_dir=str(disk.path / "state"),
         ring_bytes=FIRST_RESERVED,
         stable_seconds=0,
         profiles={"system": {"command": bash, "record": True}},
         recordings={"when_lost": "notify", "lost_seconds": 2},
-    )
-    try:
-        stack.start_generation("g1", weight=100)
+    ) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def test_what_cannot_be_recorded_is_said_and_marked(disk, recorded):

@@ -22,7 +22,7 @@ from tests.support.holder import RelayedManager
 from tests.support.ports import free_ports
 from tests.support.processes import open_files
 from tests.support.raw import Raw
-from tests.support.stack import TERMINALS, Stack, runs, until
+from tests.support.stack import TERMINALS, Stack, running, runs, until
 from tests.support.typist import TALKER, Typist
 
 BASH = ["env", "TERM=dumb", "PS1=", "bash", "--norc", "--noprofile"]
@@ -172,12 +172,10 @@ def refused(stack: Stack, session: str | None = None) -> str:
 @pytest.fixture
 def plain() -> Iterator[Stack]:
     """One generation, and a plain shell."""
-    stack = Stack(profiles={"system": {"command": BASH}, "claude": {"command": BASH}}, stable_seconds=0)
-    try:
-        stack.start_generation("g1", weight=100)
+    with running(
+        profiles={"system": {"command": BASH}, "claude": {"command": BASH}}, stable_seconds=0
+    ) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def works(terminal: Terminal, number: int) -> None:

@@ -8,9 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from terminals.protocol.backoff import Backoff
 
-from tests.support.stack import Stack, until
+from tests.support.files import enter
+from tests.support.stack import Stack, running, until
 
 MEGABYTE = 1 << 20
 FILES = {"upload": True, "download": True, "max_bytes": 1 << 31}
@@ -20,16 +20,13 @@ SHELL = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
 @pytest.fixture
 def stack():
     """Two generations, of which all are served by one."""
-    stack = Stack(
+    with running(
+        "g1",
+        "g2",
         profiles={"system": {"command": SHELL, "files": FILES}, "claude": {"command": SHELL}},
         breaker_threshold=1000,
-    )
-    try:
-        stack.start_generation("g1", weight=100)
-        stack.start_generation("g2")
+    ) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture
@@ -53,14 +50,6 @@ def material(path: Path, megabytes: int) -> tuple[Path, str]:
 def digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def enter(stack: Stack, folder: Path):
-    terminal = stack.terminal(backoff=Backoff(base=0.01, cap=0.1), stable_after=0)
-    terminal.open()
-    terminal.send(f"cd {folder}; PS1=; stty -echo; echo in-$((1+1))\n".encode())
-    terminal.expect(rb"in-2\r?\n")
-    return terminal
 
 
 def kill_worker(stack: Stack) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import filecmp
-import random
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
 from terminals.client import Terminal, TransferRefused
-from terminals.protocol.backoff import Backoff
 from terminals.protocol.transfer import TransferError
 
-from tests.support.stack import Stack, until
+from tests.support.files import enter, material
+from tests.support.stack import running, until
 
 SHELL = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
 SEND = shlex.join([sys.executable, "-m", "terminals", "send"])
@@ -22,28 +21,17 @@ SEND = shlex.join([sys.executable, "-m", "terminals", "send"])
 @pytest.fixture(scope="module")
 def stack():
     files = {"upload": True, "download": True, "max_bytes": 32 << 20}
-    stack = Stack(
+    with running(
         profiles={"system": {"command": SHELL, "files": files}, "claude": {"command": SHELL}},
         breaker_threshold=1000,
-    )
-    try:
-        stack.start_generation("g1", weight=100)
+    ) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture
 def terminal(stack, tmp_path):
-    with stack.terminal(backoff=Backoff(base=0.01, cap=0.1), stable_after=0) as terminal:
-        terminal.send(f"cd {tmp_path}; PS1=; stty -echo; echo in-$((1+1))\n".encode())
-        terminal.expect(rb"in-2\r?\n")
+    with enter(stack, tmp_path) as terminal:
         yield terminal
-
-
-def material(path: Path, size: int) -> Path:
-    path.write_bytes(random.Random(size).randbytes(size))
-    return path
 
 
 def offered(terminal: Terminal, name: str):

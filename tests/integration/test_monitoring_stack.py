@@ -31,7 +31,7 @@ from tests.support.monitoring import (
     serving,
     url_in_place_of_file,
 )
-from tests.support.stack import TOKEN, Stack, until
+from tests.support.stack import TOKEN, running, until
 
 pytestmark = pytest.mark.slow("the Prometheus stack, with alerts that take their time")
 
@@ -61,13 +61,8 @@ def rules() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def served():
-    stack = Stack()
-    try:
-        stack.start_generation("g1", weight=100)
-        stack.start_web("g1")
+    with running(web=True) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture(scope="module")

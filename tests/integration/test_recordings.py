@@ -16,7 +16,7 @@ from terminals.tickets import Ticket
 
 from tests.support.casts import Cast, cast_at, read_cast
 from tests.support.raw import Raw
-from tests.support.stack import TOKEN, PatientTerminal, Stack, runs, until
+from tests.support.stack import TOKEN, PatientTerminal, Stack, running, runs, until
 from tests.support.visitor import Visitor
 
 BASH = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
@@ -26,12 +26,10 @@ PROFILES = {"system": {"command": BASH, "record": True}, "claude": {"command": B
 @pytest.fixture
 def stack() -> Iterator[Stack]:
     """Shells of ``system`` are recorded, those of ``claude`` on somebody's wish."""
-    stack = Stack(profiles=PROFILES, ring_bytes=1 << 16, stable_seconds=0, recordings={"lost_seconds": 10})
-    try:
-        stack.start_generation("g1", weight=100)
+    with running(
+        profiles=PROFILES, ring_bytes=1 << 16, stable_seconds=0, recordings={"lost_seconds": 10}
+    ) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def recorder(stack: Stack) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import random
 import stat
 import statistics
 import time
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from terminals.client import Terminal, TransferRefused
-from terminals.protocol.backoff import Backoff
 from terminals.protocol.transfer import PIECE, WINDOW, TransferError
 
 from tests.support.disk import small_disk
-from tests.support.stack import Stack, until
+from tests.support.files import enter, material
+from tests.support.stack import Stack, running, until
 
 FILES = {"upload": True, "download": True, "max_bytes": 1 << 31, "at_once": 3}
 SHELL = ["env", "TERM=dumb", "bash", "--norc", "--noprofile"]
@@ -26,17 +25,13 @@ KIB = 1 << 10
 
 @pytest.fixture(scope="module")
 def stack():
-    stack = Stack(
+    with running(
         profiles={
             "system": {"command": SHELL, "files": FILES},
             "claude": {"command": SHELL},
-        },
-    )
-    try:
-        stack.start_generation("g1", weight=100)
+        }
+    ) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture
@@ -50,21 +45,6 @@ def folder(tmp_path):
 def terminal(stack, folder):
     with enter(stack, folder) as terminal:
         yield terminal
-
-
-def enter(stack: Stack, folder: Path) -> Terminal:
-    """A terminal whose shell is in a folder."""
-    terminal = stack.terminal(backoff=Backoff(base=0.01, cap=0.1), stable_after=0)
-    terminal.open()
-    terminal.send(f"cd '{folder}'; PS1=; stty -echo; echo in-$((1+1))\n".encode())
-    terminal.expect(rb"in-2\r?\n")
-    return terminal
-
-
-def material(path: Path, size: int) -> Path:
-    """A file without a pattern."""
-    path.write_bytes(random.Random(size).randbytes(size))
-    return path
 
 
 def test_a_file_is_put_where_the_shell_is(terminal, folder, tmp_path):

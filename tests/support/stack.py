@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,19 @@ class Stack:
             self.processes[name] = subprocess.Popen(
                 [*TERMINALS, role, *arguments], stdout=log, stderr=log, cwd=self.root, env=env
             )
+
+
+@contextlib.contextmanager
+def running(*generations: str, web: bool = False, **config: Any) -> Iterator[Stack]:
+    """A stack for a fixture: all go to the first of these generations (g1), which may have a web process."""
+    stack = Stack(**config)
+    try:
+        first, *others = generations or ("g1",)
+        stack.start_generation(first, weight=100)
+        for other in others:
+            stack.start_generation(other)
+        if web:
+            stack.start_web(first)
+        yield stack
+    finally:
+        stack.close()
