@@ -203,8 +203,7 @@ class Dashboard:
             self._show(trouble=[" ".join(str(error).split()) or type(error).__name__])
 
     def _show(self, **seen: Any) -> None:
-        known = {"trouble", "alerts", "ongoing", "environments", "history"} & seen.keys()
-        for name in known:
+        for name in seen.keys() & set(SECTIONS):
             self._sections[name] = fill(f"dashboard/{name}.html.j2", **seen, anchors={}, plots=[])
         orders = self._orders.latest()
         self._sections["orders"] = fill("dashboard/orders.html.j2", orders=orders)

@@ -72,17 +72,16 @@ def _environment(
         "alerts": heard["alerts"],
         "monitored": heard["said"],
         "figures": [*memory.curves.of(entry.environment), *heard["figures"]],
-        "coming": _coming(config, ledger, environment),
+        "coming": _coming(ledger, environment, current),
         "actions": _actions(environment, entry),
     }
 
 
-def _coming(config: Config, ledger: Ledger, environment: Environment) -> dict[str, Any] | None:
+def _coming(ledger: Ledger, environment: Environment, here: RolloutRecord | None) -> dict[str, Any] | None:
     """The build that may come here next, and who has approved it; ``None`` where nobody is asked."""
     if environment.after is None or not environment.approvals:
         return None
     before = ledger.current(environment.after)
-    here = ledger.current(environment.name)
     if before is None or (here is not None and here.digest == before.digest):
         return None
     by = [event.by for event in approvals(ledger, environment, before.digest)]
