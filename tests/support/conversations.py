@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import terminals.protocol
-from terminals.protocol import client, messages, transfer
+from terminals.protocol import client, client_transfers, messages
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.client import ClientSession
 from terminals.protocol.resume import Sender
@@ -162,9 +162,9 @@ class Player:
                 return ["taken-over"]
             case client.Refused(code, message):
                 return ["refused", code, message]
-            case transfer.Received(name, offset, data):
+            case client_transfers.Received(name, offset, data):
                 return ["received", name, offset, _hex(data)]
-            case transfer.NotTransferred():
+            case client_transfers.NotTransferred():
                 return ["not-transferred", *astuple(item)]
             case _:
                 return [type(item).__name__.lower(), *astuple(item)]

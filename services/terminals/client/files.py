@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from terminals.client.errors import ClientError
-from terminals.protocol import transfer
-from terminals.protocol.transfer import TransferError, Transfers
+from terminals.protocol import client_transfers as transfer
+from terminals.protocol.client_transfers import Transfers
+from terminals.protocol.transfer import TransferError
 
 BLOCK: Final = 1 << 20
 

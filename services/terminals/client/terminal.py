@@ -30,8 +30,8 @@ from terminals.protocol.client import (
     Event,
     Phase,
 )
+from terminals.protocol.client_transfers import TransferItem
 from terminals.protocol.messages import ErrorCode, Send
-from terminals.protocol.transfer import TransferItem
 
 EXPECT_SPAN = 1 << 16
 _REFUSALS = {ErrorCode.UNAUTHORIZED: Unauthorized, ErrorCode.UNKNOWN_SESSION: SessionLost}

@@ -37,10 +37,11 @@ from terminals.protocol import (
 from terminals.protocol.addresses import is_address
 from terminals.protocol.backoff import Backoff
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
+from terminals.protocol.client_transfers import TransferItem, Transfers
 from terminals.protocol.closing import Action, action
 from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
 from terminals.protocol.resume import Receiver, Sender, SequenceGap
-from terminals.protocol.transfer import Grant, TransferItem, Transfers, read_grant
+from terminals.protocol.transfer import Grant, read_grant
 
 CHANNEL = 0
 """One terminal a connection: ports and generations differ from one terminal to the next."""
@@ -365,7 +366,7 @@ class ClientSession:
         """Addresses that this attempt has come by."""
         self._items: list[Item] = []
         self.transfers = Transfers(CHANNEL, lambda item: self._items.append(item))
-        """Of files; see :mod:`terminals.protocol.transfer`."""
+        """Of files; see :mod:`terminals.protocol.client_transfers`."""
 
         # Of the streams.
         self._receiver = Receiver()

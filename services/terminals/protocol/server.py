@@ -12,7 +12,7 @@ carries out what :meth:`ServerSide.take` gives back, and tells it what has becom
             case Typed() | Taken() | Resized() | Kill() | Detached(): ...      # of one attachment, by handle
             case Send(data): ...        # one message: text for a str, binary for bytes
             case Close(code, reason): ...
-            case OpenUpload(): ...      # and what else is said of files: see terminals.protocol.transfer
+            case OpenUpload(): ...      # and what else is said of files: see server_transfers
 
 Output does not come by here: it needs no decision.
 """
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from terminals.protocol import messages, transfer
 from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
+from terminals.protocol.server_transfers import ServerItem, ServerTransfers
 
 MAX_PROGRAM = 32
 MAX_ATTACH = 4096
@@ -167,7 +168,7 @@ class Close:
     reason: str
 
 
-Item = Identify | Attach | Typed | Taken | Resized | Kill | Detached | Send | Close | transfer.ServerItem
+Item = Identify | Attach | Typed | Taken | Resized | Kill | Detached | Send | Close | ServerItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ class ServerSide:
         self._recordings: dict[int, str] = {}
         """The same, of what is said of recording."""
         self._items: list[Item] = []
-        self._transfers: transfer.ServerTransfers | None = None
+        self._transfers: ServerTransfers | None = None
 
     def take(self) -> list[Item]:
         """What is to be done, in order."""
@@ -212,10 +213,10 @@ class ServerSide:
         return items
 
     @property
-    def transfers(self) -> transfer.ServerTransfers:
+    def transfers(self) -> ServerTransfers:
         """Those of files; there are thousands of connections, and few have any."""
         if self._transfers is None:
-            self._transfers = transfer.ServerTransfers(self._of_transfer)
+            self._transfers = ServerTransfers(self._of_transfer)
         return self._transfers
 
     @property
@@ -533,7 +534,7 @@ class ServerSide:
         if handle is not None:
             self._items.append(Detached(handle, planned))
 
-    def _of_transfer(self, item: transfer.ServerItem) -> None:
+    def _of_transfer(self, item: ServerItem) -> None:
         if not self.closing:
             self._items.append(item)
 

@@ -20,8 +20,9 @@ from terminals.background import Background
 from terminals.control import packets
 from terminals.control.answers import FileOpened, read_file_opened
 from terminals.control.channel import ControlError, ManagerLink
-from terminals.protocol import transfer
-from terminals.protocol.transfer import PIECE, ServerTransfers, TransferError, TransferFailed
+from terminals.protocol import server_transfers as transfer
+from terminals.protocol.server_transfers import ServerTransfers
+from terminals.protocol.transfer import PIECE, TransferError, TransferFailed
 
 log = logging.getLogger("terminals.worker")
 
@@ -59,7 +60,7 @@ class _Job:
 
 
 class Files:
-    """Carries out what a :class:`~terminals.protocol.transfer.ServerTransfers` wants.
+    """Carries out what a :class:`~terminals.protocol.server_transfers.ServerTransfers` wants.
 
     ``carry_out()`` sends what that has to say; ``writable()`` says whether the client takes more.
     """

@@ -1,5 +1,5 @@
 // The transfers of one terminal, over connections that come and go, without I/O: the twin of `Transfers` in
-// `terminals.protocol.transfer`, which says more about each part. Both run the conversations of vectors.json.
+// `terminals.protocol.client_transfers`, which says more about each part. Both run the conversations of vectors.json.
 
 import * as protocol from "./frames.js";
 import type { BinaryFrame, Fields, Grant } from "./frames.js";

@@ -12,29 +12,29 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from terminals.protocol import messages, transfer
-from terminals.protocol.messages import BadMessage, Send
-from terminals.protocol.transfer import (
-    PIECE,
-    WINDOW,
-    Acked,
-    Cancel,
-    Finish,
-    Grant,
+from terminals.protocol import messages
+from terminals.protocol.client_transfers import (
     Hash,
     NotTransferred,
     Offered,
-    OpenDownload,
-    OpenUpload,
-    Piece,
     Progress,
     Read,
     Received,
-    ServerTransfers,
-    TransferError,
     Transferred,
     Transfers,
 )
+from terminals.protocol.messages import BadMessage, Send
+from terminals.protocol.server_transfers import (
+    Acked,
+    Cancel,
+    Finish,
+    OpenDownload,
+    OpenUpload,
+    Piece,
+    ServerItem,
+    ServerTransfers,
+)
+from terminals.protocol.transfer import PIECE, WINDOW, Grant, TransferError
 
 GRANT = Grant(upload=True, download=True, bytes=1 << 30, at_once=4)
 ID = "transfer-1"
@@ -67,7 +67,7 @@ class World:
         self.hashes: list[Hash] = []
         self.to_server: collections.deque[str | bytes] = collections.deque()
         self.to_client: collections.deque[str | bytes] = collections.deque()
-        self.work: collections.deque[transfer.ServerItem] = collections.deque()
+        self.work: collections.deque[ServerItem] = collections.deque()
         self.connected = False
         self.name: str | None = None
         self.attach()
@@ -108,7 +108,7 @@ class World:
             case _:
                 self.events.append(item)
 
-    def _server_does(self, item: transfer.ServerItem) -> None:
+    def _server_does(self, item: ServerItem) -> None:
         (self.to_client if isinstance(item, Send) else self.work).append(
             item.data if isinstance(item, Send) else item  # type: ignore[arg-type]
         )
@@ -164,7 +164,7 @@ class World:
             return True
         return False
 
-    def _work(self, item: transfer.ServerItem) -> None:
+    def _work(self, item: ServerItem) -> None:
         match item:
             case OpenUpload(channel=channel):
                 if self.name is not None:
