@@ -354,8 +354,10 @@ class Attacher:
 
     @staticmethod
     def _send_on(peer: Peer, url: str) -> Elsewhere:
-        """Raises:
-        Refused: to a worker that cannot send its client on.
+        """Where a client is to go on.
+
+        Raises:
+            Refused: its worker is of a build that cannot send it there.
         """
         if not peer.sends_on:
             raise Refused(ErrorCode.UNAVAILABLE, f"this session is at {url}", FULL_SECONDS)
