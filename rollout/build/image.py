@@ -13,9 +13,11 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +48,9 @@ CONFIG = "config.json"
 SBOM = "sbom.cdx.json"
 STAGE = "rollout.stage"
 """Label of the stages that are not part of the image, and would stay in the engine for ever."""
+MAKING = "-building"
+"""What the name of an image ends with that is being made."""
+LEFT_SECONDS = 2 * 60 * 60
 TIMEOUT = 600
 EPOCH = int(SOURCE_DATE_EPOCH)
 
@@ -101,7 +106,9 @@ def build_image(
             restore(client, folder, made)
             return made
         on_progress(f"building the image on {base}")
-        built = _build(client, build, source, base, project)
+        # A name of its own: the build's is given to the rewritten image only.
+        making = f"{project}{MAKING}:{uuid.uuid4().hex[:12]}"
+        built = _build(client, build, source, base, making)
         try:
             on_progress("taking the times out of the image")
             with tempfile.TemporaryDirectory(dir=folder, prefix=".image-") as temporary:
@@ -120,10 +127,22 @@ def build_image(
                 shutil.rmtree(folder / IMAGE, ignore_errors=True)  # of a run that was killed
                 parts.rename(folder / IMAGE)
         finally:
-            client.images.remove(built.tags[0], force=True)
+            client.images.remove(making)
+            remove_left(client, project)
             prune_stages(client)
     _record(folder, made)
     return made
+
+
+def remove_left(client: docker.DockerClient, project: str) -> None:
+    """Take away what a making left that was killed: no making takes so long."""
+    for image in client.images.list(f"{project}{MAKING}"):
+        if datetime.fromisoformat(image.attrs["Created"]).timestamp() > time.time() - LEFT_SECONDS:
+            continue
+        for tag in image.tags:
+            if tag.startswith(f"{project}{MAKING}:"):
+                with contextlib.suppress(ImageNotFound):  # another making has done so
+                    client.images.remove(tag)
 
 
 def prune_stages(client: docker.DockerClient) -> None:
@@ -225,7 +244,7 @@ def _base(client: docker.DockerClient, base: str, on_progress: Callable[[str], N
         ) from None
 
 
-def _build(client: docker.DockerClient, build: BuildRef, source: Path, base: str, project: str) -> Image:
+def _build(client: docker.DockerClient, build: BuildRef, source: Path, base: str, tag: str) -> Image:
     manifest = json.loads((Path(build.path) / MANIFEST).read_text())
     name = str(manifest["project"])
     labels = {
@@ -247,10 +266,9 @@ def _build(client: docker.DockerClient, build: BuildRef, source: Path, base: str
             shutil.copyfile(
                 wheel, context / ("services" if wheel.name.startswith(own) else "dependencies") / wheel.name
             )
-        # A name of its own: the build's is given to the rewritten image only.
         image, _ = client.images.build(
             path=temporary,
-            tag=f"{project}-building:{uuid.uuid4().hex[:12]}",
+            tag=tag,
             buildargs={"BASE": base},
             labels=labels,
             rm=True,

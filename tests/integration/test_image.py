@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,22 @@ from cyclonedx.validation.json import JsonStrictValidator
 from docker.errors import APIError, ContainerError
 
 from rollout.build import BuildStore
-from rollout.build.image import IMAGE, SBOM, STAGE, archive_of, build_image, call_latest, prune_stages
+from rollout.build.image import (
+    IMAGE,
+    MAKING,
+    SBOM,
+    STAGE,
+    archive_of,
+    build_image,
+    call_latest,
+    prune_stages,
+    remove_left,
+)
 from rollout.errors import ConfigError
 from tests.support.docker import PROJECT, SERVICES, base, client, make_image, remove
 
 pytestmark = pytest.mark.docker
+BEGUN = datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +120,29 @@ def test_same_source_and_base_give_the_same_image(made, folder):
 
 
 def test_nothing_of_the_making_is_left_in_the_engine(made):
-    left = client().images.list(all=True, filters={"label": "rollout.stage"})
+    """Whatever else the engine has: a run of tests that was killed may have left something an hour ago."""
+    left = client().images.list(all=True, filters={"label": STAGE})
     assert not left
-    assert not [tag for image in client().images.list() for tag in image.tags if "-building" in tag]
+    left = client().images.list(f"{PROJECT}{MAKING}")
+    assert not [image.tags for image in left if datetime.fromisoformat(image.attrs["Created"]) > BEGUN]
+
+
+def test_what_a_killed_making_has_left_goes_with_the_next(made):
+    """The base is of long ago; what is made right now is no business of another making."""
+    _, image = made
+    name = f"{PROJECT}{MAKING}"
+    container = client().containers.create(image.id)
+    young = container.commit(name, "young")
+    container.remove()
+    try:
+        assert client().images.get(base()).tag(name, "old")
+        remove_left(client(), PROJECT)
+        tags = [tag for left in client().images.list(name) for tag in left.tags]
+        assert f"{name}:young" in tags
+        assert f"{name}:old" not in tags
+        assert client().images.get(base()).tags, "the image itself has another name, and stays"
+    finally:
+        client().images.remove(young.id, force=True)
 
 
 def test_two_builds_at_once_on_one_engine_do_not_mind_each_others_tidying():
