@@ -492,10 +492,12 @@ def _stand_in(path: str) -> None:
             return
         pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         pidfd = os.pidfd_open(pid)
-    say(f"process {pid} is the holder: standing in for it")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: signal.pidfd_send_signal(pidfd, number))
-    select.select([pidfd], [], [])
+    say(f"process {pid} is the holder: standing in for it")  # whoever reads it may tell it to end at once
+    # A signal that comes just before the wait is handled after it, so that it is no long one.
+    while not select.select([pidfd], [], [], 0.5)[0]:
+        pass
     sys.exit(0)
 
 

@@ -10,6 +10,8 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,18 +30,23 @@ def stand_in(directory: Path) -> None:
     nothing else.)
     """
     said = False
+
+    def say(who: str) -> None:
+        nonlocal said
+        if not said:
+            log.info("%s writes to %s: standing in for it", who, directory)
+        said = True
+
     while directory.is_dir():
         with contextlib.suppress(OSError):  # Journal says what is wrong with a directory
             if _free(directory):
                 return
         pid = owner(directory)
-        if not said:
-            log.info("%s writes to %s: standing in for it", f"process {pid}" if pid else "another", directory)
-            said = True
         if pid is None:
+            say("another")
             time.sleep(AGAIN_SECONDS)
         else:
-            _until_ended(pid)
+            _until_ended(pid, partial(say, f"process {pid}"))
 
 
 def owner(directory: Path) -> int | None:
@@ -64,8 +71,11 @@ def _free(directory: Path) -> bool:
     return True
 
 
-def _until_ended(pid: int) -> None:
-    """Wait for the end of a process, and pass SIGTERM on to it: then this process ends, too."""
+def _until_ended(pid: int, ready: Callable[[], None]) -> None:
+    """Wait for the end of a process, and pass SIGTERM on to it: then this process ends, too.
+
+    ``ready`` is called when that is so: whoever is told may send it at once.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
@@ -80,7 +90,10 @@ def _until_ended(pid: int) -> None:
 
     before = signal.signal(signal.SIGTERM, tell)
     try:
-        select.select([pidfd], [], [])
+        ready()
+        # A signal that comes just before the wait is handled after it, so that it is no long one.
+        while not select.select([pidfd], [], [], AGAIN_SECONDS)[0]:
+            pass
     finally:
         signal.signal(signal.SIGTERM, before)
         os.close(pidfd)
