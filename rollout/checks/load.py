@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,14 +163,15 @@ class LoadRun:
         """Whether Locust is still there."""
         return self._process is not None and self._process.poll() is None
 
-    def wait_ready(self, timeout: float) -> None:
-        """Wait until every user is in its shell and has had a command answered.
+    def wait_ready(self, timeout: float, look: Callable[[], None] = lambda: None) -> None:
+        """Wait until every user is in its shell and has had a command answered; ``look`` may end it.
 
         Raises:
             EngineError: Locust ended, or not all were there in time.
         """
         end = time.monotonic() + timeout
         while True:
+            look()
             there = {sample["user"] for sample in self.samples() if sample["kind"] == "command"}
             if len(there) >= self.users:
                 return

@@ -172,7 +172,7 @@ def run(
         Refused: its plan is not one that this version of the program, or this configuration, can carry out.
     """
     try:
-        trial = Trial(config, environment, engine, lease, observer, record)
+        trial = Trial(config, environment, engine, lease, observer, record, interrupts)
     except ValueError as error:
         raise Refused(
             f"the plan of rollout #{record.number} cannot be carried out: {error}; resume it with the version"
@@ -180,7 +180,7 @@ def run(
         ) from None
     _same_hosts(environment, trial.plan, record)
     with heeding(lease.ledger, record, interrupts):
-        return Runner(trial, interrupts).run()
+        return Runner(trial).run()
 
 
 def _same_hosts(environment: Environment, plan: Plan, record: RolloutRecord) -> None:

@@ -20,7 +20,9 @@ class Interrupts:
     """Takes SIGINT (Ctrl-C), SIGTERM and SIGHUP (a terminal that is gone) while in the ``with`` block.
 
     Between two steps a signal waits for :meth:`check`: what is written to the ledger is written whole. Inside
-    :meth:`open` it raises ``KeyboardInterrupt`` at once. ``tell(text)`` is for the operator's eyes.
+    :meth:`open` it raises ``KeyboardInterrupt`` at once, and waits for :meth:`check` all the same until that
+    has come through: what is raised while an object is being taken away, the interpreter drops. So whatever
+    waits inside :meth:`open` looks there now and then. ``tell(text)`` is for the operator's eyes.
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
@@ -57,6 +59,9 @@ class Interrupts:
         try:
             self.check()
             yield
+        except KeyboardInterrupt:
+            self._waiting = ""
+            raise
         finally:
             self._open = False
 
@@ -90,11 +95,10 @@ class Interrupts:
             self._forgiving -= 1
             self._tell(f"stopped {who}: it is being taken back already; once more, and it stops where it is")
             return
-        if not self._open:
-            self._waiting = f"stopped {who}"
-            return
-        self._open = False
-        raise KeyboardInterrupt(f"stopped {who}")
+        self._waiting = f"stopped {who}"
+        if self._open:
+            self._open = False
+            raise KeyboardInterrupt(self._waiting)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Judging:
             directory=self._trial.runs / f"load-{time.time_ns()}",
         )
         self._load.start()
-        self._load.wait_ready(LOAD_READY_SECONDS)
+        self._load.wait_ready(LOAD_READY_SECONDS, self._trial.interrupts.check)
         self.ready_at = time.time()
         return f"{settings.users} users in their shells"
 
@@ -170,6 +170,7 @@ class Judging:
         steps = 1 + sum(step.kind == "watch" for step in trial.plan.forward)
         watch = Watch(hold, trial.environment.max_hold, steps=steps, last=last, poll=POLL)
         while True:
+            trial.interrupts.check()
             elapsed = time.monotonic() - started
             watch.tick(elapsed)
             evidence = self.observe()

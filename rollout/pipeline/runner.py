@@ -25,7 +25,6 @@ from rollout.ledger import RolloutRecord, State
 from rollout.model import Verdict
 from rollout.pipeline.aftermath import dashboard
 from rollout.pipeline.glass import nothing_broken
-from rollout.pipeline.interrupts import Interrupts
 from rollout.pipeline.judging import NotPassed
 from rollout.pipeline.pace import Pace, idle
 from rollout.pipeline.steps import Step
@@ -46,9 +45,9 @@ CAUSES: dict[str, type[RolloutError]] = {
 class Runner:
     """Carries out one rollout on one environment."""
 
-    def __init__(self, trial: Trial, interrupts: Interrupts) -> None:
+    def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        self._interrupts = interrupts
+        self._interrupts = trial.interrupts
         self._pace = Pace(trial.ledger, trial.record)
 
     def run(self) -> RolloutRecord:

@@ -14,6 +14,7 @@ from rollout.ledger import Lease, RolloutRecord
 from rollout.notify import Severity
 from rollout.observer import Observer
 from rollout.pipeline.aftermath import announce, attempt
+from rollout.pipeline.interrupts import Interrupts
 from rollout.pipeline.judging import Judging
 from rollout.pipeline.plan import Plan
 from rollout.pipeline.steps import Replace, Shift, Start, Step
@@ -30,6 +31,7 @@ class Trial:
         lease: Lease,
         observer: Observer,
         record: RolloutRecord,
+        interrupts: Interrupts,
     ) -> None:
         self.config = config
         self.environment = environment
@@ -38,6 +40,8 @@ class Trial:
         self.ledger = lease.ledger
         self.observer = observer
         self.record = record
+        self.interrupts = interrupts
+        """What waits looks here whether somebody wants the rollout to end."""
         self.plan = Plan.from_dict(record.plan)
         self.runs = config.runs(environment.name, record.number)
         self.shifted_at: float | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from rollout.gates import evaluate
 from rollout.ledger import Lease, Ledger
 from rollout.model import BuildRef, Evidence, Verdict
 from rollout.observer import NullObserver
+from rollout.pipeline.interrupts import Interrupts
 from rollout.pipeline.judging import NotPassed
 from rollout.pipeline.plan import make_plan
 from rollout.pipeline.trial import Trial
@@ -56,7 +59,7 @@ class Bench:
         self.environment = environment
         self.trial = Trial(
             config, environment, ProcessEngine(config, environment), Lease(ledger, "dev"),
-            NullObserver(), record,
+            NullObserver(), record, Interrupts(print),
         )  # fmt: skip
         self.load = LoadRun([], users=1, spawn_rate=1, cut_every=0, directory=folder)
 
@@ -158,3 +161,32 @@ def test_a_warning_neither_stops_a_rollout_nor_passes_one(config: Config) -> Non
     assert NotPassed([warning, serious]).verdict is Verdict.FAIL
     assert NotPassed([warning]).verdict is Verdict.INCONCLUSIVE
     assert str(NotPassed([warning])) == "no gate gave a verdict"
+
+
+def test_who_asks_at_a_moment_at_which_nothing_can_be_raised_is_heard_by_the_watch(
+    tmp_path: Path, config: Config, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter drops what is raised while an object is being taken away."""
+
+    class Goes:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def observe() -> list[Evidence]:
+        Goes()
+        return []
+
+    bench = Bench(tmp_path, ledger, config)
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+    monkeypatch.setattr(bench.trial.judging, "observe", observe)
+    monkeypatch.setattr(bench.trial.judging, "start_load", str)
+    interrupts = bench.trial.interrupts
+    with (
+        bench.trial.lease,
+        pytest.raises(KeyboardInterrupt, match="by SIGTERM"),
+        interrupts,
+        interrupts.open(),
+    ):
+        bench.trial.judging.watch([], 3.0)
+    assert len(dropped) == 1

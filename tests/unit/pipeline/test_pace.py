@@ -91,8 +91,9 @@ def test_the_way_back_counts_by_itself(config: Config, ledger: Ledger) -> None:
     plan, record = begin(config, ledger)  # of a build that is not there, so that its first step fails
     counts, environment = Counts(), config.environment("dev")
     with Lease(ledger, "dev") as lease:
-        trial = Trial(config, environment, ProcessEngine(config, environment), lease, counts, record)
+        engine = ProcessEngine(config, environment)
+        trial = Trial(config, environment, engine, lease, counts, record, Interrupts(print))
         with pytest.raises(EngineError, match=r"dev is back on nothing \(there was no earlier build\)"):
-            Runner(trial, Interrupts(lambda text: None)).run()
+            Runner(trial).run()
     # Nothing has come to a host: there is an incident to be filed, and nothing else to be done.
     assert counts.seen == [("install", 0, len(plan.forward)), ("rollback-record", 0, 1)]

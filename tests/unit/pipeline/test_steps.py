@@ -12,6 +12,7 @@ from rollout.engine.process import ProcessEngine
 from rollout.ledger import Lease
 from rollout.model import BuildRef
 from rollout.observer import NullObserver
+from rollout.pipeline.interrupts import Interrupts
 from rollout.pipeline.plan import Plan, make_apply_plan, make_plan, make_rehearsal_plan, make_rollback_plan
 from rollout.pipeline.steps import read_step
 from rollout.pipeline.trial import Trial
@@ -77,7 +78,8 @@ def test_there_is_no_way_back_to_what_has_been_ended(config, ledger, kind, chang
     plan = plans(config, ledger, **changes)[kind]
     record = begun(ledger, generation=plan.generation, plan=plan.as_dict(), kind=plan.kind)
     dev = config.environment("dev")
-    trial = Trial(config, dev, ProcessEngine(config, dev), Lease(ledger, "dev"), NullObserver(), record)
+    lease = Lease(ledger, "dev")
+    trial = Trial(config, dev, ProcessEngine(config, dev), lease, NullObserver(), record, Interrupts(print))
     assert not trial.past_return
     index = next(index for index, step in enumerate(plan.steps) if step.kind == "finish")
     ledger.write(record.id, index, "finish", "begin", fence=1)
