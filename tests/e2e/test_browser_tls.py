@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.test_browser import browser, pytestmark, screen, type_line
+from tests.e2e.test_browser import browser, complaints, pytestmark, screen, type_line
 from tests.support.authority import Authority
 from tests.support.stack import TOKEN, running, until
 
@@ -21,8 +21,7 @@ def secure(tmp_path):
 def test_a_person_works_over_tls(secure, browser):
     # The browser knows nothing of the test's authority.
     page = browser.new_context(ignore_https_errors=True).new_page()
-    problems: list[str] = []
-    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    problems = complaints(page)
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))
     page.goto(f"{secure.url('web')}#token={TOKEN}")
