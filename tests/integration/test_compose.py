@@ -193,6 +193,7 @@ def test_memory_is_that_of_the_processes_in_their_containers(project):
     assert generation(project, "g1")["memory_bytes"] > 0
 
 
+@pytest.mark.slow("the engine's own patience with each process")
 def test_health_tells_a_hanging_process(project):
     worker = project.container("worker")
     assert worker.exec_run("terminals health").output == b"worker of g1\n"

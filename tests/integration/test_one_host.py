@@ -79,6 +79,7 @@ def test_a_second_release_and_the_way_back_cost_nobody_a_shell(deployed):
     assert (entry["current"]["generation"], entry["current"]["kind"]) == ("g1", "rollback")
 
 
+@pytest.mark.slow("two applies to a host; the process engine's are in the first tier")
 def test_changed_settings_are_in_force_under_live_shells(deployed):
     config = load(deployed.configure(defaults={"max_sessions": 77}))
     engine = DockerEngine(config, config.environment("dev"))

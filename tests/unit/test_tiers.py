@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow("runs of tests in themselves, of rules that hardly ever change")
 ROOT = Path(__file__).parents[2]
 CONFTEST = """
 import pytest

@@ -174,6 +174,7 @@ def test_help_answers_within_one_and_a_half_imports_of_click_plus_100_ms():
     assert figures.help_ms <= 1.5 * figures.click_ms + 100, figures
 
 
+@pytest.mark.slow("thirty commands, one after the other")
 def test_what_only_looks_takes_few_imports_of_what_it_reads_with(short_path):
     looking_speed.project(short_path)
     taken = looking_speed.measure(short_path, rounds=3)

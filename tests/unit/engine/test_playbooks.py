@@ -93,22 +93,26 @@ def test_no_value_is_a_template(playbook, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "theirs",
     [
-        ("LC_ALL", "C"),
-        ("LANG", "de_DE.UTF-8"),
-        ("ANSIBLE_RUN_TAGS", "web"),
-        ("ANSIBLE_SKIP_TAGS", "always"),
-        ("ANSIBLE_STRATEGY", "nosuch"),
-        ("ANSIBLE_BECOME_ASK_PASS", "true"),
-        ("ANSIBLE_CHECK_MODE_MARKERS", "true"),
+        {"LC_ALL": "C"},
+        {
+            "LANG": "de_DE.UTF-8",
+            "ANSIBLE_RUN_TAGS": "web",
+            "ANSIBLE_SKIP_TAGS": "always",
+            "ANSIBLE_STRATEGY": "nosuch",
+            "ANSIBLE_BECOME_ASK_PASS": "true",
+            "ANSIBLE_CHECK_MODE_MARKERS": "true",
+        },
     ],
+    ids=["locale", "ansible"],
 )
-def test_nothing_of_the_operators_own_reaches_a_playbook(playbook, monkeypatch, tmp_path, name, value):
-    monkeypatch.setenv(name, value)
+def test_nothing_of_the_operators_own_reaches_a_playbook(playbook, monkeypatch, tmp_path, theirs):
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
     playbook([{"name": "Say", "ansible.builtin.shell": {"cmd": f"echo 'grüße' > {tmp_path}/said"}}])
     assert (tmp_path / "said").read_text() == "grüße\n"
-    assert os.environ[name] == value
+    assert {name: os.environ[name] for name in theirs} == theirs
 
 
 @pytest.mark.parametrize("place", ["ansible.cfg", "home"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from terminals.monitor import alerts
 from terminals.monitor.alerts import MOST_HISTORY, Alerts, _newest, judge
 from terminals.monitor.config import Rule
 from terminals.monitor.history import History
@@ -182,11 +183,12 @@ def test_rule_that_is_gone_is_over():
     assert (play.active, len(play.alerts.history)) == ([], 1)
 
 
-def test_history_is_bounded():
+def test_history_is_bounded(monkeypatch):
+    monkeypatch.setattr(alerts, "MOST_HISTORY", 20)
     play = Play(Rule("down", "info", "up", "==", 0))
-    for number in range(2 * MOST_HISTORY + 10):
+    for number in range(50):
         play.round(60 * number, ok=bool(number % 2))
-    assert len(play.alerts.history) == MOST_HISTORY
+    assert len(play.alerts.history) == 20
     assert play.alerts.history[-1]["until"] == max(alert["until"] for alert in play.alerts.history)
 
 
