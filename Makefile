@@ -56,6 +56,7 @@ bench: setup ## The benchmarks
 	$(BIN)/python -m benchmarks.help_speed
 	$(BIN)/python -m benchmarks.looking_speed
 	$(BIN)/python -m benchmarks.terminal
+	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.headline
 	$(BIN)/python -m benchmarks.storm
 	$(BIN)/python -m benchmarks.capacity
