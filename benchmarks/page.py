@@ -153,9 +153,9 @@ def main() -> None:
         browser.close()
     speeds: dict[str, float] = {}
     for name, rounds in taken.items():
-        painted = statistics.median(each[0] for each in rounds)
-        transferred = statistics.median(each[1] for each in rounds)
-        print(f"{name:<10} first paint {painted:.0f} ms, {transferred / 1e3:.0f} kB transferred,", end=" ")
+        first = statistics.median(each[0] for each in rounds)
+        kilobytes = statistics.median(each[1] for each in rounds) / 1e3
+        print(f"{name:<10} first paint {first:.0f} ms, {kilobytes:.0f} kB transferred,", end=" ")
         ended = [each[2] for each in rounds if each[2] is not None]
         print(f"{options.megabytes} MB shown to their end in {len(ended)} of {len(rounds)} rounds", end="")
         if ended:

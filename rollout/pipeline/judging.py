@@ -29,7 +29,10 @@ class NotPassed(Exception):
         """When it was given, in Unix seconds."""
         counting = deciding(results)
         self.verdict = worst(result.verdict for result in counting)
-        self.reasons = [result.reason for result in counting if result.verdict is not Verdict.PASS]
+        # Where one fails, those that had too little to go by yet are not why it is taken back.
+        bad = [result for result in counting if result.verdict in (Verdict.FAIL, Verdict.ERROR)]
+        bad = bad or [result for result in counting if result.verdict is not Verdict.PASS]
+        self.reasons = [result.reason for result in bad]
         super().__init__("; ".join(self.reasons) or "no gate gave a verdict")
 
 

@@ -68,10 +68,14 @@ def page(browser, link):
     assert [text for text in problems if "400 (Bad Request)" not in text] == []  # what was not confirmed
 
 
+TOP = {"x": 0, "y": 0, "height": 1900}
+"""The rollout that goes on, and the environments; below are commands and history, of any length."""
+
+
 def keep(page, name: str, tmp_path: Path) -> None:
     """A picture of the page; ``KEEP_PICTURES=docs/images`` keeps what the documentation shows."""
     folder = Path(os.environ.get("KEEP_PICTURES") or tmp_path)
-    page.screenshot(path=folder / f"{name}.png", full_page=True)
+    page.screenshot(path=folder / f"{name}.png", full_page=True, clip={**TOP, "width": 1280})
 
 
 def order(page, action: str, environment: str = "staging") -> None:

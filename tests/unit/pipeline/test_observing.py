@@ -163,6 +163,14 @@ def test_a_warning_neither_stops_a_rollout_nor_passes_one(config: Config) -> Non
     assert str(NotPassed([warning])) == "no gate gave a verdict"
 
 
+def test_the_reason_names_what_failed_and_not_what_had_too_little_to_go_by(config: Config) -> None:
+    gate = config.environment("dev").gates[0]
+    bad = evaluate(gate, [Evidence("e", "load.loops", "count", "load", 0.0, 1.0, 9, value=3.0)])
+    little = evaluate(gate, [])
+    assert NotPassed([little, bad]).reasons == [bad.reason]
+    assert NotPassed([little]).reasons == [little.reason]
+
+
 def test_who_asks_at_a_moment_at_which_nothing_can_be_raised_is_heard_by_the_watch(
     tmp_path: Path, config: Config, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
