@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from rollout.errors import ConfigError, EngineError
+from rollout.ledger.whole import whole
 
 BUSY_SECONDS = 30
 """How long a writer waits for another."""
@@ -89,7 +90,7 @@ class Database:
         Raises:
             EngineError: the database fails, or what it holds cannot be read.
         """
-        with self._translated(), self._connect() as connection:
+        with whole, self._translated(), self._connect() as connection:
             if self.sqlite:
                 connection.execution_options(ledger_begin="DEFERRED")
             elif snapshot:
@@ -111,7 +112,7 @@ class Database:
         Raises:
             EngineError: the database fails; nothing of the block was written.
         """
-        with self._translated(), self._connect() as connection, connection.begin():
+        with whole, self._translated(), self._connect() as connection, connection.begin():
             if not self.sqlite:
                 limit = f"SELECT set_config('lock_timeout', '{BUSY_SECONDS}s', true)"
                 connection.exec_driver_sql(f"{limit}, {_LOCK}" if alone else limit)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rollout.errors import RolloutError
 from rollout.ledger import Ledger, RolloutRecord, State
+from rollout.ledger.whole import whole
 
 POLL: Final = 0.5
 ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -22,7 +23,8 @@ class Interrupts:
     Between two steps a signal waits for :meth:`check`: what is written to the ledger is written whole. Inside
     :meth:`open` it raises ``KeyboardInterrupt`` at once, and waits for :meth:`check` all the same until that
     has come through: what is raised while an object is being taken away, the interpreter drops. So whatever
-    waits inside :meth:`open` looks there now and then. ``tell(text)`` is for the operator's eyes.
+    waits inside :meth:`open` looks there now and then. A transaction of the ledger is ended first.
+    ``tell(text)`` is for the operator's eyes.
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
@@ -96,6 +98,10 @@ class Interrupts:
             self._tell(f"stopped {who}: it is being taken back already; once more, and it stops where it is")
             return
         self._waiting = f"stopped {who}"
+        if not whole.put_off(self._raise):
+            self._raise()
+
+    def _raise(self) -> None:
         if self._open:
             self._open = False
             raise KeyboardInterrupt(self._waiting)
