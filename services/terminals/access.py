@@ -102,6 +102,17 @@ def _identity(granted: tickets.Ticket, *, renewed: str | None = None, life: int 
     )
 
 
+def _ticket(identity: Identity) -> tickets.Ticket:
+    return tickets.Ticket(
+        identity.user,
+        identity.session,
+        read_only=identity.read_only,
+        born=identity.born,
+        role=identity.role,
+        until=identity.until,
+    )
+
+
 def make_token(path: Path) -> None:
     """Write a new random token for its owner only; one that is there stays.
 
@@ -124,6 +135,7 @@ class Access:
     def __init__(self, token: bytes, front: Front) -> None:
         self._token = token
         self._origins = frozenset(front.allowed_origins)
+        self._neighbours = frozenset(urlsplit(place).hostname for place in front.neighbours)
         self._proxies = [ipaddress.ip_network(entry) for entry in front.trusted_proxies]
         self._tls = front.tls
         self._revoked: dict[str, int] = {}
@@ -158,14 +170,16 @@ class Access:
     def page_allowed(self, origin: str | None, host: str) -> bool:
         """Whether a page of ``origin`` may open terminals; programs other than browsers send none.
 
-        With a configured list, exactly those origins; without one, pages of the same host.
+        With a configured list, exactly those origins; without one, pages of the same host, and of those that
+        send their visitors on to this one.
         """
         if origin is None:
             return True
         if self._origins:
             return origin in self._origins
         try:
-            return urlsplit(origin).hostname == urlsplit(f"//{host}").hostname
+            name = urlsplit(origin).hostname
+            return name in self._neighbours or name == urlsplit(f"//{host}").hostname
         except ValueError:
             return False
 
@@ -232,15 +246,12 @@ class Access:
 
     def sign_in(self, identity: Identity, *, seconds: int) -> str:
         """A cookie for somebody, good for so long."""
-        ticket = tickets.Ticket(
-            identity.user,
-            identity.session,
-            read_only=identity.read_only,
-            born=identity.born,
-            role=identity.role,
-            until=identity.until,
-        )
-        return tickets.issue(self._token, ticket, seconds=seconds, audience=tickets.COOKIE)
+        return tickets.issue(self._token, _ticket(identity), seconds=seconds, audience=tickets.COOKIE)
+
+    def pass_on(self, identity: Identity) -> str:
+        """A ticket by which somebody who has signed in here is the same to another host, if they go there
+        within a minute."""
+        return tickets.issue(self._token, _ticket(identity))
 
     def _trusted(self, address: str) -> bool:
         try:

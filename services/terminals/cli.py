@@ -483,6 +483,31 @@ def managed(context: click.Context, build: str, settings: str, timeout: float, b
         _fail(error)
 
 
+@ctl.command()
+@click.pass_context
+def hosts(context: click.Context) -> None:
+    """This host and the others that it knows of, and how it is with each."""
+    from terminals.control import answers, packets
+
+    _ask(context, packets.Hosts(), answers.Hosts)
+
+
+@ctl.command("host-state")
+@click.argument("state", type=click.Choice(["ready", "draining", "maintenance"]))
+@click.option("--message", default="", help="Shown in all terminals at this host.")
+@click.pass_context
+def host_state(context: click.Context, state: Any, message: str) -> None:
+    """Have no session begin at this host any more, or have them begin here again; also after a restart.
+
+    \b
+    Example:
+      terminals ctl --socket run/manager.sock host-state draining --message 'new kernel at 18:00'
+    """
+    from terminals.control import answers, packets
+
+    _ask(context, packets.HostState(state=state, message=message), answers.Hosts)
+
+
 @ctl.command("renew-holder")
 @click.argument("build")
 @click.pass_context

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from rollout.errors import ExitCode
 from tests.e2e.test_browser import address
 from tests.support.firefox import PROGRAM, Firefox
 from tests.support.page import worker_connections
+from tests.support.project import TwoStages
 from tests.support.stack import TOKEN, until
 
 __all__ = ["address"]
@@ -89,6 +91,38 @@ def test_a_manager_is_replaced_under_top_and_a_half_typed_line(page, stack):
     page.type("q")
     page.type("echo left-$((1+1))\n")
     shows(page, 0, "left-2")
+
+
+@pytest.mark.rollout
+def test_a_build_comes_and_another_is_taken_back_under_top_and_a_half_typed_line():
+    with TwoStages.deployed() as project:
+        token = (project.folder / "dev" / "run" / "token").read_text().strip()
+        page = Firefox()
+        try:
+            page.open(f"http://127.0.0.1:{project.listen('dev')['web']}/#token={token}")
+            connected(page)
+            page.type("TERM=xterm top -d 0.2\n")
+            shows(page, 0, "load average")
+            page.press("Alt+Shift+D")
+            until(lambda: page.js("document.querySelectorAll('.pane').length") == 2, "two panes")
+            page.type("echo ready-$((1+1))\n")
+            shows(page, 1, "ready-2")
+
+            page.type("echo prom")
+            assert project.run("deploy", "dev") == ExitCode.DONE, project.said
+            page.type("oted-$((1+1))\n")
+            shows(page, 1, "promoted-2")
+            goes_on(page)
+
+            page.type("echo back")
+            project.configure(gates=[{"metric": "generation.memory_bytes", "op": "<", "threshold": "1MB"}])
+            assert project.run("deploy", "dev") == ExitCode.GATE_FAILED, project.said
+            page.type("again-$((1+1))\n")
+            shows(page, 1, "backagain-2")
+            goes_on(page)
+            assert text(page, 1).count("promoted-2") == 1
+        finally:
+            page.close()
 
 
 def goes_on(page: Firefox) -> None:

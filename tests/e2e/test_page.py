@@ -384,7 +384,12 @@ def serious(page) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(not AXE.exists() and "CI" not in os.environ, reason="make check has not been run")
+needs_axe = pytest.mark.skipif(
+    not AXE.exists() and "CI" not in os.environ, reason="make check has not been run"
+)
+
+
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_serious_is_in_the_way_of_assistive_technology(browser, address, theme):
     page = browser.new_page(color_scheme=theme)

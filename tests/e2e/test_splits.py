@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.test_browser import address, browser, needs_chromium
-from tests.e2e.test_page import connected, enter, page
+from tests.e2e.test_page import connected, enter, needs_axe, page, serious
 from tests.support.page import line_in, panes, shows, text, work_in, worker_connections
 from tests.support.stack import until
 
@@ -227,3 +227,8 @@ def test_images_are_drawn_where_they_are_wanted_and_loaded_only_then(page, addre
     page.reload()
     connected(page)
     until(lambda: reds() > 1000, "the image, which is wanted still")
+
+
+@needs_axe
+def test_nothing_serious_is_in_the_way_of_assistive_technology_with_several_panes(four):
+    assert serious(four) == []

@@ -110,6 +110,8 @@ class Player:
                 return ["connect", url] if url else ["connect"]
             case client.Elsewhere(url):
                 return ["elsewhere-now", url]
+            case client.HostLost(since, message):
+                return ["host-lost", since, message]
             case client.Resized(cols, rows):
                 return ["resized", cols, rows]
             case client.Recording(state):

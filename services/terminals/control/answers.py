@@ -60,6 +60,8 @@ class Front(Record):
     tls: bool = False
     """Whether all listeners speak TLS."""
     oidc: Oidc | None = None
+    neighbours: tuple[str, ...] = ()
+    """Where terminals of other hosts are: ``ws:`` or ``wss:``, host and port."""
 
 
 class Welcome(Record):
@@ -139,6 +141,8 @@ class Refusal(Record):
     code: str
     message: str
     retry_after: float | None = None
+    since: float | None = None
+    """Unix seconds, of ``host-lost``."""
     refused: bool = True
 
 
@@ -253,6 +257,34 @@ class HolderStatus(HolderInfo):
     """Process id of its manager, where it can be seen."""
 
 
+class HostInfo(Record):
+    """A host, as the one that answers knows it; what another has said last, if it has said anything."""
+
+    name: str
+    tag: str
+    standing: str
+    """``here``, or in lower case one of :class:`~terminals.cluster.table.Standing`."""
+    region: str = ""
+    state: str = ""
+    sessions: int | None = None
+    room: int | None = None
+    build: str = ""
+    silent: float | None = None
+    """Seconds since anybody has heard of it, where it does not answer."""
+    urls: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Hosts(Record):
+    """This host first, where it has a tag. ``port``: where others ask it."""
+
+    items: list[HostInfo]
+    closed: str = ""
+    """Why no session begins at this host; "" where they do."""
+    port: int | None = None
+    asker: int | None = None
+    """The process id of what asks them."""
+
+
 class MonitorInfo(Record):
     """What the monitor that watches over this host has said of itself."""
 
@@ -341,6 +373,8 @@ class SessionInfo(Record):
     status: int | None = None
     recording: Literal["", "on", "lost"] = ""
     """``lost``: it is to be recorded, and is not now."""
+    host: str = ""
+    """The name of the other host that it is at; "": it is here."""
 
 
 class Sessions(Record):

@@ -24,6 +24,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from terminals.cluster.news import State
 from terminals.control.answers import MonitorInfo
 from terminals.control.framing import BadPacket, Packet, Record, pack, reader
 from terminals.protocol import messages
@@ -120,6 +121,8 @@ class Attach(Request):
     """Whether the connection can be handed over to another worker."""
     everyone: bool = False
     """Whether sessions of other users are open to the client; with ``only``, that one, if it is there."""
+    hops: bool = False
+    """Whether the client can be sent on to another host."""
 
 
 class Detach(Request):
@@ -335,6 +338,17 @@ class Monitored(Request):
     monitor: MonitorInfo | None
 
 
+class Hosts(Request):
+    """Answered by ``Hosts``."""
+
+
+class HostState(Request):
+    """The host is to be ready for new sessions, or not; ``message`` is shown in all terminals here."""
+
+    state: State
+    message: str = ""
+
+
 class RenewHolder(Fenced):
     """The holder is to go on as another program."""
 
@@ -399,6 +413,8 @@ Command = (
     | OpenRecording
     | RemoveRecording
     | Monitored
+    | Hosts
+    | HostState
     | RenewHolder
     | Weights
     | Move

@@ -61,6 +61,14 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
             return answers.Fence(fence=generations.fence)
         case packets.Monitored(monitor=monitor):
             manager.monitored(monitor)
+        case packets.Hosts():
+            return hosts(manager)
+        case packets.HostState(state=state, message=message):
+            manager.cluster.be(state)
+            log.info("the state of this host is %s", state)
+            for session in manager.registry.live if message else ():
+                session.notice(message)
+            return hosts(manager)
         case packets.RenewHolder(argv=argv, build=build):
             await manager.link.exec(argv, build)
             log.info("the holder goes on as build %s", build)
@@ -277,6 +285,13 @@ def _generation(manager: Manager, generation: Generation) -> answers.GenerationI
         retire_at=generation.retire_at,
         way_back_from=generation.way_back_from,
     )
+
+
+def hosts(manager: Manager) -> answers.Hosts:
+    """This host, and the others as it knows them."""
+    cluster = manager.cluster
+    items = [cluster.here(), *cluster.others()] if cluster.tag else []
+    return answers.Hosts(items=items, closed=cluster.closed, port=manager.peers_port, asker=cluster.pid)
 
 
 def peers(manager: Manager) -> list[answers.PeerInfo]:

@@ -19,13 +19,14 @@ from typing import Protocol
 import msgspec
 
 from terminals.background import Background
+from terminals.cluster.table import Standing
 from terminals.control import packets
 from terminals.control.answers import Attached, Elsewhere, Painted, Refusal, Routed
 from terminals.control.descriptors import scarce
+from terminals.manager.cluster import Cluster
 from terminals.manager.config import ManagerConfig
 from terminals.manager.files import Files
 from terminals.manager.generations import Generations
-from terminals.manager.homes import Homes
 from terminals.manager.newcomers import Newcomers
 from terminals.manager.peers import Peer
 from terminals.manager.registry import Registry, TooManySessions
@@ -35,9 +36,13 @@ from terminals.protocol import ids
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.messages import ErrorCode
 from terminals.protocol.resume import Resume, SequenceGap, resume_from
+from terminals.tickets import PROGRAM
 
 log = logging.getLogger("terminals.manager")
 
+SILENT_SECONDS = 2.0
+LOST_SECONDS = 10.0
+"""Until somebody asks again whose host is silent, or lost."""
 FULL_SECONDS = 5.0
 """A client that is refused for want of what this machine has not got, comes again after so long."""
 
@@ -45,9 +50,11 @@ FULL_SECONDS = 5.0
 class Refused(Exception):
     """The attach is refused with an error code of the WebSocket protocol."""
 
-    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, retry_after: float | None = None, since: float | None = None
+    ) -> None:
         super().__init__(message)
-        self.answer = Refusal(code=code, message=message, retry_after=retry_after)
+        self.answer = Refusal(code=code, message=message, retry_after=retry_after, since=since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +78,11 @@ class Held(Protocol):
     def profile(self) -> str: ...
 
 
-def identify(request: packets.Attach, owner: Callable[[str], str | None], homes: Homes) -> ids.SessionId:
-    """The session that an attach names; ``owner(id)`` is whose it is, ``None`` where there is none.
+def identify(
+    request: packets.Attach, owner: Callable[[str], str | None], *, tag: str, elsewhere: Callable[[str], bool]
+) -> ids.SessionId:
+    """The session that an attach names; ``owner(id)`` is whose it is, ``None`` where there is none. New ones
+    begin at the host with ``tag``; ``elsewhere(id)``: whether another has the session.
 
     Only the token lets anybody give a session a name that it has not got yet; to whoever comes with a
     ticket, a name of old is their own, and any other is none. Or they could take the names of others.
@@ -83,15 +93,15 @@ def identify(request: packets.Attach, owner: Callable[[str], str | None], homes:
     user, only = request.user, request.only
     try:
         owns = "" if only or request.everyone else user
-        session_id = ids.parse_session_id(request.session or only, owner=owns, tag=homes.tag)
+        session_id = ids.parse_session_id(request.session or only, owner=owns, tag=tag)
     except ids.InvalidSessionId as error:
         raise Refused(ErrorCode.BAD_SESSION_ID, str(error)) from None
     begins = not (only or request.resume or request.watch)
     named = session_id.origin is ids.Origin.CANONICAL
     if user and not request.everyone and begins and named and owner(session_id.value) != user:
-        if homes.elsewhere(session_id.value, request.profile):
+        if elsewhere(session_id.value):
             return session_id  # it is the other host that knows whose it is
-        return ids.new_session_id(homes.tag)
+        return ids.new_session_id(tag)
     return session_id
 
 
@@ -144,6 +154,7 @@ class Attacher:
         registry: Registry,
         generations: Generations,
         config: ManagerConfig,
+        cluster: Cluster,
         keep: Callable[[dict[str, object]], None],
         newcomers: Mapping[str, msgspec.Raw],
     ) -> None:
@@ -151,7 +162,7 @@ class Attacher:
         self._registry = registry
         self._stable_seconds = config.stable_seconds
         self.newcomers = Newcomers(config.breaker, keep, newcomers)
-        self._homes = config.homes
+        self._cluster = cluster
         self._generations = generations
         self._handles = itertools.count(1)
         self.replayed = 0
@@ -328,9 +339,11 @@ class Attacher:
         Raises:
             Refused: it is refused.
         """
-        session_id = identify(request, self._owner, self._homes)
+        session_id = identify(
+            request, self._owner, tag=self._cluster.tag, elsewhere=self._cluster.has_other_home
+        )
         session = self._registry.table.get(session_id.value)
-        if session is None and (url := self._homes.elsewhere(session_id.value, request.profile)):
+        if session is None and (url := self._elsewhere(request, session_id)):
             return self._send_on(peer, url)
         authorise(request, session_id, session)
         if session is not None and route_to is not None:
@@ -351,6 +364,32 @@ class Attacher:
         else:
             screen = None
         return self._take(peer, request, session_id, session, where, screen, created=created)
+
+    def _elsewhere(self, request: packets.Attach, session_id: ids.SessionId) -> str | None:
+        """Where to ask for a session that is not here; ``None``: nowhere else.
+
+        Raises:
+            Refused: that is not known now, or its host does not answer.
+        """
+        cluster = self._cluster
+        if session_id.origin is ids.Origin.NEW:
+            # What a program measures is this host.
+            moves = request.hops and not request.user.startswith(PROGRAM)
+            return cluster.place(request.profile) if moves else None
+        home = cluster.home_of(session_id.value)
+        if home is None:
+            if cluster.complete:
+                return None
+            raise Refused(ErrorCode.UNAVAILABLE, "the other hosts are being asked for this session", 1.0)
+        url = home.urls.get(request.profile)
+        standing = Standing.THERE if url is None else cluster.standing(home.tag)
+        if standing is Standing.SILENT:
+            text = f"{home.name}, where this session is, does not answer the other hosts now"
+            raise Refused(ErrorCode.UNAVAILABLE, text, SILENT_SECONDS)
+        if standing is Standing.LOST:
+            text = f"{home.name}, where this session is, has not been heard of for long"
+            raise Refused(ErrorCode.HOST_LOST, text, LOST_SECONDS, cluster.silent_since(home.tag))
+        return url
 
     @staticmethod
     def _send_on(peer: Peer, url: str) -> Elsewhere:
@@ -379,6 +418,8 @@ class Attacher:
             Refused: not by this address now, or there is no room.
         """
         self._check_newcomer(request.address)
+        if reason := self._cluster.closed:
+            raise Refused(ErrorCode.UNAVAILABLE, reason, FULL_SECONDS)
         if _files_are_scarce():
             raise Refused(
                 ErrorCode.UNAVAILABLE, "no shell could be started: no more files can be open", FULL_SECONDS

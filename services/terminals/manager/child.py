@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 
-def start_child(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Run a module, which is told the descriptor of its end of a socket of packets, then ``arguments``; gives
-    the process, and our end.
+def start_child(
+    module: str, *arguments: str, fds: tuple[int, ...] = ()
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Run a module, which is told the descriptor of its end of a socket of packets, then ``arguments``, and
+    has the descriptors ``fds`` besides; gives the process, and our end.
 
     Raises:
         OSError: it cannot be started.
@@ -20,7 +22,7 @@ def start_child(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], 
             fd = theirs.fileno()
             # -P: not from the folder that this process happens to be in.
             command = [sys.executable, "-P", "-m", module, str(fd), *arguments]
-            return subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL), ours
+            return subprocess.Popen(command, pass_fds=(fd, *fds), stdin=subprocess.DEVNULL), ours
     except OSError:
         ours.close()
         raise

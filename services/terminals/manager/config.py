@@ -78,7 +78,8 @@ class ManagerConfig:
     tls: TlsFiles | None = None
     """With it every listener speaks TLS, and nothing else."""
     homes: Homes = field(default_factory=Homes)
-    """This host's ``tag``, and the other ``hosts``, to which clients of sessions there are sent on."""
+    """This host's ``tag``, the other ``hosts``, to which clients of sessions there are sent on, and
+    ``peers``."""
     oidc: Oidc | None = None
     """A provider that people may sign in by."""
     digest: str = ""
@@ -151,6 +152,7 @@ class ManagerConfig:
             heartbeat=self.heartbeat_seconds,
             tls=self.tls is not None,
             oidc=self.oidc,
+            neighbours=self.homes.places,
         )
 
     def breaker(self) -> CircuitBreaker:
@@ -162,7 +164,7 @@ class ManagerConfig:
         return CircuitBreaker(self.breaker_threshold, self.breaker_cooldown, max(60.0, self.breaker_cooldown))
 
 
-KEYS = (ManagerConfig.__dataclass_fields__.keys() - {"digest", "shown", "homes"}) | {"tag", "hosts"}
+KEYS = (ManagerConfig.__dataclass_fields__.keys() - {"digest", "shown", "homes"}) | {"tag", "hosts", "peers"}
 """Of the file."""
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+from terminals.cluster.table import LOST_SECONDS
 from terminals.configfile import ConfigError, refuse_unknown
 from terminals.protocol.addresses import is_address
 from terminals.protocol.ids import is_tag, tag_of
@@ -15,6 +20,7 @@ from terminals.protocol.ids import is_tag, tag_of
 log = logging.getLogger("terminals.manager")
 
 FILE: Final = "tag"
+_PEERS = re.compile(r"https?://([A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\]):[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,32 @@ class OtherHost:
 
     tag: str
     urls: Mapping[str, str]
+    peers: str = ""
+    """Where it is asked how it is: ``http:`` or ``https:``, host and port; "": it is not."""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRules:
+    """By what hosts know each other, and how they ask. Times in seconds.
+
+    They have certificates (``authority``, ``certificate`` and ``key`` name files) by which each proves its
+    tag, or, where all are on one machine, a ``token`` in a file.
+    """
+
+    host: str
+    port: int
+    name: str = field(default_factory=socket.gethostname)
+    """What others call this host."""
+    region: str = ""
+    authority: str = ""
+    certificate: str = ""
+    key: str = ""
+    token: str = ""
+    interval: float = 2.0
+    """Between two questions to each of the others."""
+    lost_seconds: float = LOST_SECONDS
+    """A host of which nobody has heard for so long is taken for lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +63,7 @@ class Homes:
 
     tag: str = ""
     others: Mapping[str, OtherHost] = field(default_factory=dict)
+    rules: PeerRules | None = None
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Homes:
@@ -50,15 +83,30 @@ class Homes:
             if other.tag in known:
                 raise ValueError(f"hosts.{name}.tag: {other.tag} is that of {known[other.tag]}")
             known[other.tag] = name
-        return cls(tag, others)
+        rules = None if raw.get("peers") is None else _rules(raw["peers"])
+        if rules is not None and not tag:
+            raise ValueError("tag: where other hosts ask this one, it has to have a tag")
+        for name, other in others.items():
+            if other.peers and rules is None:
+                raise ValueError(f"hosts.{name}.peers: say under peers where others ask this host")
+            if other.peers and rules and other.peers.startswith("https:") != bool(rules.certificate):
+                raise ValueError(f"hosts.{name}.peers: https: where there are certificates, else http:")
+        return cls(tag, others, rules)
 
-    def elsewhere(self, session: str, profile: str) -> str | None:
-        """Where a session that is not here is to be asked for; ``None``: nowhere else."""
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the others' terminals are: scheme, host and port."""
+        found = {urlsplit(url) for other in self.others.values() for url in other.urls.values()}
+        return tuple(sorted(f"{url.scheme}://{url.netloc}" for url in found))
+
+    def home_of(self, session: str) -> OtherHost | None:
+        """The host that an id says that the session is at; ``None``: none of the others."""
         tag = tag_of(session) if self.others else None
-        for other in self.others.values():
-            if other.tag == tag:
-                return other.urls.get(profile)
-        return None
+        return None if tag is None else self.by_tag(tag)
+
+    def by_tag(self, tag: str) -> OtherHost | None:
+        """The other host of this tag."""
+        return next((other for other in self.others.values() if other.tag == tag), None)
 
     def check(self, state_dir: Path) -> str:
         """A host has its tag for life, since its sessions' ids say it; gives what it has had so far.
@@ -84,11 +132,19 @@ class Homes:
             ConfigError: as :meth:`check` does.
         """
         if not self.check(state_dir) and self.tag:
-            path = state_dir / FILE
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(f"{self.tag}\n")
-            temporary.replace(path)
+            keep(state_dir / FILE, self.tag)
             log.info("sessions that begin here have %s in their ids", self.tag)
+
+
+def keep(path: Path, word: str) -> None:
+    """Have a file with one word, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(f"{word}\n")
+    temporary.replace(path)
 
 
 def _other(name: str, raw: Any) -> OtherHost:
@@ -96,10 +152,39 @@ def _other(name: str, raw: Any) -> OtherHost:
     if not isinstance(raw, dict):
         raise ValueError(f'{where}{{"tag": TAG, "urls": {{PROFILE: URL}}}}')
     refuse_unknown(where, raw, OtherHost.__dataclass_fields__)
-    tag, urls = raw.get("tag", ""), raw.get("urls", {})
+    tag, urls, peers = raw.get("tag", ""), raw.get("urls", {}), raw.get("peers", "")
     if not (isinstance(tag, str) and is_tag(tag)):
         raise ValueError(f"hosts.{name}.tag: four characters of a-z and 0-9, not {tag!r}")
     for profile, url in urls.items():
         if not (isinstance(url, str) and is_address(url)):
             raise ValueError(f"hosts.{name}.urls.{profile}: an address of the form wss://HOST[:PORT]/PATH")
-    return OtherHost(tag, dict(urls))
+    if peers and not (isinstance(peers, str) and _PEERS.fullmatch(peers)):
+        raise ValueError(f"hosts.{name}.peers: an address of the form https://HOST:PORT")
+    return OtherHost(tag, dict(urls), peers, name)
+
+
+def _rules(raw: Any) -> PeerRules:
+    if not isinstance(raw, dict):
+        raise ValueError(f"peers: an object of settings, not {raw!r}")
+    refuse_unknown("peers: ", raw, PeerRules.__dataclass_fields__)
+    for name in ("host", "name", "region", "authority", "certificate", "key", "token"):
+        if not isinstance(raw.get(name, ""), str):
+            raise ValueError(f"peers.{name}: text, not {raw[name]!r}")
+    rules = PeerRules(**{**raw, "host": raw["host"], "port": int(raw["port"])})
+    files = (rules.authority, rules.certificate, rules.key)
+    if any(files) != all(files) or any(files) == bool(rules.token):
+        raise ValueError("peers: authority, certificate and key, or else token: each names a file")
+    if rules.token and not _is_loopback(rules.host):
+        raise ValueError("peers.token: a token is no secret on a network: only with 127.0.0.1 as host")
+    for name in ("interval", "lost_seconds"):
+        value = getattr(rules, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.05 <= value <= 3600:
+            raise ValueError(f"peers.{name} must be from 0.05 to 3600, not {value!r}")
+    return rules
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

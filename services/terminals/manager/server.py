@@ -26,6 +26,7 @@ from terminals.control.framing import BadPacket, pack, reader
 from terminals.manager import admin
 from terminals.manager.attach import Attacher
 from terminals.manager.certificate import CertificateError
+from terminals.manager.cluster import Cluster, Count
 from terminals.manager.config import ManagerConfig
 from terminals.manager.files import Files
 from terminals.manager.generations import Generation, Generations
@@ -39,6 +40,7 @@ from terminals.manager.session import Session
 from terminals.manager.tls import TlsFront
 from terminals.parts import own_code
 from terminals.protocol import PROTOCOL_VERSIONS
+from terminals.protocol.ids import tag_of
 from terminals.protocol.resume import SequenceGap
 from terminals.tickets import NAMELESS
 
@@ -54,12 +56,15 @@ FULL = "one is refused: no more files can be open"
 GENERATIONS = "generations"
 NEWCOMERS = "newcomers"
 MONITOR = "monitor"
+PEERS = "listener of peers"
 _LISTENER = "listener/"
 """Keys at the holder."""
 _PEERS = "peers"
 """The field of the generations that says who is there."""
 _read_peers: Callable[[bytes], list[tuple[str, str]]] = reader(list[tuple[str, str]])
 _read_monitor = reader(MonitorInfo)
+MAX_STRAYS = 2000
+"""Sessions of ids that do not name this host that others are told of: one packet."""
 MAX_MONITOR = 1 << 15
 """Characters that a monitor may say of itself: one field at the holder."""
 
@@ -114,6 +119,7 @@ class Manager:
         self.started = time.time()
         self._first = first
         self.link = HolderLink(self._exited, self._leave, self._holder_lost)
+        self.cluster = Cluster(config.homes, config.state_dir, config.socket)
         self.registry: Registry
         self.revocations = Revocations(config.state_dir / "revoked.json")
         self.links = Links(config.state_dir / "links.json")
@@ -122,6 +128,7 @@ class Manager:
         self.files: Files
         self.pool: Pool
         self.listeners: dict[str, socket.socket] = {}
+        self.peers_port: int | None = None
         self._background = Background(log)
         self.moves: dict[asyncio.Task[Any], Peer] = {}
         """Those that go on, and who waits for them."""
@@ -144,6 +151,7 @@ class Manager:
         self.config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._only_one()
         self.config.homes.settle(self.config.state_dir)
+        self.cluster.read()
         table = items.pop(GENERATIONS, Item()).fields
         path = self.config.state_dir / "generations.json"
         try:
@@ -161,7 +169,7 @@ class Manager:
         self.monitor = _monitor(items.pop(MONITOR, Item()).fields)
         alive, ended = self.registry.restore(items)
         self.attacher = Attacher(
-            self.registry, self.generations, self.config, self._keep_newcomers, newcomers
+            self.registry, self.generations, self.config, self.cluster, self._keep_newcomers, newcomers
         )
         self.files = self.attacher.files = Files(
             self.config, self.link, self.registry.table.get, self._typed_by
@@ -191,6 +199,7 @@ class Manager:
             session.stop()
         self.generations.keep_counters()
         self.files.close()
+        self.cluster.close()
         self.link.close()
         for peer in list(self.pool.peers):
             if peer.channel is not None:
@@ -239,20 +248,35 @@ class Manager:
     async def _listen(self, items: dict[str, Item]) -> None:
         loop = asyncio.get_running_loop()
         for name, listener in self.config.listeners.items():
-            try:
-                sock = await self.link.listen(_LISTENER + name, listener.host, listener.port)
-            except OSError as error:
-                raise ConfigError(
-                    f"listener {name}: {listener.host}:{listener.port}: {error.strerror};"
-                    " free the port or configure another"
-                ) from None
-            self.listeners[name] = sock
+            what, key = f"listener {name}", _LISTENER + name
+            self.listeners[name] = sock = await self._listener(what, key, listener.host, listener.port)
             loop.add_reader(sock.fileno(), self._accept, name, sock)
+        kept = {_LISTENER + name for name in self.listeners}
+        if rules := self.cluster.rules:
+            kept.add(PEERS)
+            peers = await self._listener("peers", PEERS, rules.host, rules.port)
+            self.peers_port = peers.getsockname()[1]
+            self.cluster.start(peers, self._count)
         for key, item in items.items():
             # A port that is configured no more would go on to take connections, and answer none.
             item.close()
-            if key.startswith(_LISTENER) and key.removeprefix(_LISTENER) not in self.listeners:
+            if key.startswith((_LISTENER, PEERS)) and key not in kept:
                 self.link.drop(key)
+
+    async def _listener(self, what: str, key: str, host: str, port: int) -> socket.socket:
+        try:
+            return await self.link.listen(key, host, port)
+        except OSError as error:
+            raise ConfigError(
+                f"{what}: {host}:{port}: {error.strerror}; free the port or configure another"
+            ) from None
+
+    def _count(self) -> Count:
+        """What other hosts are told of this one."""
+        live = self.registry.live
+        strays = [session.id for session in live if tag_of(session.id) != self.cluster.tag]
+        room = max(0, self.config.max_sessions - len(live))
+        return Count(len(live), room, self.build, strays[:MAX_STRAYS])
 
     def ports(self) -> dict[str, int]:
         """Listener names and their ports."""
@@ -559,6 +583,7 @@ class Manager:
             "waiting connections": self.pool.flush,
             "the holder": self._make_room,
             "files": self.files.look,
+            "other hosts": self.cluster.look,
         }
         while True:
             await asyncio.sleep(TICK)

@@ -156,6 +156,15 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class HostLost:
+    """The host of the session has not been heard of since then, in Unix seconds, where that is told. It may
+    be back, and is asked for again; what ran there may be gone."""
+
+    since: float | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resized:
     """Whoever types has given the terminal that is watched another size."""
 
@@ -290,6 +299,7 @@ class Refused:
 
 Event = (
     Elsewhere
+    | HostLost
     | Resized
     | Recording
     | Connecting
@@ -805,6 +815,9 @@ class ClientSession:
         code, text = str(fields.get("code")), str(fields.get("message"))
         if code == ErrorCode.UNKNOWN_SESSION and self._was_attached(now):
             self._come_again(now, text, None)
+        elif code == ErrorCode.HOST_LOST:
+            self._items.append(HostLost(messages.number(fields, "since"), text))
+            self._come_again(now, text, _seconds(fields, "retry_after"))
         elif code in _FINAL:
             self._refuse(now, code, text)
         else:

@@ -74,6 +74,8 @@ class ErrorCode:
     BREAKER_OPEN: Final = "breaker-open"
     TAKEN_OVER: Final = "taken-over"
     UNAVAILABLE: Final = "unavailable"
+    HOST_LOST: Final = "host-lost"
+    """The host of the session has not been heard of for long; ``since`` says since when. It may be back."""
     REFUSED: Final = "refused"
     """What a close code says that tells to stay away, and that is not known."""
 

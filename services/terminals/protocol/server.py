@@ -447,13 +447,20 @@ class ServerSide:
         if channel in self._asked:
             self._asked.remove(channel)
 
-    def refuse(self, channel: int, code: str, message: str, retry_after: float | None = None) -> None:
+    def refuse(
+        self,
+        channel: int,
+        code: str,
+        message: str,
+        retry_after: float | None = None,
+        since: float | None = None,
+    ) -> None:
         """There is none."""
         self._answered(channel)
         if code == ErrorCode.UNAVAILABLE and self._current:
             self._text("retry-later", channel=channel, reason=message, after=retry_after)
         else:
-            self.error(code, message, channel, retry_after)
+            self.error(code, message, channel, retry_after, since)
         if code == ErrorCode.BREAKER_OPEN and not self._others:
             self.close(CloseCode.BREAKER_OPEN, "breaker open")
 
@@ -504,10 +511,16 @@ class ServerSide:
         self._text("exit", channel=channel, status=status)
 
     def error(
-        self, code: str, message: str, channel: int | None = None, retry_after: float | None = None
+        self,
+        code: str,
+        message: str,
+        channel: int | None = None,
+        retry_after: float | None = None,
+        since: float | None = None,
     ) -> None:
         """Tell the client what is wrong."""
-        self._text("error", code=code, message=message, channel=channel, retry_after=retry_after)
+        more = {} if since is None else {"since": since}
+        self._text("error", code=code, message=message, channel=channel, retry_after=retry_after, **more)
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye."""

@@ -56,6 +56,8 @@ class WebSettings:
     generation: str
     build: str
     listeners: Mapping[str, int]
+    neighbours: tuple[str, ...] = ()
+    """Where terminals of other hosts are, to which visitors may be sent on."""
 
     @property
     def terminals(self) -> dict[str, int]:
@@ -105,6 +107,7 @@ def build_app(
         ("GET", "/api/info"): (site.info, EVERYBODY),
         ("GET", "/api/status"): (site.status, OPERATORS),
         ("GET", "/api/sessions"): (site.sessions, EVERYBODY),
+        ("GET", "/api/pass"): (site.pass_on, EVERYBODY),
         ("PATCH", "/api/sessions/{id}"): (site.rename, OWNERS),
         ("DELETE", "/api/sessions/{id}"): (site.kill, OWNERS),
         ("GET", "/api/links"): (site.links, OWNERS),
@@ -225,6 +228,7 @@ class _Site:
             self._settings.terminals.values(),
             self._assets.script_hashes,
             nonce,
+            self._settings.neighbours,
         )
         return web.Response(
             body=self._assets.page(nonce),
@@ -342,6 +346,13 @@ class _Site:
             ) from None
         return web.json_response({"ticket": text})
 
+    async def pass_on(self, request: web.Request) -> web.Response:
+        """A ticket for the visitor, by which to go on to another host whose session they want."""
+        if not self._settings.neighbours:
+            raise Refused(404, "there are no other hosts")
+        # No page of another origin can read it: there is no header that would let it.
+        return web.json_response({"ticket": self._visitors.pass_on(request[WHO])})
+
     async def revoke(self, request: web.Request) -> web.Response:
         """Have all tickets of a user be good for nothing, and disconnect whoever works with one."""
         user = request.match_info["user"]
@@ -358,14 +369,14 @@ class _Site:
         title = (await _body(request)).get("title")
         if not isinstance(title, str):
             raise Refused(400, 'the body is {"title": "..."}')
-        session = await self.session(request, request.match_info["id"])
-        await self._backend.rename(session.id, title)
+        session = await self.session(request, request.match_info["id"], anywhere=True)
+        await self._backend.rename(session.id, title, session.host)
         return web.json_response({"renamed": session.id})
 
     async def kill(self, request: web.Request) -> web.Response:
         """End a session."""
-        session = await self.session(request, request.match_info["id"])
-        await self._backend.kill(session.id)
+        session = await self.session(request, request.match_info["id"], anywhere=True)
+        await self._backend.kill(session.id, session.host)
         log.info("%s ended by request of %s", session.id, self._visitors.address(request))
         return web.json_response({"ended": session.id})
 
@@ -404,8 +415,8 @@ class _Site:
     async def _links(self, who: Identity) -> list[LinkInfo]:
         return [link for link in await self._backend.links() if who.role == "operator" or link.by == who.user]
 
-    async def session(self, request: web.Request, name: str) -> SessionInfo:
-        """A session of the visitor's.
+    async def session(self, request: web.Request, name: str, *, anywhere: bool = False) -> SessionInfo:
+        """A session of the visitor's; ``anywhere``: it may be at another host.
 
         Raises:
             Refused: no id, or none of theirs.
@@ -414,6 +425,8 @@ class _Site:
             raise Refused(400, "not a session id")
         for entry in await self._backend.sessions():
             if entry.id == name and _open_to(request[WHO], entry):
+                if entry.host and not anywhere:
+                    raise Refused(409, f"this session is at {entry.host}: ask there")
                 return entry
         raise Refused(404, f"no session {name!r}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -25,6 +25,9 @@ from terminals.control.answers import (
     Status,
 )
 from terminals.control.channel import ControlError, ask, ask_for_file
+
+if TYPE_CHECKING:
+    from terminals.cluster.others import Others
 
 T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -59,7 +62,7 @@ class Backend(Protocol):
         """
 
     async def sessions(self) -> list[SessionInfo]:
-        """Every session, the oldest first.
+        """Every session, the oldest first, then those of other hosts that answer.
 
         Raises:
             BackendUnavailable: it does not answer.
@@ -72,11 +75,11 @@ class Backend(Protocol):
             BackendUnavailable: it does not answer.
         """
 
-    async def rename(self, session: str, title: str) -> None:
-        """Give a session, by its canonical id, a title.
+    async def rename(self, session: str, title: str, host: str = "") -> None:
+        """Give a session, by its canonical id, a title; ``host``: the other one that it is at.
 
         Raises:
-            BackendError: the title is too long or cannot be printed.
+            BackendError: the title is too long or cannot be printed, or the host refuses.
             NoSuchSession: there is none of that id.
             BackendUnavailable: it does not answer.
         """
@@ -88,10 +91,11 @@ class Backend(Protocol):
             BackendUnavailable: it does not answer, or cannot keep it.
         """
 
-    async def kill(self, session: str) -> None:
-        """Hang up the shell of a session, by its canonical id.
+    async def kill(self, session: str, host: str = "") -> None:
+        """Hang up the shell of a session, by its canonical id; ``host``: the other one that it is at.
 
         Raises:
+            BackendError: the host refuses.
             NoSuchSession: there is none of that id.
             BackendUnavailable: it does not answer.
         """
@@ -163,12 +167,27 @@ def _refused(*texts: str, as_kind: type[BackendError] = BackendError) -> Iterato
         raise as_kind(str(error)) from None
 
 
+@contextlib.contextmanager
+def _refused_there() -> Iterator[None]:
+    from terminals.cluster.others import OthersError
+
+    try:
+        yield
+    except OthersError as error:
+        raise BackendError(str(error)) from None
+
+
 class ManagerBackend:
     """A :class:`Backend` over the manager's control socket, one short connection a question."""
 
-    def __init__(self, path: str) -> None:
-        """``path`` is the control socket."""
+    def __init__(self, path: str, *, hosts: bool = False) -> None:
+        """``path`` is the control socket; ``hosts``: whether there are others."""
         self._path = path
+        self._others: Others | None = None
+        if hosts:
+            from terminals.cluster.others import Others  # with a client's half of aiohttp
+
+            self._others = Others(path)
 
     async def status(self) -> Status:
         """See :class:`Backend`."""
@@ -176,7 +195,8 @@ class ManagerBackend:
 
     async def sessions(self) -> list[SessionInfo]:
         """See :class:`Backend`."""
-        return (await self._ask(packets.Sessions(), Sessions)).items
+        own = (await self._ask(packets.Sessions(), Sessions)).items
+        return own if self._others is None else [*own, *await self._others.sessions()]
 
     async def metrics(self) -> list[Family]:
         """See :class:`Backend`."""
@@ -186,13 +206,21 @@ class ManagerBackend:
         """See :class:`Backend`."""
         return (await self._ask(packets.Revoke(user=user), Revoked)).before
 
-    async def kill(self, session: str) -> None:
+    async def kill(self, session: str, host: str = "") -> None:
         """See :class:`Backend`."""
+        if host and self._others is not None:
+            with _refused_there():
+                await self._others.kill(host, session)
+            return
         with _refused("no session", as_kind=NoSuchSession):
             await self._ask(packets.Kill(session=session), Done)
 
-    async def rename(self, session: str, title: str) -> None:
+    async def rename(self, session: str, title: str, host: str = "") -> None:
         """See :class:`Backend`."""
+        if host and self._others is not None:
+            with _refused_there():
+                await self._others.rename(host, session, title)
+            return
         with _refused("no session", as_kind=NoSuchSession), _refused("a title has"):
             await self._ask(packets.Rename(session=session, title=title), Done)
 

@@ -31,12 +31,19 @@ def bearer(header: str | None) -> str | None:
     return presented.strip() if scheme.lower() == "bearer" else None
 
 
-def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str], nonce: str) -> str:
+def page_policy(
+    host: str,
+    ports: Iterable[int],
+    script_hashes: Iterable[str],
+    nonce: str,
+    neighbours: Iterable[str] = (),
+) -> str:
     """The content security policy of the page.
 
     Scripts come from this origin, or are the inline ones whose hash (``sha256-...``) is
     given. Connections go to this origin, which not every browser takes for that of its
-    WebSockets, too, or to one of ``ports`` on the same ``host`` (the request's Host header).
+    WebSockets, too, or to one of ``ports`` on the same ``host`` (the request's Host header), or to
+    ``neighbours``, addresses of other hosts' WebSockets, to which a visitor may be sent on.
     WebAssembly, with which images are decoded, may be compiled by these scripts; text may not. Of
     styles in the page only those with ``nonce`` count: the terminal positions its rows with them.
     """
@@ -57,7 +64,7 @@ def page_policy(host: str, ports: Iterable[int], script_hashes: Iterable[str], n
             f"style-src 'self' 'nonce-{nonce}'",
             "img-src 'self' data:",
             "font-src 'self'",
-            " ".join(["connect-src 'self'", *sockets]),
+            " ".join(["connect-src 'self'", *sockets, *neighbours]),
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",

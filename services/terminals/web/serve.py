@@ -197,10 +197,10 @@ async def _serve(socket_path: str, stop: asyncio.Event, generation: str, build: 
 
     link = ManagerLink(packet, on_welcome=welcomed)
     await link.connect(socket_path, role="web", generation=generation, build=build)
-    settings = WebSettings(token, generation, build, link.welcome.listeners)
+    settings = WebSettings(token, generation, build, link.welcome.listeners, link.welcome.front.neighbours)
     app = build_app(
         settings,
-        ManagerBackend(socket_path),
+        ManagerBackend(socket_path, hosts=bool(settings.neighbours)),
         access=access,
         pass_on=pass_on if link.welcome.passes else None,
         oidc=link.welcome.front.oidc,

@@ -115,6 +115,10 @@ class Visitors:
         if signed_in and left < RENEWED * SIGNED_IN_SECONDS and identity.ends != identity.until:
             self.let_in(request, response, identity)
 
+    def pass_on(self, identity: Identity) -> str:
+        """See :meth:`Access.pass_on`."""
+        return self._access.pass_on(identity)
+
     def _cookie(self, request: web.Request) -> str | None:
         return self._access.cookie(request.headers.getall("Cookie", []), secure=self.secure(request))
 

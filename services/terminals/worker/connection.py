@@ -600,6 +600,7 @@ class Connection(asyncio.BufferedProtocol):
             snapshots=attach.snapshots,
             routable=attach.routable,
             everyone=hello.role != "user",
+            hops=hello.version >= server.ELSEWHERE_SINCE,
         )
         self._asking += 1
         self._server.ask(partial(self._ask, attach, request))
@@ -650,8 +651,9 @@ class Connection(asyncio.BufferedProtocol):
         match outcome:
             case Attached():
                 self._attached(attach.channel, outcome, fds)
-            case Refusal(code=code, message=message, retry_after=retry_after):
-                self._side.refuse(attach.channel, code, message, retry_after)
+            case Refusal():
+                answer = (outcome.code, outcome.message, outcome.retry_after, outcome.since)
+                self._side.refuse(attach.channel, *answer)
             case Elsewhere(url=url):
                 self._side.elsewhere(attach.channel, url)
             case Routed():

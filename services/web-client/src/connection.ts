@@ -60,6 +60,8 @@ export interface ConnectionOptions {
   readonly size?: Size;
   /** The WebSocket that it shares with others of the same client; one of its own where there is none. */
   readonly multiplexer?: Multiplexer;
+  /** What to show at another server, to which it is sent on; where it is missing, the same as here. */
+  readonly admission?: () => Promise<Credentials>;
   readonly handlers: Handlers;
 }
 
@@ -73,6 +75,8 @@ export class Connection {
   readonly #home: string;
   readonly #multiplexer: Multiplexer;
   readonly #listener: Listener;
+  readonly #admission: (() => Promise<Credentials>) | undefined;
+  #called = 0; // which attempt this is: an admission that comes later is of no use
   #line: Line | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -83,6 +87,7 @@ export class Connection {
     this.#multiplexer = options.multiplexer ?? new Multiplexer();
     this.#listener = this.#hears();
     this.#home = url;
+    this.#admission = options.admission;
     this.#talk = new Conversation(credentials, client, {
       url,
       sender,
@@ -218,6 +223,9 @@ export class Connection {
       case "elsewhere":
         console.info(`the session is at ${item.url}`);
         break;
+      case "host-lost":
+        console.info(`${item.message}; asked for again`);
+        break;
       default:
         handlers.onTransfer?.(item);
     }
@@ -228,10 +236,29 @@ export class Connection {
   }
 
   #connect(url: string): void {
+    this.#called += 1;
+    if (url === this.#home || !this.#admission) {
+      this.#call(url);
+      return;
+    }
+    const called = this.#called;
+    this.#admission().then(
+      (credentials) => {
+        if (called !== this.#called) return;
+        this.#talk.present(credentials);
+        this.#call(url);
+      },
+      (error: unknown) => {
+        if (called === this.#called) this.#tell((talk, now) => talk.lost(now, null, "", reasonOf(error)));
+      },
+    );
+  }
+
+  #call(url: string): void {
     try {
       this.#line = this.#multiplexer.connect(url, this.#listener);
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = reasonOf(error);
       if (url !== this.#home) {
         this.#tell((talk, now) => talk.lost(now, null, "", reason));
         return;
@@ -255,6 +282,7 @@ export class Connection {
   }
 
   #drop(code: number | null): void {
+    this.#called += 1;
     const line = this.#line;
     this.#line = null;
     line?.close(code);
@@ -264,6 +292,10 @@ export class Connection {
     this.state = state;
     this.handlers.onState(state);
   }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** A reason as the page shows it. */

@@ -52,6 +52,7 @@ export type Order =
 export type Happening =
   | { readonly kind: "connecting"; readonly again: boolean }
   | { readonly kind: "elsewhere"; readonly url: string }
+  | HostLost
   | Connected
   | ({ readonly kind: "resized" } & Size)
   | { readonly kind: "recording"; readonly state: Recording }
@@ -78,6 +79,14 @@ export interface Connected {
   readonly attempt: number;
   readonly attach: number;
   readonly missed: number;
+}
+
+/** The host of the session has not been heard of since then, in Unix seconds, where that is told. It may be back, and is
+ * asked for again; what ran there may be gone. */
+export interface HostLost {
+  readonly kind: "host-lost";
+  readonly since: number | null;
+  readonly message: string;
 }
 
 /** The next attempt is at `until`. `breaker`: it is open. */
@@ -164,7 +173,7 @@ export class Conversation {
   readonly breaker: CircuitBreaker;
   readonly backoff: Backoff;
   readonly watch: boolean;
-  readonly credentials: Credentials;
+  credentials: Credentials;
   session: string | null;
   epoch: string | null;
   size: Size;
@@ -196,6 +205,11 @@ export class Conversation {
   }
 
   // --- what a user looks at ---------------------------------------------------------------
+
+  /** Show this from now on: where it is sent to, a browser is not known by its cookie. */
+  present(credentials: Credentials): void {
+    this.credentials = { ...credentials };
+  }
 
   /** What is to be done and what has happened since the last call, in order. */
   take(): Item[] {
@@ -594,6 +608,11 @@ export class Conversation {
     const wasAttached = this.attached !== null && this.#lostAt !== null && now < this.#lostAt + this.#forgetAfter;
     if (code === "unknown-session" && wasAttached) {
       this.#comeAgain(now, message, null);
+      return;
+    }
+    if (code === "host-lost") {
+      this.#items.push({ kind: "host-lost", since: protocol.number(fields, "since"), message });
+      this.#comeAgain(now, message, afterMs(fields, "retry_after"));
       return;
     }
     if (FINAL.has(code)) {

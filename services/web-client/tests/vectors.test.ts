@@ -108,6 +108,7 @@ function written(item: Item): unknown[] {
   switch (item.kind) {
     case "connect": return item.url ? ["connect", item.url] : ["connect"];
     case "elsewhere": return ["elsewhere-now", item.url];
+    case "host-lost": return ["host-lost", item.since, item.message];
     case "resized": return ["resized", item.cols, item.rows];
     case "recording": return ["recorded", item.state];
     case "taken-over": return [item.kind];

@@ -17,6 +17,7 @@ import pytest
 from terminals.control import packets
 from terminals.control.answers import Elsewhere, Routed
 from terminals.manager.attach import FULL_SECONDS, Attacher, Granted, Refused, authorise, identify, resume
+from terminals.manager.cluster import Cluster
 from terminals.manager.config import ManagerConfig
 from terminals.manager.generations import Generations
 from terminals.manager.holding import HolderLink
@@ -73,7 +74,7 @@ OWNERS = {ADAS: "ada", BOBS: "bob", NOBODYS: ""}
     ],
 )
 def test_who_is_meant(fields, expected):
-    found = identify(attach(**fields), OWNERS.get, Homes())
+    found = identify(attach(**fields), OWNERS.get, tag="", elsewhere=lambda name: False)
     if expected is None:
         assert found.origin is ids.Origin.NEW
         assert found.value not in OWNERS
@@ -84,7 +85,7 @@ def test_who_is_meant(fields, expected):
 @pytest.mark.parametrize("name", ["nonsense", "session_1_a", "a" * 129, "../../etc/passwd"])
 def test_a_name_that_is_none_is_refused(name):
     with pytest.raises(Refused) as refused:
-        identify(attach(session=name), OWNERS.get, Homes())
+        identify(attach(session=name), OWNERS.get, tag="", elsewhere=lambda name: False)
     assert refused.value.answer.code == ErrorCode.BAD_SESSION_ID
 
 
@@ -209,7 +210,14 @@ async def house(folder: Path, holder: str, **settings: Any) -> AsyncIterator[Hou
     registry = Registry(config, link)
     registry.restore(items)
     generations = Generations(folder / "generations.json")
-    attacher = Attacher(registry, generations, config, lambda fields: None, {})
+    attacher = Attacher(
+        registry,
+        generations,
+        config,
+        Cluster(config.homes, config.state_dir, config.socket),
+        lambda fields: None,
+        {},
+    )
     try:
         yield House(folder, link, registry, attacher)
     finally:

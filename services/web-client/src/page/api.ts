@@ -46,6 +46,8 @@ export interface SessionInfo {
   readonly generation: string;
   /** Whether it is recorded; an older web process does not tell. */
   readonly recording?: Recording;
+  /** The other host that it is at; "" or missing: it is at this one. */
+  readonly host?: string;
 }
 
 /** A link to one session that was given away. Times are Unix seconds. */
@@ -89,6 +91,9 @@ export const posted = (body: object): RequestInit => ({ method: "POST", body: JS
 
 /** Come in with the token, a ticket or what a link carries. Throws as `ask` does. */
 export const signIn = (credential: string): Promise<Visitor> => ask("sign-in", posted({ credential }));
+
+/** What to show at another host to which a terminal is sent on: our cookie is not for it. */
+export const admission = (): Promise<{ ticket: string }> => ask("pass");
 
 /** Go out. `leave`: where somebody who has come by a provider signs out there, too. */
 export const signOut = (): Promise<{ leave?: string | null }> => ask("sign-out", { method: "POST" });

@@ -14,6 +14,7 @@ import type { Attached, Recording, Size } from "../frames.js";
 import type { Multiplexer } from "../multiplexer.js";
 import { Sender } from "../rules.js";
 import type { Bytes } from "../rules.js";
+import { admission } from "./api.js";
 import { letWrite } from "./clipboard.js";
 import { element } from "./dom.js";
 import { Feeder } from "./feeder.js";
@@ -115,6 +116,7 @@ export class Pane {
     this.connection = new Connection({
       url: around.page.url(profile),
       credentials: {}, // the browser shows its cookie
+      admission,
       client: this.client,
       multiplexer: around.multiplexer(this.client),
       session,

@@ -7,7 +7,7 @@ import { panel } from "./panels.js";
 import { profileName } from "./pane.js";
 
 const REFRESH_MS = 3000;
-const COLUMNS = ["Session", "Whose", "Kind", "Age", "Viewers", "Generation", ""];
+const COLUMNS = ["Session", "Whose", "Kind", "Host", "Age", "Viewers", "Generation", ""];
 const WIDE = new Set(["Whose", "Generation"]);
 
 /** What the list needs of the page around it. */
@@ -26,14 +26,16 @@ export function sessionList(around: Around): void {
     if (where.hidden) return;
     try {
       const { sessions } = await ask<{ sessions: SessionInfo[] }>("sessions");
-      const rows = sessions.filter((session) => session.live).map(row);
-      where.replaceChildren(rows.length ? table(rows) : element("p", { textContent: "No session is running." }));
+      const live = sessions.filter((session) => session.live);
+      const several = live.some((session) => session.host);
+      const rows = live.map((session) => row(session, several));
+      where.replaceChildren(rows.length ? table(rows, several) : element("p", { textContent: "No session is running." }));
     } catch (error) {
       where.replaceChildren(element("p", { textContent: `The list is not available: ${around.failed(error)}` }));
     }
   };
 
-  const row = (session: SessionInfo): HTMLTableRowElement => {
+  const row = (session: SessionInfo, several: boolean): HTMLTableRowElement => {
     const opener = (text: string, title: string, watch: boolean) => element("button", {
       textContent: text,
       title,
@@ -61,6 +63,7 @@ export function sessionList(around: Around): void {
     return element("tr", {}, named,
       element("td", { className: "wide", textContent: session.user }),
       element("td", { textContent: profileName(session.profile) }),
+      ...(several ? [element("td", { textContent: session.host || "here" })] : []),
       element("td", { textContent: age(Date.now() / 1000 - session.created) }),
       element("td", { textContent: `${session.attached ? 1 : 0}${session.watchers ? ` + ${session.watchers}` : ""}` }),
       element("td", { className: "wide", textContent: session.generation }),
@@ -72,7 +75,7 @@ export function sessionList(around: Around): void {
             const title = prompt("Title of this session (empty: none)", session.title);
             return title === null ? null : { method: "PATCH", body: JSON.stringify({ title }) };
           }),
-          ...(session.recording === undefined ? [] : [session.recording
+          ...(session.recording === undefined || session.host ? [] : [session.recording
             ? changer("Stop recording", "Record no more of it", () => ({ method: "DELETE" }), "/recording")
             : changer("Record", "Record what it shows from now on; all who are attached are told", () => ({ method: "POST" }), "/recording")]),
           changer("End", "Hang its shell up", () =>
@@ -85,8 +88,9 @@ export function sessionList(around: Around): void {
   setInterval(() => void refresh(), REFRESH_MS);
 }
 
-function table(rows: HTMLTableRowElement[]): HTMLTableElement {
-  const heads = COLUMNS.map((text) => element("th", { textContent: text, className: WIDE.has(text) ? "wide" : "" }));
+function table(rows: HTMLTableRowElement[], several: boolean): HTMLTableElement {
+  const columns = COLUMNS.filter((text) => several || text !== "Host");
+  const heads = columns.map((text) => element("th", { textContent: text, className: WIDE.has(text) ? "wide" : "" }));
   return element("table", {},
     element("thead", {}, element("tr", {}, ...heads)),
     element("tbody", {}, ...rows));

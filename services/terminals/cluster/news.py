@@ -1,0 +1,95 @@
+"""What a host says of itself to the others that ask it, and what the session manager and its asker say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import msgspec
+
+from terminals.control.framing import Packet, Record, reader
+
+SOCKET: Final = "hosts.sock"
+"""Beside the control socket: where processes of a host ask something of the others."""
+State = Literal["ready", "draining", "maintenance"]
+
+
+class News(Record):
+    """What a host says of itself."""
+
+    name: str
+    tag: str
+    instance: str
+    """Of this host alone, even where another has a copy of its files."""
+    region: str = ""
+    state: State = "ready"
+    sessions: int = 0
+    """Live ones."""
+    room: int = 0
+    """New sessions that it would take."""
+    build: str = ""
+    """Of its session manager."""
+    heard: dict[str, float] = msgspec.field(default_factory=dict)
+    """By the others' tags: seconds since they answered this host."""
+    strays: list[str] = msgspec.field(default_factory=list)
+    """Live sessions whose ids do not say that they are here: they are older than its tag."""
+
+
+class Neighbour(Record):
+    """A host to be asked."""
+
+    name: str
+    tag: str
+    address: str
+    """``http:`` or ``https:``, host and port."""
+
+
+class Plan(Packet):
+    """To the asker, first: whom to ask, how often, and by what both sides know each other."""
+
+    neighbours: list[Neighbour]
+    interval: float
+    """Seconds."""
+    control: str
+    """The manager's control socket."""
+    socket: str
+    """See :data:`SOCKET`."""
+    authority: str = ""
+    """Files of the certificates to trust, and of the own with its key. Without them ..."""
+    certificate: str = ""
+    key: str = ""
+    token: str = ""
+    """... the file of the token that all of them have."""
+
+
+class Own(Packet):
+    """To the asker: what others are to hear of this host from now on."""
+
+    news: News
+
+
+class Heard(Packet):
+    """From the asker: a neighbour has answered."""
+
+    news: News
+
+
+class Unheard(Packet):
+    """From the asker: a neighbour was asked and has not answered as it should."""
+
+    tag: str
+    reason: str
+
+
+class Doubled(Packet):
+    """From the asker: a host has our tag, too, and is not this one."""
+
+    name: str
+
+
+ToAsker = Plan | Own
+FromAsker = Heard | Unheard | Doubled
+
+read_by_asker: Callable[[bytes], ToAsker] = reader(ToAsker)
+read_by_manager: Callable[[bytes], FromAsker] = reader(FromAsker)
+read_news: Callable[[bytes], News] = reader(News)

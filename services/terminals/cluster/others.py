@@ -1,0 +1,93 @@
+"""What processes of a host ask of the other hosts, by way of its asker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import aiohttp
+import msgspec
+from msgspec.structs import replace
+
+from terminals.cluster.news import SOCKET
+from terminals.control import framing, packets
+from terminals.control.answers import Done, SessionInfo, Sessions
+from terminals.control.framing import BadPacket, reader
+
+ANSWER_SECONDS: Final = 3.0
+HOSTS: Final = "/hosts"
+ASK: Final = "/ask"
+Asked = packets.Sessions | packets.Rename | packets.Kill
+"""What one host does for another."""
+read_asked: Callable[[bytes], Asked] = reader(Asked)
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class OthersError(Exception):
+    """Another host, or the way there, refuses. The text is one line."""
+
+
+class Others:
+    """The other hosts, as processes beside the session manager see them."""
+
+    def __init__(self, control: str) -> None:
+        """``control`` is the control socket of the manager here."""
+        self._socket = str(Path(control).with_name(SOCKET))
+
+    async def sessions(self) -> list[SessionInfo]:
+        """Every session of those hosts that answer, each with its host."""
+        try:
+            names = (await self._post(HOSTS, b"")).decode().split()
+        except OthersError:
+            return []  # no others, or nobody to ask them just now
+        found = await asyncio.gather(*(self._of(name) for name in names))
+        return [entry for entries in found for entry in entries]
+
+    async def rename(self, host: str, session: str, title: str) -> None:
+        """Give a session there a title.
+
+        Raises:
+            OthersError: it has not been done, as far as is known.
+        """
+        await self._ask(host, packets.Rename(session=session, title=title), Done)
+
+    async def kill(self, host: str, session: str) -> None:
+        """Hang up the shell of a session there.
+
+        Raises:
+            OthersError: it has not been done, as far as is known.
+        """
+        await self._ask(host, packets.Kill(session=session), Done)
+
+    async def _of(self, host: str) -> list[SessionInfo]:
+        try:
+            answers = await self._ask(host, packets.Sessions(), Sessions)
+        except OthersError:
+            return []
+        return [replace(entry, host=host) for answer in answers for entry in answer.items]
+
+    async def _ask(self, host: str, request: Asked, kind: type[T]) -> list[T]:
+        body = await self._post(f"{ASK}/{host}", framing.encode(request))
+        read: Callable[[bytes], T] = reader(kind)
+        try:
+            return [read(line) for line in body.splitlines()]
+        except BadPacket as error:
+            raise OthersError(f"{host}: {error}") from None
+
+    async def _post(self, path: str, body: bytes) -> bytes:
+        connector = aiohttp.UnixConnector(self._socket)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+                session.post(f"http://hosts{path}", data=body) as response,
+            ):
+                answer = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise OthersError(str(error) or f"no answer within {ANSWER_SECONDS:g} s") from None
+        if response.status != 200:
+            raise OthersError(answer.decode(errors="replace").strip()[:500])
+        return answer
