@@ -60,6 +60,7 @@ bench: setup ## The benchmarks
 	$(BIN)/python -m benchmarks.headline
 	$(BIN)/python -m benchmarks.storm
 	$(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.cluster
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.gates
 

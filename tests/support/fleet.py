@@ -22,6 +22,9 @@ class Fleet:
         self.names = names
         self._at: dict[str, str] = settings.pop("at", {})
         """By what name the others' clients find a host, where that is not by its number."""
+        self.doors: dict[str, Relay] = {}
+        """What is between clients and the terminals of a host, where something is."""
+        through = settings.pop("doors", False)
         self.stacks: dict[str, Stack] = {}
         self.links: dict[tuple[str, str], Relay] = {}
         """By who asks, and whom."""
@@ -36,6 +39,8 @@ class Fleet:
                 for other in names.replace(name, ""):
                     port = self.stacks[other].admin("hosts")["port"]
                     self.links[name, other] = Relay(port)
+            for name in names if through else "":
+                self.doors[name] = Relay(self.stacks[name].status()["listeners"]["system"])
             for name in names:
                 self.configure(name)
         except BaseException:
@@ -58,6 +63,8 @@ class Fleet:
 
     def url(self, name: str, profile: str = "system") -> str:
         """Where clients find a host's terminals."""
+        if profile == "system" and name in self.doors:
+            return f"ws://127.0.0.1:{self.doors[name].port}/"
         return self.stacks[name].url(profile).replace("127.0.0.1", self._at.get(name, "127.0.0.1"))
 
     def known(self, at: str) -> dict[str, dict[str, Any]]:
@@ -75,11 +82,11 @@ class Fleet:
                 link.cut()
 
     def heal(self) -> None:
-        for link in self.links.values():
+        for link in (*self.links.values(), *self.doors.values()):
             link.heal()
 
     def close(self) -> None:
-        for link in self.links.values():
+        for link in (*self.links.values(), *self.doors.values()):
             link.close()
         for stack in self.stacks.values():
             stack.close()

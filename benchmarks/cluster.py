@@ -1,0 +1,147 @@
+"""What hosts that know of each other cost: the asking, and an attach at the wrong one.
+
+    python -m benchmarks.cluster [--hosts 20] [--sessions 2000] [--seconds 30] [--attaches 100]
+
+A real host asks simulated ones, which answer as real ones do. Figures are of this machine; what counts are
+the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import socket
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from aiohttp import web
+from terminals.cluster.news import News
+from terminals.control.framing import pack
+
+from tests.support.fleet import fleet
+from tests.support.stack import TOKEN, Stack, until
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def tag(number: int) -> str:
+    return f"h{number:03d}"
+
+
+def simulate(listeners: list[socket.socket], sessions: int) -> None:
+    """Answer as so many hosts, each with ``sessions`` sessions, all of whose ids name it."""
+
+    async def serve() -> None:
+        for number, listener in enumerate(listeners):
+            heard = {tag(other): 1.0 for other in range(len(listeners)) if other != number}
+            news = News(
+                name=f"host-{number}", tag=tag(number), instance=f"{number}", region="here",
+                sessions=sessions, room=sessions, build="0.1.0-0123456789ab", heard=heard,
+            )  # fmt: skip
+
+            async def told(request: web.Request, body: bytes = pack(news)) -> web.Response:
+                return web.Response(body=body, content_type="application/json")
+
+            app = web.Application()
+            app.router.add_get("/peers", told)
+            runner = web.AppRunner(app, access_log=None)
+            await runner.setup()
+            await web.SockSite(runner, listener).start()
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+def cpu(pid: int) -> float:
+    """Seconds that a process has computed for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def asking(hosts: int, sessions: int, seconds: float) -> dict[str, float]:
+    """What a host computes that asks so many others, in percent of a core, and the bytes of one answer."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(hosts)]
+    others = multiprocessing.get_context("fork").Process(
+        target=simulate, args=(listeners, sessions), daemon=True
+    )
+    others.start()
+    with tempfile.TemporaryDirectory() as folder:
+        token = Path(folder) / "token"
+        token.write_text(TOKEN)
+        stack = Stack(
+            tag="door",
+            peers={"host": "127.0.0.1", "port": 0, "token": str(token), "name": "door"},
+            hosts={
+                f"host-{number}": {
+                    "tag": tag(number),
+                    "urls": {"system": f"ws://127.0.0.1:{4000 + number}/"},
+                    "peers": f"http://127.0.0.1:{listener.getsockname()[1]}",
+                }
+                for number, listener in enumerate(listeners)
+            },
+        )
+        try:
+            stack.start_generation("g1", weight=100)
+            until(
+                lambda: all(e["standing"] in ("here", "there") for e in stack.admin("hosts")["items"]),
+                "all there",
+            )
+            pids = {"manager": stack.processes["manager"].pid, "asker": stack.admin("hosts")["asker"]}
+            before = {name: cpu(pid) for name, pid in pids.items()}
+            began = time.monotonic()
+            time.sleep(seconds)
+            spent = time.monotonic() - began
+            used = {
+                f"{name} % of a core": 100 * (cpu(pid) - before[name]) / spent for name, pid in pids.items()
+            }
+        finally:
+            stack.close()
+            others.kill()
+    heard = {tag(other): 1.0 for other in range(hosts - 1)}
+    news = News(name="host-1", tag=tag(1), instance="1" * 25, sessions=sessions, room=sessions, heard=heard)
+    return {**used, "bytes of an answer": float(len(pack(news)))}
+
+
+def attaching(count: int) -> dict[str, float]:
+    """Milliseconds of an attach at the right host, and at the wrong one, in turn."""
+    took: dict[str, list[float]] = {"right": [], "wrong": []}
+    with tempfile.TemporaryDirectory() as folder, fleet(Path(folder), "ab") as hosts:
+        hosts.wait("a", "b", "there")
+        with hosts.stacks["b"].terminal() as terminal:
+            session = terminal.session
+            for number in range(2 * count):
+                where = "right" if number % 2 else "wrong"
+                looker = hosts.stacks["b" if number % 2 else "a"].terminal(session=session, watch=True)
+                began = time.perf_counter()
+                looker.open()
+                took[where].append(1000 * (time.perf_counter() - began))
+                looker.close()
+    medians = {f"attach at the {where} host, ms": statistics.median(values) for where, values in took.items()}
+    return {**medians, "ratio": statistics.median(took["wrong"]) / statistics.median(took["right"])}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--hosts", type=int, default=20)
+    parser.add_argument("--sessions", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--attaches", type=int, default=100)
+    options = parser.parse_args()
+    found = {
+        "none asked": asking(0, 0, options.seconds),
+        f"{options.hosts} asked": asking(options.hosts, options.sessions, options.seconds),
+        "attach": attaching(options.attaches),
+    }
+    for what, figures in found.items():
+        for name, value in figures.items():
+            print(f"{what:<12} {name:<32} {value:.2f}")
+
+
+if __name__ == "__main__":
+    main()
