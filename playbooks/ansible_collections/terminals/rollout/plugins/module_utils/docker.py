@@ -17,6 +17,10 @@ from ansible_collections.terminals.rollout.plugins.module_utils.root import chec
 
 PUBLIC = 0o755
 READABLE = 0o644
+REMOVED_SECONDS = 20.0
+"""So long a container may take to be gone ..."""
+REMOVED_POLL = 0.2
+"""... and so often the engine is asked."""
 STARTS_AGAIN_SECONDS = 10
 """A container that is about to start again is waited for so long."""
 RUN = "/run/terminals"
@@ -246,8 +250,7 @@ class Environment:
         """Have no monitor; what it has seen stays in its volume."""
         words = ["docker", "ps", "--all", "--quiet", "--filter", f"name=^{self._project}-monitor-1$"]
         if found := self._host.expect("containers cannot be listed", words).split():
-            what = "Remove the monitor; what it has seen stays in its volume"
-            self._host.run(what, ["docker", "rm", "--force", *found])
+            self._remove("Remove the monitor; what it has seen stays in its volume", found)
         if not self._host.check:
             self.control.expect("the session manager does not forget the monitor", "unmonitored")
 
@@ -265,7 +268,7 @@ class Environment:
             words[0] for words in map(str.split, listed.splitlines()) if mine.fullmatch("".join(words[1:]))
         ]
         if ours:
-            self._host.run("Remove the containers", ["docker", "rm", "--force", *ours])
+            self._remove("Remove the containers", ours)
         label = f"label=com.docker.compose.project={self._project}"
         for kind in ("volume", "network"):
             words = ["docker", kind, "ls", "--quiet", "--filter", label]
@@ -300,7 +303,21 @@ class Environment:
     def _remove_containers(self, which: str) -> None:
         words = ["docker", "ps", "--all", "--quiet", "--filter", which]
         if found := self._host.expect("containers cannot be listed", words).split():
-            self._host.run("Remove the generation's containers", ["docker", "rm", "--force", *found])
+            self._remove("Remove the generation's containers", found)
+
+    def _remove(self, what: str, containers: Sequence[str]) -> None:
+        """Remove containers. Of one that ends by itself meanwhile the engine says that it cannot be killed,
+        and leaves it: it is asked again for those that are still there."""
+        left = [] if self._host.check else list(containers)
+        end = time.monotonic() + REMOVED_SECONDS
+        while left:
+            answer = self._host.ask(["docker", "rm", "--force", *left])
+            there = self._host.expect("containers cannot be listed", ["docker", "ps", "--all", "--quiet"])
+            left = [container for container in left if container in there.split()]
+            if left and time.monotonic() >= end:
+                raise Failed(f"{what}: {answer.reason}")
+            time.sleep(REMOVED_POLL if left else 0.0)
+        self._host.did.append(what)
 
     def _have_volume(self, name: str) -> None:
         label, volume = "com.docker.compose", f"{self._project}_{name}"
