@@ -84,6 +84,8 @@ class ImageRef:
     size: int
 
 
+HostState = Literal["ready", "draining", "maintenance"]
+"""What a host says of itself: only at one that is ready sessions begin."""
 EvidenceKind = Literal["count", "ratio", "rate", "samples", "gauge", "series"]
 """``count``: a tally, compared as it is, over ``n`` observations. ``ratio``: a census (all of the checks
 that exist). ``rate``: a binomial sample, judged by its confidence bound. ``samples``: measurements,

@@ -15,6 +15,8 @@ from rollout.errors import ExitCode, RolloutError
 _COMMANDS = {
     "init": "Write a rollout.yaml to start from",
     "provision": "Bring hosts to where builds can be deployed to them",
+    "drain": "Empty a host: no new sessions, and wait for those that are there",
+    "undrain": "Have sessions begin at a host again",
     "build": "Build the services once, for every environment",
     "deploy": "Bring a build to an environment without predecessor",
     "apply": "Have changed settings in force, under live sessions",
@@ -49,6 +51,8 @@ _GROUPS = (
         (
             "init",
             "provision",
+            "drain",
+            "undrain",
             "build",
             "deploy",
             "apply",

@@ -80,6 +80,8 @@ def _notes(
         yield "not running"
     if drift := entry.drift.get(host):
         yield f"declared otherwise, {drift}: rollout apply {env}"
+    if (state := (manager or {}).get("host_state", "ready")) != "ready":
+        yield f"{state}, no session begins there: rollout undrain {host} --env {env}"
     if left := (manager or {}).get("sessions", {}).get("left"):
         yield f"{count(left, 'session')} left with the holder"
     if host in entry.marks:

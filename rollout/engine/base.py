@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rollout.checks.runner import Target
 from rollout.direct.mark import Mark
-from rollout.model import BuildRef, MonitorLog
+from rollout.model import BuildRef, HostState, MonitorLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,10 @@ class Engine(Protocol):
 
         Returns the ids of those that are gone from at least one host, sorted.
         """
+
+    def host_state(self, host: str, state: HostState, message: str = "") -> int:
+        """Have sessions begin at a host, or none; ``message`` is shown in all terminals there. How many
+        are."""
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """Status of the session manager of each host; ``None`` where none answers."""

@@ -28,7 +28,7 @@ from rollout.direct.mark import (
     take_mark_away,
 )
 from rollout.engine.base import HostFacts, PartRef, Parts
-from rollout.engine.manager import OIDC, ManagerCommands, R, manager_config
+from rollout.engine.manager import OIDC, ManagerCommands, Order, R, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import packaged, run_playbook
 from rollout.engine.ssh import ssh_options
@@ -304,9 +304,10 @@ class DockerEngine(ManagerCommands):
     def _lead_back(self, host: str, generation: str, fence: int) -> answers.LedBack:
         return self._ctl(host, fence, answers.LedBack, ("lead-back", generation))
 
-    def _order(self, host: str, order: packets.Fenced, kind: type[R], seconds: float) -> R:
+    def _order(self, host: str, order: Order, kind: type[R], seconds: float) -> R:
         # The way there takes its time, too.
-        return self._ctl(host, order.fence, kind, _words(order), limit=seconds + ASK_SECONDS)
+        fence = order.fence if isinstance(order, packets.Fenced) else None
+        return self._ctl(host, fence, kind, _words(order), limit=seconds + ASK_SECONDS)
 
     def _ctl(
         self, host: str, fence: int | None, kind: type[R], words: Sequence[str], limit: float = ASK_SECONDS
@@ -435,7 +436,7 @@ class DockerEngine(ManagerCommands):
         )
 
 
-def _words(order: packets.Fenced) -> list[str]:
+def _words(order: Order) -> list[str]:
     """An order, as ``terminals ctl`` spells it."""
     match order:
         case packets.Weights(weights=weights):
@@ -449,4 +450,6 @@ def _words(order: packets.Fenced) -> list[str]:
             return ["retire", order.generation, "--after", str(order.after), *back]
         case packets.CancelRetire():
             return ["cancel-retire", order.generation]
+        case packets.HostState(state=state, message=message):
+            return ["host-state", state, "--message", message]
     raise AssertionError(order)

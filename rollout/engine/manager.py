@@ -20,12 +20,13 @@ from rollout.direct.mark import Mark
 from rollout.direct.reach import on_each
 from rollout.engine.base import LedBack, PartRef, Parts, ShiftResult
 from rollout.errors import EngineError, RolloutError
-from rollout.model import BuildRef, EngineEvent
+from rollout.model import BuildRef, EngineEvent, HostState
 
 ORDER_SECONDS = 10.0
 """So long a session manager may take to obey, moves apart."""
 OIDC = {"client_secret_file": "oidc-secret", "ca": "oidc-ca.pem"}
 """What the files of ``oidc`` are called on hosts that they are brought to, by key."""
+Order = packets.Fenced | packets.HostState
 T = TypeVar("T")
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -246,8 +247,13 @@ class ManagerCommands(ABC):
 
         self._at_once(hosts, keep)
 
+    def host_state(self, host: str, state: HostState, message: str = "") -> int:
+        """See :meth:`rollout.engine.Engine.host_state`."""
+        order = packets.HostState(state=state, message=message)
+        return self._order(host, order, answers.Hosts, ORDER_SECONDS).items[0].sessions or 0
+
     @abstractmethod
-    def _order(self, host: str, order: packets.Fenced, kind: type[R], seconds: float) -> R:
+    def _order(self, host: str, order: Order, kind: type[R], seconds: float) -> R:
         """Give the session manager of a host an order, by the connection that there is; gives its answer.
 
         Raises:

@@ -16,7 +16,7 @@ from rollout.checks.runner import Target
 from rollout.config import Config, Environment
 from rollout.direct.mark import NAME, Mark, read_mark
 from rollout.engine.base import HostFacts, Parts, running_parts
-from rollout.engine.manager import ManagerCommands, R, manager_config
+from rollout.engine.manager import ManagerCommands, Order, R, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import run_playbook
 from rollout.errors import EngineError
@@ -180,7 +180,7 @@ class ProcessEngine(ManagerCommands):
         except ControlError as error:
             raise EngineError(f"{host}: {error}") from None
 
-    def _order(self, host: str, order: packets.Fenced, kind: type[R], seconds: float) -> R:
+    def _order(self, host: str, order: Order, kind: type[R], seconds: float) -> R:
         from terminals.control.channel import ControlError, ask
 
         try:

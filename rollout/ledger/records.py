@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-EventKind = Literal["approval", "override", "notification", "plan-step", "alert", "cancel", "teardown"]
+EventKind = Literal[
+    "approval", "override", "notification", "plan-step", "alert", "cancel", "teardown", "drain"
+]
 
 
 class State(StrEnum):

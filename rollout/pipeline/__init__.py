@@ -16,6 +16,7 @@ from rollout.pipeline.commands import (
     status,
     teardown,
 )
+from rollout.pipeline.drain import Drained, drain, undrain
 from rollout.pipeline.obstacles import Obstacle, Planned
 from rollout.pipeline.plan import Plan
 from rollout.pipeline.promotion import approve, live, now, promote
@@ -24,6 +25,7 @@ from rollout.pipeline.soak import Soak, follow_soak
 from rollout.pipeline.steps import Step
 
 __all__ = [
+    "Drained",
     "EnvironmentStatus",
     "Override",
     "Obstacle",
@@ -38,6 +40,7 @@ __all__ = [
     "cancel",
     "check",
     "deploy",
+    "drain",
     "follow_soak",
     "live",
     "now",
@@ -49,4 +52,5 @@ __all__ = [
     "rollback",
     "status",
     "teardown",
+    "undrain",
 ]

@@ -73,6 +73,8 @@ def _told(event: Event) -> str:
             return f"to be taken back, says {event.by}"
         case "teardown":
             return f"{event.env} was removed by {event.by}, with {data.get('sessions', 0)} live sessions"
+        case "drain":
+            return f"{data.get('host', '')} is {data.get('state', '')} for new sessions, says {event.by}"
         case "alert":
             return f"{data.get('severity', '')} {data.get('rule', '')}: {data.get('text', '')}"
 

@@ -22,14 +22,24 @@ _COMMON: Final = (
 )
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "holder": ("__init__", "holder"),
-    "manager": (*_COMMON, "access", "manager", "oidc", "recordings", "rights", "screens", "tickets"),
+    "manager": (
+        *_COMMON,
+        "access",
+        "cluster",
+        "manager",
+        "oidc",
+        "recordings",
+        "rights",
+        "screens",
+        "tickets",
+    ),
     "monitor": (*_COMMON, "client", "monitor"),
 }
-"""Modules and packages of :mod:`terminals` by part. The keeper of screens and the recorder are the
-manager's own children."""
+"""Modules and packages of :mod:`terminals` by part. The keeper of screens, the recorder and the
+asker of other hosts are the manager's own children."""
 _NEED: Final = {
     "holder": (),
-    "manager": ("click", "msgspec", "uvloop"),
+    "manager": ("aiohttp", "click", "msgspec", "uvloop"),
     "monitor": ("apprise", "click", "msgspec", "websockets"),
 }
 _HOLDER: Final = "terminals/holder/main.py"

@@ -35,7 +35,7 @@ def wheels(folder: Path, *, changed: str = "", uvloop: str = "") -> list[Path]:
         f"uvloop-{uvloop or version('uvloop')}-cp311-cp311-manylinux.whl",
         *(
             f"{name}-{version(name)}-py3-none-any.whl"
-            for name in ("apprise", "click", "msgspec", "websockets")
+            for name in ("aiohttp", "apprise", "click", "msgspec", "websockets")
         ),
     ]
     return [services, *(folder / name for name in names)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from terminals.control.answers import State
 from terminals.control.framing import Packet, Record, reader
 
 SOCKET: Final = "hosts.sock"
 """Beside the control socket: where processes of a host ask something of the others."""
-State = Literal["ready", "draining", "maintenance"]
 
 
 class News(Record):

@@ -257,6 +257,10 @@ class HolderStatus(HolderInfo):
     """Process id of its manager, where it can be seen."""
 
 
+State = Literal["ready", "draining", "maintenance"]
+"""What a host says of itself: only at one that is ready sessions begin."""
+
+
 class HostInfo(Record):
     """A host, as the one that answers knows it; what another has said last, if it has said anything."""
 
@@ -275,7 +279,7 @@ class HostInfo(Record):
 
 
 class Hosts(Record):
-    """This host first, where it has a tag. ``port``: where others ask it."""
+    """This host first. ``port``: where others ask it."""
 
     items: list[HostInfo]
     closed: str = ""
@@ -348,6 +352,8 @@ class Status(Record):
     screens: ScreenCounts | None = None
     tls: TlsInfo | None = None
     pool: PoolInfo | None = None
+    host_state: str = "ready"
+    """Only at a host that is ready sessions begin."""
 
 
 class SessionInfo(Record):

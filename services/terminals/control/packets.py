@@ -24,8 +24,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from terminals.cluster.news import State
-from terminals.control.answers import MonitorInfo
+from terminals.control.answers import MonitorInfo, State
 from terminals.control.framing import BadPacket, Packet, Record, pack, reader
 from terminals.protocol import messages
 from terminals.protocol.server import Hello as ClientHello

@@ -255,6 +255,7 @@ def status(manager: Manager) -> answers.Status:
         tls=answers.TlsInfo(terminator=tls.pid, handshakes=tls.handshakes) if tls else None,
         listeners=manager.ports(),
         pool=manager.pool.info,
+        host_state=manager.cluster.state,
     )
 
 
@@ -290,7 +291,7 @@ def _generation(manager: Manager, generation: Generation) -> answers.GenerationI
 def hosts(manager: Manager) -> answers.Hosts:
     """This host, and the others as it knows them."""
     cluster = manager.cluster
-    items = [cluster.here(), *cluster.others()] if cluster.tag else []
+    items = [cluster.here(), *cluster.others()]
     return answers.Hosts(items=items, closed=cluster.closed, port=manager.peers_port, asker=cluster.pid)
 
 

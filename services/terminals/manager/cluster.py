@@ -27,13 +27,12 @@ from terminals.cluster.news import (
     News,
     Own,
     Plan,
-    State,
     Unheard,
     read_by_manager,
 )
 from terminals.cluster.table import MISSED, Standing, Table
 from terminals.configfile import ConfigError
-from terminals.control.answers import HostInfo
+from terminals.control.answers import HostInfo, State
 from terminals.control.channel import Channel
 from terminals.manager.child import start_child
 from terminals.manager.homes import Homes, OtherHost, PeerRules, keep
@@ -91,12 +90,13 @@ class Cluster:
         """Of the asker."""
         return self._process.pid if self._process else None
 
-    def read(self) -> None:
-        """Be as the manager before was.
+    def begin(self, count: Callable[[], Count]) -> None:
+        """Be as the manager before was. ``count`` says how this host is now.
 
         Raises:
             ConfigError: what it has left makes no sense.
         """
+        self._count = count
         path = self._state_dir / STATE
         try:
             word = path.read_text().strip()
@@ -106,7 +106,7 @@ class Cluster:
             raise ConfigError(f"{path}: {' or '.join(STATES)}, not {word[:50]!r}: remove it")
         self.state = word
 
-    def start(self, listener: socket.socket, count: Callable[[], Count]) -> None:
+    def start(self, listener: socket.socket) -> None:
         """Have the others asked, and answered on ``listener``. The loop must be running.
 
         Raises:
@@ -114,7 +114,7 @@ class Cluster:
         """
         self._instance = _instance(self._state_dir)
         self._began = asyncio.get_running_loop().time()
-        self._listener, self._count = listener, count
+        self._listener = listener
         self._start()
 
     def be(self, state: State) -> None:
@@ -167,7 +167,7 @@ class Cluster:
     def complete(self) -> bool:
         """Whether all others have been asked, if only in vain."""
         # An asker that cannot be started must not keep anybody waiting for ever.
-        return self._count is None or self.table.complete or not self._recent(self._began)
+        return self._listener is None or self.table.complete or not self._recent(self._began)
 
     def home_of(self, session: str) -> OtherHost | None:
         """The other host that has a session: its id says so, or, where that is older than tags, the host."""
@@ -229,7 +229,7 @@ class Cluster:
         Hosts of this one's region come first. Of those that have much more room, any may be drawn: whoever
         asks in the same second must not all go to one.
         """
-        if self._count is None or self.rules is None:
+        if self._count is None or self.rules is None or not self._asked:
             return None
         room = 0 if self.closed else self._count().room
         others = [(self._asked[tag], news) for tag, news in self._ready(profile)]

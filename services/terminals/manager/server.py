@@ -151,7 +151,7 @@ class Manager:
         self.config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._only_one()
         self.config.homes.settle(self.config.state_dir)
-        self.cluster.read()
+        self.cluster.begin(self._count)
         table = items.pop(GENERATIONS, Item()).fields
         path = self.config.state_dir / "generations.json"
         try:
@@ -256,7 +256,7 @@ class Manager:
             kept.add(PEERS)
             peers = await self._listener("peers", PEERS, rules.host, rules.port)
             self.peers_port = peers.getsockname()[1]
-            self.cluster.start(peers, self._count)
+            self.cluster.start(peers)
         for key, item in items.items():
             # A port that is configured no more would go on to take connections, and answer none.
             item.close()

@@ -200,7 +200,7 @@ def test_names_on_the_wire():
     assert tags == {
         *("hello", "report", "closed", "attach", "detach", "resize", "end", "snapshot", "handoff", "passed"),
         *("status", "sessions", "metrics", "peers", "fence", "wait", "kill", "rename", "revoke", "monitored"),
-        *("link", "links", "unlink"),
+        *("link", "links", "unlink", "hosts", "host-state"),
         *("record", "recordings", "open-recording", "remove-recording"),
         *("open-upload", "open-download", "finish-transfer", "cancel-transfer", "download-progress"),
         *("renew-holder", "weights", "move", "retire", "cancel-retire", "stop"),

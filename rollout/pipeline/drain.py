@@ -1,0 +1,98 @@
+"""Emptying a host: a shell cannot be moved to another one, so it is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from rollout.config import Config, Environment
+from rollout.engine import Engine
+from rollout.errors import ConfigError, EngineError
+from rollout.ledger import Ledger
+from rollout.model import HostState
+from rollout.pipeline.begin import engine_of, operator
+
+POLL: Final = 2.0
+"""Seconds between two looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A host, and how many sessions are there."""
+
+    env: str
+    host: str
+    state: HostState
+    sessions: int
+
+
+def drain(
+    config: Config,
+    host: str,
+    env: str | None = None,
+    *,
+    message: str = "",
+    until: float | None = None,
+    wait: bool = True,
+    on_look: Callable[[Drained], None] = lambda drained: None,
+) -> Drained:
+    """Have no session begin at a host any more, show ``message`` in its terminals, and wait until the last
+    has ended, or ``until`` (Unix seconds) has passed. Waiting may be left at any time: the host stays so.
+
+    A host that cannot be asked for a moment is asked again; for how many sessions were there last, see
+    ``on_look(drained)``.
+
+    Raises:
+        ConfigError: no such host, or several environments have one.
+        EngineError: it cannot be told.
+    """
+    environment = _where(config, host, env)
+    engine = engine_of(config, environment)
+    left = _be(config, environment, engine, host, "draining", message)
+    on_look(left)
+    while wait and left.sessions and (until is None or time.time() < until):
+        time.sleep(POLL if until is None else max(0.0, min(POLL, until - time.time())))
+        try:
+            left = Drained(environment.name, host, "draining", engine.host_state(host, "draining"))
+        except EngineError:
+            continue  # it was told; a network that is away for a moment is nothing to it
+        on_look(left)
+    return left
+
+
+def undrain(config: Config, host: str, env: str | None = None) -> Drained:
+    """Have sessions begin at a host again.
+
+    Raises:
+        ConfigError, EngineError: as :func:`drain`.
+    """
+    environment = _where(config, host, env)
+    return _be(config, environment, engine_of(config, environment), host, "ready", "")
+
+
+def _be(
+    config: Config, environment: Environment, engine: Engine, host: str, state: HostState, message: str
+) -> Drained:
+    sessions = engine.host_state(host, state, message)
+    with Ledger(config.ledger_url) as ledger:
+        ledger.add_event(environment.name, "drain", by=operator(), host=host, state=state)
+    return Drained(environment.name, host, state, sessions)
+
+
+def _where(config: Config, host: str, env: str | None) -> Environment:
+    if env is not None:
+        environment = config.environment(env)
+        if host not in environment.hosts:
+            names = ", ".join(environment.hosts)
+            raise ConfigError(f"{env} has no host {host!r}; its hosts: {names}")
+        return environment
+    found = [each for each in config.environments.values() if host in each.hosts]
+    if not found:
+        known = sorted({name for each in config.environments.values() for name in each.hosts})
+        raise ConfigError(f"no environment has a host {host!r}; known: {', '.join(known)}")
+    if len(found) > 1:
+        names = " and ".join(each.name for each in found)
+        raise ConfigError(f"{names} have a host {host!r} each; say which: --env NAME")
+    return found[0]
