@@ -184,8 +184,13 @@ def test_with_all_being_emptied_nobody_begins_anything(hosts):
 
 
 def test_what_is_no_state_is_refused_and_changes_nothing(hosts):
-    with pytest.raises(ControlError, match="state"):
-        hosts.stacks["a"].admin("host-state", state="away")
+    for fields, words in (
+        ({"state": "away"}, "state"),
+        ({"state": "draining", "message": "x" * 301}, "at most 300 printable"),
+        ({"state": "draining", "message": "\x1b]0;t\x07"}, "at most 300 printable"),
+    ):
+        with pytest.raises(ControlError, match=words):
+            hosts.stacks["a"].admin("host-state", **fields)
     assert hosts.known("a")["a"]["state"] == "ready"
 
 

@@ -31,6 +31,7 @@ class Standing(enum.Enum):
 @dataclass(slots=True)
 class _Host:
     news: News | None = None
+    strays: frozenset[str] = frozenset()
     word_at: float | None = None
     """When there was word of it last, by whichever way ..."""
     heard_at: float | None = None
@@ -55,7 +56,7 @@ class Table:
         host = self._hosts.get(news.tag)
         if host is None:
             return
-        host.news = news
+        host.news, host.strays = news, frozenset(news.strays)
         host.word_at = host.heard_at = now
         host.failed_at = host.first_failed_at = None
         host.failures = 0
@@ -107,10 +108,7 @@ class Table:
 
     def home_of(self, session: str) -> str | None:
         """The tag of the host that has said that it has this session, whose id does not say so."""
-        for tag, host in self._hosts.items():
-            if host.news is not None and session in host.news.strays:
-                return tag
-        return None
+        return next((tag for tag, host in self._hosts.items() if session in host.strays), None)
 
     def _recent(self, at: float | None, now: float) -> bool:
         return at is not None and now - at <= self._fresh

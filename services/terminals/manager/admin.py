@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("terminals.manager")
 
 POLL = 0.02
+MAX_MESSAGE = 300
+"""Characters that an operator may have shown in all terminals."""
 
 
 async def run(manager: Manager, peer: Peer, request: packets.Command) -> None:
@@ -64,6 +66,8 @@ async def _carry_out(manager: Manager, peer: Peer, request: packets.Command) -> 
         case packets.Hosts():
             return hosts(manager)
         case packets.HostState(state=state, message=message):
+            if len(message) > MAX_MESSAGE or not message.isprintable():
+                raise ValueError(f"a message has at most {MAX_MESSAGE} printable characters")
             manager.cluster.be(state)
             log.info("the state of this host is %s", state)
             for session in manager.registry.live if message else ():

@@ -55,7 +55,6 @@ class Count(NamedTuple):
     sessions: int
     room: int
     build: str
-    strays: list[str]
 
 
 class Cluster:
@@ -75,6 +74,7 @@ class Cluster:
         self.state: State = "ready"
         """What this host says of itself. It outlives restarts: who restarts a host has emptied it before."""
         self._count: Callable[[], Count] | None = None
+        self._strays: Callable[[], list[str]] = list
         self._began = 0.0
         self._instance = ""
         self._listener: socket.socket | None = None
@@ -90,13 +90,14 @@ class Cluster:
         """Of the asker."""
         return self._process.pid if self._process else None
 
-    def begin(self, count: Callable[[], Count]) -> None:
-        """Be as the manager before was. ``count`` says how this host is now.
+    def begin(self, count: Callable[[], Count], strays: Callable[[], list[str]]) -> None:
+        """Be as the manager before was. ``count`` says how this host is now, ``strays`` which of its sessions
+        have ids that do not name it.
 
         Raises:
             ConfigError: what it has left makes no sense.
         """
-        self._count = count
+        self._count, self._strays = count, strays
         path = self._state_dir / STATE
         try:
             word = path.read_text().strip()
@@ -142,7 +143,7 @@ class Cluster:
             room=0 if self.closed else count.room,
             build=count.build,
             heard=self.table.ages(asyncio.get_running_loop().time()),
-            strays=count.strays,
+            strays=self._strays(),
         )
         self._channel.send(Own(news=news))
 
@@ -193,7 +194,7 @@ class Cluster:
 
     def here(self) -> HostInfo:
         """This host."""
-        count = Count(0, 0, "", []) if self._count is None else self._count()
+        count = Count(0, 0, "") if self._count is None else self._count()
         return HostInfo(
             name=(self.rules or PeerRules("", 0)).name,
             tag=self.tag,

@@ -151,7 +151,7 @@ class Manager:
         self.config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._only_one()
         self.config.homes.settle(self.config.state_dir)
-        self.cluster.begin(self._count)
+        self.cluster.begin(self._count, self._strays)
         table = items.pop(GENERATIONS, Item()).fields
         path = self.config.state_dir / "generations.json"
         try:
@@ -273,10 +273,12 @@ class Manager:
 
     def _count(self) -> Count:
         """What other hosts are told of this one."""
-        live = self.registry.live
-        strays = [session.id for session in live if tag_of(session.id) != self.cluster.tag]
-        room = max(0, self.config.max_sessions - len(live))
-        return Count(len(live), room, self.build, strays[:MAX_STRAYS])
+        live = len(self.registry.live)
+        return Count(live, max(0, self.config.max_sessions - live), self.build)
+
+    def _strays(self) -> list[str]:
+        own = self.cluster.tag
+        return [session.id for session in self.registry.live if tag_of(session.id) != own][:MAX_STRAYS]
 
     def ports(self) -> dict[str, int]:
         """Listener names and their ports."""
