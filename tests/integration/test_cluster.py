@@ -87,10 +87,12 @@ def test_a_host_that_is_cut_off_goes_on_and_is_silent_to_the_others_then_lost_th
     hosts.wait("a", "b", "silent")
     said: list[object] = []
     asking = door.terminal(session=session, watch=True, on_event=said.append)
-    with pytest.raises(ConnectError, match="b, where this session is, does not answer the other hosts now"):
+    with pytest.raises(
+        ConnectError, match="the host of this session, b, does not answer the other hosts now"
+    ):
         asking.open(1.0)
     hosts.wait("a", "b", "lost")
-    with pytest.raises(ConnectError, match="b, where this session is, has not been heard of for long"):
+    with pytest.raises(ConnectError, match="the host of this session, b, has not been heard of for long"):
         asking.open(8.0)
     lost = [event for event in said if isinstance(event, conversation.HostLost)]
     assert lost and lost[0].since is not None

@@ -384,10 +384,10 @@ class Attacher:
         url = home.urls.get(request.profile)
         standing = Standing.THERE if url is None else cluster.standing(home.tag)
         if standing is Standing.SILENT:
-            text = f"{home.name}, where this session is, does not answer the other hosts now"
+            text = f"the host of this session, {home.name}, does not answer the other hosts now"
             raise Refused(ErrorCode.UNAVAILABLE, text, SILENT_SECONDS)
         if standing is Standing.LOST:
-            text = f"{home.name}, where this session is, has not been heard of for long"
+            text = f"the host of this session, {home.name}, has not been heard of for long"
             raise Refused(ErrorCode.HOST_LOST, text, LOST_SECONDS, cluster.silent_since(home.tag))
         return url
 
