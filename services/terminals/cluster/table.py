@@ -38,8 +38,8 @@ class _Host:
     """... and from itself."""
     failed_at: float | None = None
     first_failed_at: float | None = None
-    """Since it answered last."""
     failures: int = 0
+    """Since it answered last."""
 
 
 class Table:
@@ -58,7 +58,6 @@ class Table:
             return
         host.news, host.strays = news, frozenset(news.strays)
         host.word_at = host.heard_at = now
-        host.failed_at = host.first_failed_at = None
         host.failures = 0
         for tag, ago in news.heard.items():
             if (third := self._hosts.get(tag)) is not None and ago >= 0:

@@ -61,8 +61,10 @@ def test_who_does_not_ask_knows_of_nobody_that_it_is_lost():
     assert known.standing(10 * LOST, "bbbb") is Standing.THERE
     known.unheard(10 * LOST, "bbbb")
     assert known.standing(10 * LOST, "bbbb") is Standing.SILENT
-    last = silent(known, "bbbb", 0, 2 * LOST)
+    last = silent(known, "bbbb", 10 * LOST, 12 * LOST)
     assert known.standing(last + 2 * FRESH, "bbbb") is Standing.SILENT
+    known.heard(20 * LOST, news())
+    assert known.standing(30 * LOST, "bbbb") is Standing.THERE
 
 
 def test_a_host_that_another_hears_is_there():
