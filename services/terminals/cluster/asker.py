@@ -180,8 +180,9 @@ class Asker:
             if self._own is not None:
                 try:
                     self._say(await self._ask(host, self._own))
-                except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                    reason = str(error) or f"no answer within {self._plan.interval:g} s"
+                except Exception as error:
+                    # Whatever it has said: who is not asked any more would be taken to be there for ever.
+                    reason = str(error)[:500] or f"no answer within {self._plan.interval:g} s"
                     self._say(Unheard(tag=host.tag, reason=reason))
             wait = self._plan.interval - (time.monotonic() - began)
             await asyncio.sleep(max(wait, self._plan.interval / 10) if self._own is not None else 0.05)

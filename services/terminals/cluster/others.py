@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 from msgspec.structs import replace
+from yarl import URL
 
 from terminals.cluster.news import SOCKET
 from terminals.control import framing, packets
@@ -40,7 +42,7 @@ class Others:
     async def sessions(self) -> list[SessionInfo]:
         """Every session of those hosts that answer, each with its host."""
         try:
-            names = (await self._post(HOSTS, b"")).decode().split()
+            names = (await self._post(HOSTS, b"")).decode().splitlines()
         except OthersError:
             return []  # no others, or nobody to ask them just now
         found = await asyncio.gather(*(self._of(name) for name in names))
@@ -70,7 +72,7 @@ class Others:
         return [replace(entry, host=host) for answer in answers for entry in answer.items]
 
     async def _ask(self, host: str, request: Asked, kind: type[T]) -> list[T]:
-        body = await self._post(f"{ASK}/{host}", framing.encode(request))
+        body = await self._post(f"{ASK}/{quote(host, safe='')}", framing.encode(request))
         read: Callable[[bytes], T] = reader(kind)
         try:
             return [read(line) for line in body.splitlines()]
@@ -83,7 +85,7 @@ class Others:
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.post(f"http://hosts{path}", data=body) as response,
+                session.post(URL(f"http://hosts{path}", encoded=True), data=body) as response,
             ):
                 answer = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
