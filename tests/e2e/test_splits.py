@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.e2e.test_browser import address, browser, needs_chromium
@@ -191,7 +193,8 @@ def test_a_phone_shows_one_pane_at_a_time(browser, address, tmp_path):
     shows(page, 1, "two-2")
     page.screenshot(path=tmp_path / "phone-splits.png")
     page.get_by_role("button", name="Pane 1").tap()
-    page.keyboard.type("echo one-$((1+1)); sleep 1; exit\n")
+    # Longer than what ends at once, and so may have said why, stays to be read.
+    page.keyboard.type("echo one-$((1+1)); sleep 3; exit\n")
     shows(page, 0, "one-2")
     until(lambda: page.get_by_role("button", name="Pane 1").count() == 0, "the choice, of one")
     until(lambda: "two-2" in page.locator(".pane:visible .xterm-rows").inner_text(), "the other pane")
@@ -224,6 +227,12 @@ def test_images_are_drawn_where_they_are_wanted_and_loaded_only_then(page, addre
         )
 
     until(lambda: line_in(page, 0, f"printf '{sixel}'") or reds() > 1000, "the image")
+
+    def slowly(route) -> None:
+        time.sleep(1)  # longer than what was drawn takes to come
+        route.continue_()
+
+    page.route("**/later/images.js", slowly)
     page.reload()
     connected(page)
     until(lambda: reds() > 1000, "the image, which is wanted still")

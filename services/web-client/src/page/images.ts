@@ -20,12 +20,12 @@ export class Images {
 
   constructor(private readonly term: Terminal) {}
 
-  /** Show those that are drawn from now on, or none. */
-  want(wanted: boolean): void {
+  /** Show those that are drawn from now on, or none. Settled when they are, or it is known that they cannot be. */
+  async want(wanted: boolean): Promise<void> {
     if (wanted === this.#wanted) return;
     this.#wanted = wanted;
     if (wanted) {
-      void this.#begin();
+      await this.#begin();
     } else {
       this.#addon?.dispose();
       this.#addon = null;

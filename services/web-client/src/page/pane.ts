@@ -29,6 +29,7 @@ import { PaneFiles } from "./transfers.js";
 
 const SCROLLBACK = 10000;
 const FEED_MS = 30;
+const IMAGES_MS = 3000; // what draws images may take so long to come; then it is done without
 const PASTE_BEGINS = "\x1b[200~";
 const PASTE_ENDS = "\x1b[201~";
 const NAMES: Readonly<Record<string, string>> = { system: "shell", claude: "assistant" };
@@ -82,6 +83,7 @@ export class Pane {
   readonly #images: Images;
   readonly #around: Surroundings;
   #feeding: ReturnType<typeof setInterval> | undefined;
+  #closed = false;
   /** Output before this offset is of a time of which nobody waits for answers any more. */
   #past = 0;
   #shown = 0;
@@ -138,7 +140,7 @@ export class Pane {
     parent.append(this.screen);
     term.open(this.screen);
     this.#accelerate();
-    this.#images.want(this.#around.page.settings.images);
+    const images = this.#images.want(this.#around.page.settings.images);
     this.fill();
     this.connection.resize(term.cols, term.rows);
     term.onData((text) => {
@@ -154,11 +156,20 @@ export class Pane {
     });
     term.onBell(() => this.#notice("bell"));
     this.screen.addEventListener("paste", (event) => this.#pasted(event), true);
-    this.connection.open();
+    if (this.#around.page.settings.images) {
+      // What was drawn before a reload comes at once, and would come too soon for what draws it.
+      const late = new Promise((resolve) => setTimeout(resolve, IMAGES_MS));
+      void Promise.race([images, late]).then(() => {
+        if (!this.#closed) this.connection.open();
+      });
+    } else {
+      this.connection.open();
+    }
   }
 
   close(): void {
-    this.#images.want(false); // also those that are about to come
+    this.#closed = true;
+    void this.#images.want(false); // also those that are about to come
     clearInterval(this.#feeding);
     this.connection.close();
     this.term.dispose();
@@ -168,7 +179,7 @@ export class Pane {
   /** How the settings would have it look. */
   restyle(settings: Settings): void {
     Object.assign(this.term.options, this.#looks(settings));
-    this.#images.want(settings.images);
+    void this.#images.want(settings.images);
     this.fill();
   }
 
