@@ -52,6 +52,7 @@ def test_a_terminal_that_begins_at_another_host_lives_through_its_worker_s_end_a
     page.close()
 
 
+@pytest.mark.slow("a page and an environment for two refusals")
 def test_nobody_is_passed_on_where_there_are_no_other_hosts_or_who_is_not_known(hosts, browser, stack):
     stack.start_web("g1")
     page = browser.new_page()

@@ -65,6 +65,7 @@ def test_at_the_deadline_it_says_how_many_are_left_and_ends_none(stack, project)
         assert left == {"env": "dev", "host": "local", "state": "draining", "sessions": 2}
 
 
+@pytest.mark.slow("a command more; that the host stays so is in the first tier")
 def test_left_by_ctrl_c_it_goes_on_and_says_how_to_take_it_back(stack, project):
     with stack.terminal() as somebody:
         command = [sys.executable, "-m", "rollout", "drain", "local", "--env", "dev", "--message", ""]
