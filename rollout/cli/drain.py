@@ -67,6 +67,8 @@ def command(
     show(
         output, asdict(left), lambda: f"{host} of {left.env} is {left.state}, with {_sessions(left.sessions)}"
     )
+    if left.state == "ready":
+        raise Refused(f"{host}: somebody has sessions begin there again")
     if left.sessions and not no_wait:
         raise Refused(f"{host}: {_sessions(left.sessions)} left at the deadline; nothing was ended")
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from rollout.config import Config, Environment
 from rollout.engine import Engine
-from rollout.errors import ConfigError, EngineError
+from rollout.errors import ConfigError
 from rollout.ledger import Ledger
 from rollout.model import HostState
 from rollout.pipeline.begin import engine_of, operator
@@ -39,7 +39,8 @@ def drain(
     on_look: Callable[[Drained], None] = lambda drained: None,
 ) -> Drained:
     """Have no session begin at a host any more, show ``message`` in its terminals, and wait until the last
-    has ended, or ``until`` (Unix seconds) has passed. Waiting may be left at any time: the host stays so.
+    has ended, ``until`` (Unix seconds) has passed, or somebody has the host ready again. Waiting may be left
+    at any time: the host stays so.
 
     A host that cannot be asked for a moment is asked again; for how many sessions were there last, see
     ``on_look(drained)``.
@@ -52,13 +53,13 @@ def drain(
     engine = engine_of(config, environment)
     left = _be(config, environment, engine, host, "draining", message)
     on_look(left)
-    while wait and left.sessions and (until is None or time.time() < until):
+    while wait and left.sessions and left.state != "ready" and (until is None or time.time() < until):
         time.sleep(POLL if until is None else max(0.0, min(POLL, until - time.time())))
-        try:
-            left = Drained(environment.name, host, "draining", engine.host_state(host, "draining"))
-        except EngineError:
-            continue  # it was told; a network that is away for a moment is nothing to it
-        on_look(left)
+        # To say it again would take back what somebody else has said meanwhile.
+        status = engine.status()[host]
+        if status is not None:  # a network that is away for a moment is nothing to it
+            left = Drained(environment.name, host, status["host_state"], status["sessions"]["live"])
+            on_look(left)
     return left
 
 

@@ -55,6 +55,19 @@ def test_it_waits_for_the_last_session_and_takes_nothing_new(stack, project):
     assert database.exists()
 
 
+def test_another_s_word_to_the_contrary_is_heard_and_left(stack, project):
+    with stack.terminal():
+        done = []
+        thread = threading.Thread(target=lambda: done.append(project.run("drain", "local", "--env", "dev")))
+        thread.start()
+        until(lambda: state(stack) == "draining", "the word at the host")
+        stack.admin("host-state", state="ready")
+        thread.join(60)
+        assert done == [ExitCode.REFUSED], project.said
+        assert "local: somebody has sessions begin there again" in project.said
+        assert state(stack) == "ready"
+
+
 def test_at_the_deadline_it_says_how_many_are_left_and_ends_none(stack, project):
     with stack.terminal(), stack.terminal() as somebody:
         assert project.run("drain", "local", "--env", "dev", "--deadline", "1s") == ExitCode.REFUSED
