@@ -48,21 +48,13 @@ class Others:
         found = await asyncio.gather(*(self._of(name) for name in names))
         return [entry for entries in found for entry in entries]
 
-    async def rename(self, host: str, session: str, title: str) -> None:
-        """Give a session there a title.
+    async def do(self, host: str, request: packets.Kill | packets.Rename) -> None:
+        """Have a session there ended, or renamed.
 
         Raises:
             OthersError: it has not been done, as far as is known.
         """
-        await self._ask(host, packets.Rename(session=session, title=title), Done)
-
-    async def kill(self, host: str, session: str) -> None:
-        """Hang up the shell of a session there.
-
-        Raises:
-            OthersError: it has not been done, as far as is known.
-        """
-        await self._ask(host, packets.Kill(session=session), Done)
+        await self._ask(host, request, Done)
 
     async def _of(self, host: str) -> list[SessionInfo]:
         try:

@@ -324,7 +324,8 @@ class _Site:
         """The sessions that are the visitor's; those of programs, as of a rollout's load, only with
         ``?programs=1``."""
         who, programs = request[WHO], "programs" in request.query
-        found = [entry for entry in await self._backend.sessions() if _open_to(who, entry)]
+        every = [*await self._backend.sessions(), *await self._backend.elsewhere()]
+        found = [entry for entry in every if _open_to(who, entry)]
         return _json(pack({"sessions": [entry for entry in found if programs or is_person(entry.user)]}))
 
     async def ticket(self, request: web.Request) -> web.Response:
@@ -423,11 +424,13 @@ class _Site:
         """
         if not ids.is_canonical(name):
             raise Refused(400, "not a session id")
-        for entry in await self._backend.sessions():
-            if entry.id == name and _open_to(request[WHO], entry):
-                if entry.host and not anywhere:
-                    raise Refused(409, f"this session is at {entry.host}: ask there")
-                return entry
+        # Other hosts are asked only where it is not here.
+        for look in (self._backend.sessions, self._backend.elsewhere):
+            for entry in await look():
+                if entry.id == name and _open_to(request[WHO], entry):
+                    if entry.host and not anywhere:
+                        raise Refused(409, f"this session is at {entry.host}: ask there")
+                    return entry
         raise Refused(404, f"no session {name!r}")
 
 

@@ -62,11 +62,14 @@ class Backend(Protocol):
         """
 
     async def sessions(self) -> list[SessionInfo]:
-        """Every session, the oldest first, then those of other hosts that answer.
+        """Every session, the oldest first.
 
         Raises:
             BackendUnavailable: it does not answer.
         """
+
+    async def elsewhere(self) -> list[SessionInfo]:
+        """The sessions of other hosts that answer."""
 
     async def metrics(self) -> list[Family]:
         """Metric families.
@@ -167,16 +170,6 @@ def _refused(*texts: str, as_kind: type[BackendError] = BackendError) -> Iterato
         raise as_kind(str(error)) from None
 
 
-@contextlib.contextmanager
-def _refused_there() -> Iterator[None]:
-    from terminals.cluster.others import OthersError
-
-    try:
-        yield
-    except OthersError as error:
-        raise BackendError(str(error)) from None
-
-
 class ManagerBackend:
     """A :class:`Backend` over the manager's control socket, one short connection a question."""
 
@@ -195,8 +188,11 @@ class ManagerBackend:
 
     async def sessions(self) -> list[SessionInfo]:
         """See :class:`Backend`."""
-        own = (await self._ask(packets.Sessions(), Sessions)).items
-        return own if self._others is None else [*own, *await self._others.sessions()]
+        return (await self._ask(packets.Sessions(), Sessions)).items
+
+    async def elsewhere(self) -> list[SessionInfo]:
+        """See :class:`Backend`."""
+        return [] if self._others is None else await self._others.sessions()
 
     async def metrics(self) -> list[Family]:
         """See :class:`Backend`."""
@@ -208,21 +204,21 @@ class ManagerBackend:
 
     async def kill(self, session: str, host: str = "") -> None:
         """See :class:`Backend`."""
-        if host and self._others is not None:
-            with _refused_there():
-                await self._others.kill(host, session)
+        request = packets.Kill(session=session)
+        if host:
+            await self._there(host, request)
             return
         with _refused("no session", as_kind=NoSuchSession):
-            await self._ask(packets.Kill(session=session), Done)
+            await self._ask(request, Done)
 
     async def rename(self, session: str, title: str, host: str = "") -> None:
         """See :class:`Backend`."""
-        if host and self._others is not None:
-            with _refused_there():
-                await self._others.rename(host, session, title)
+        request = packets.Rename(session=session, title=title)
+        if host:
+            await self._there(host, request)
             return
         with _refused("no session", as_kind=NoSuchSession), _refused("a title has"):
-            await self._ask(packets.Rename(session=session, title=title), Done)
+            await self._ask(request, Done)
 
     async def link(self, session: str, by: str, *, read_only: bool, seconds: int) -> LinkInfo:
         """See :class:`Backend`."""
@@ -259,6 +255,16 @@ class ManagerBackend:
         """See :class:`Backend`."""
         with _refused("no recording", as_kind=NoSuchRecording), _refused("still being recorded"):
             await self._ask(packets.RemoveRecording(id=name), Done)
+
+    async def _there(self, host: str, request: packets.Kill | packets.Rename) -> None:
+        from terminals.cluster.others import OthersError
+
+        if self._others is None:
+            raise BackendError(f"no host {host}")
+        try:
+            await self._others.do(host, request)
+        except OthersError as error:
+            raise BackendError(str(error)) from None
 
     async def _ask(self, request: packets.Request, kind: type[T]) -> T:
         return await self._in_thread(ask, request, kind)
