@@ -103,13 +103,18 @@ def test_a_person_works_through_a_cut_and_a_reload(page, stack):
     assert text(page, 0).count("hello-42") == 1
 
 
-def test_a_manager_is_replaced_under_top_and_a_half_typed_line(page, stack):
+def beside_top(page: Browser) -> None:
+    """Have top in one pane, and a prompt beside it."""
     page.type("TERM=xterm top -d 0.2\n")
     shows(page, 0, "load average")
     page.press("Alt+Shift+D")
     until(lambda: page.js("document.querySelectorAll('.pane').length") == 2, "two panes")
     page.type("echo ready-$((1+1))\n")
     shows(page, 1, "ready-2")
+
+
+def test_a_manager_is_replaced_under_top_and_a_half_typed_line(page, stack):
+    beside_top(page)
     assert worker_connections(stack) == 1
 
     page.type("echo hal")
@@ -138,12 +143,7 @@ def test_a_build_comes_and_another_is_taken_back_under_top_and_a_half_typed_line
         token = (project.folder / "dev" / "run" / "token").read_text().strip()
         page.open(f"http://127.0.0.1:{project.listen('dev')['web']}/#token={token}")
         connected(page)
-        page.type("TERM=xterm top -d 0.2\n")
-        shows(page, 0, "load average")
-        page.press("Alt+Shift+D")
-        until(lambda: page.js("document.querySelectorAll('.pane').length") == 2, "two panes")
-        page.type("echo ready-$((1+1))\n")
-        shows(page, 1, "ready-2")
+        beside_top(page)
 
         page.type("echo prom")
         assert project.run("deploy", "dev") == ExitCode.DONE, project.said

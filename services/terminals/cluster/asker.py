@@ -39,7 +39,7 @@ from terminals.cluster.news import (
     read_news,
 )
 from terminals.cluster.others import ANSWER_SECONDS, ASK, HOSTS, read_asked
-from terminals.cluster.table import MISSED
+from terminals.cluster.table import good_for
 from terminals.control.channel import Channel, ControlError, exchange
 from terminals.control.framing import BadPacket, encode, pack
 from terminals.logs import log_to_stderr
@@ -79,9 +79,7 @@ class Credentials:
             self.server.verify_mode = ssl.CERT_REQUIRED
             for context in (self.server, self.client):
                 context.minimum_version = ssl.TLSVersion.TLSv1_3
-                context.load_verify_locations(plan.authority)
-                context.load_cert_chain(plan.certificate, plan.key)
-        self._changed = self._stamp()
+        self._load()
 
     def renew(self) -> bool:
         """Use the files as they are now, if they have changed; whether they have.
@@ -89,15 +87,18 @@ class Credentials:
         Raises:
             OSError, ssl.SSLError: as at first; those before stay in use.
         """
-        if (stamp := self._stamp()) == self._changed:
+        if self._stamp() == self._changed:
             return False
-        self._changed = stamp
+        self._load()
+        return True
+
+    def _load(self) -> None:
+        self._changed = self._stamp()
         for context in (self.server, self.client):
             if context is not None:
                 # New handshakes only; an authority that is added is trusted beside the one before.
                 context.load_verify_locations(self._plan.authority)
                 context.load_cert_chain(self._plan.certificate, self._plan.key)
-        return True
 
     def _stamp(self) -> tuple[int, ...]:
         plan = self._plan
@@ -120,7 +121,7 @@ class Asker:
         self._own: News | None = None
         self._known: dict[str, tuple[str, str, float]] = {}
         """By tag: name, instance, and when it was heard."""
-        self._fresh = (MISSED + 1) * plan.interval
+        self._fresh = good_for(plan.interval)
         self._over = asyncio.Event()
         self._troubles = Troubles(log)
         self._session: aiohttp.ClientSession

@@ -15,6 +15,11 @@ LOST_SECONDS: Final = 60.0
 """It may be the restart of a switch: after a longer silence a host is taken for lost."""
 
 
+def good_for(interval: float) -> float:
+    """Seconds for which a host that was heard is taken to be there; ``interval``: between two questions."""
+    return (MISSED + 1) * interval
+
+
 class Standing(enum.Enum):
     """How it is with a host."""
 
@@ -48,7 +53,7 @@ class Table:
     def __init__(self, tags: Iterable[str], *, interval: float, lost_after: float = LOST_SECONDS) -> None:
         """``interval``: between two questions to a host."""
         self._hosts = {tag: _Host() for tag in tags}
-        self._fresh = (MISSED + 1) * interval
+        self._fresh = good_for(interval)
         self._lost_after = max(lost_after, self._fresh)
 
     def heard(self, now: float, news: News) -> None:

@@ -30,12 +30,13 @@ from terminals.cluster.news import (
     Unheard,
     read_by_manager,
 )
-from terminals.cluster.table import MISSED, Standing, Table
+from terminals.cluster.table import Standing, Table, good_for
 from terminals.configfile import ConfigError
 from terminals.control.answers import HostInfo, State
 from terminals.control.channel import Channel
 from terminals.manager.child import start_child
-from terminals.manager.homes import Homes, OtherHost, PeerRules, keep
+from terminals.manager.homes import Homes, OtherHost, PeerRules
+from terminals.manager.tables import write_bytes
 
 log = logging.getLogger("terminals.manager")
 
@@ -64,13 +65,12 @@ class Cluster:
         """``control`` is the manager's control socket."""
         self.tag = homes.tag
         self._control = control
-        self.rules = homes.rules
+        self._rules = homes.rules or PeerRules("", 0)
         self._homes = homes
         self._state_dir = state_dir
-        self._interval = (homes.rules or PeerRules("", 0)).interval
         self._asked = {other.tag: other for other in homes.others.values() if other.peers}
-        lost_after = (homes.rules or PeerRules("", 0)).lost_seconds
-        self.table = Table(self._asked, interval=self._interval, lost_after=lost_after)
+        rules = self._rules
+        self.table = Table(self._asked, interval=rules.interval, lost_after=rules.lost_seconds)
         self.state: State = "ready"
         """What this host says of itself. It outlives restarts: who restarts a host has emptied it before."""
         self._count: Callable[[], Count] | None = None
@@ -124,20 +124,20 @@ class Cluster:
         Raises:
             OSError: that cannot be kept.
         """
-        keep(self._state_dir / STATE, state)
+        write_bytes(self._state_dir / STATE, f"{state}\n".encode())
         self.state = state
         self.look()
 
     def look(self) -> None:
         """Tell the asker how this host is now; called each second."""
-        if self._channel is None or self._count is None or self.rules is None:
+        if self._channel is None or self._count is None:
             return
         count = self._count()
         news = News(
-            name=self.rules.name,
+            name=self._rules.name,
             tag=self.tag,
             instance=self._instance,
-            region=self.rules.region,
+            region=self._rules.region,
             state=self.state,
             sessions=count.sessions,
             room=0 if self.closed else count.room,
@@ -196,10 +196,10 @@ class Cluster:
         """This host."""
         count = Count(0, 0, "") if self._count is None else self._count()
         return HostInfo(
-            name=(self.rules or PeerRules("", 0)).name,
+            name=self._rules.name,
             tag=self.tag,
             standing="here",
-            region=self.rules.region if self.rules else "",
+            region=self._rules.region,
             state=self.state,
             sessions=None if self._count is None else count.sessions,
             room=None if self._count is None else count.room,
@@ -230,11 +230,11 @@ class Cluster:
         Hosts of this one's region come first. Of those that have much more room, any may be drawn: whoever
         asks in the same second must not all go to one.
         """
-        if self._count is None or self.rules is None or not self._asked:
+        if self._count is None or not self._asked:
             return None
         room = 0 if self.closed else self._count().room
         others = [(self._asked[tag], news) for tag, news in self._ready(profile)]
-        near = [(other, news) for other, news in others if news.region == self.rules.region]
+        near = [(other, news) for other, news in others if news.region == self._rules.region]
         fits = [(other, news) for other, news in near if news.room >= MUCH_MORE * max(room, 1)]
         if not fits and not room:
             fits = near or others
@@ -255,7 +255,7 @@ class Cluster:
         return found
 
     def _recent(self, at: float) -> bool:
-        return asyncio.get_running_loop().time() - at <= (MISSED + 1) * self._interval
+        return asyncio.get_running_loop().time() - at <= good_for(self._rules.interval)
 
     # --- the asker ----------------------------------------------------------------------
 
@@ -278,18 +278,18 @@ class Cluster:
         self.look()
 
     def _plan(self) -> Plan:
-        assert self.rules is not None
+        rules = self._rules
         return Plan(
             neighbours=[
                 Neighbour(name=other.name, tag=tag, address=other.peers) for tag, other in self._asked.items()
             ],
-            interval=self.rules.interval,
+            interval=rules.interval,
             control=str(self._control),
             socket=str(self._control.with_name(SOCKET)),
-            authority=self.rules.authority,
-            certificate=self.rules.certificate,
-            key=self.rules.key,
-            token=self.rules.token,
+            authority=rules.authority,
+            certificate=rules.certificate,
+            key=rules.key,
+            token=rules.token,
         )
 
     def _told(self, packet: FromAsker, fds: list[int]) -> None:
@@ -335,6 +335,6 @@ def _instance(state_dir: Path) -> str:
         own = path.read_text().strip()
     except FileNotFoundError:
         own = secrets.token_hex(8)
-        keep(path, own)
+        write_bytes(path, f"{own}\n".encode())
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     return f"{own}-{boot[:8]}"

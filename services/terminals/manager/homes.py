@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from terminals.cluster.table import LOST_SECONDS
 from terminals.configfile import ConfigError, refuse_unknown
+from terminals.manager.tables import write_bytes
 from terminals.protocol.addresses import is_address
 from terminals.protocol.ids import is_tag, tag_of
 
@@ -132,19 +133,8 @@ class Homes:
             ConfigError: as :meth:`check` does.
         """
         if not self.check(state_dir) and self.tag:
-            keep(state_dir / FILE, self.tag)
+            write_bytes(state_dir / FILE, f"{self.tag}\n".encode())
             log.info("sessions that begin here have %s in their ids", self.tag)
-
-
-def keep(path: Path, word: str) -> None:
-    """Have a file with one word, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(f"{word}\n")
-    temporary.replace(path)
 
 
 def _other(name: str, raw: Any) -> OtherHost:

@@ -252,7 +252,7 @@ class Manager:
             self.listeners[name] = sock = await self._listener(what, key, listener.host, listener.port)
             loop.add_reader(sock.fileno(), self._accept, name, sock)
         kept = {_LISTENER + name for name in self.listeners}
-        if rules := self.cluster.rules:
+        if rules := self.config.homes.rules:
             kept.add(PEERS)
             peers = await self._listener("peers", PEERS, rules.host, rules.port)
             self.peers_port = peers.getsockname()[1]

@@ -50,7 +50,12 @@ class Table(Generic[T]):
 
 
 def write(path: Path, table: object) -> None:
-    """Write a table atomically: a crash leaves the old one or the new one.
+    """Write a table, as :func:`write_bytes` does."""
+    write_bytes(path, pack(table))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: a crash leaves the old one or the new one.
 
     Raises:
         OSError: it cannot be written; the old one is as it was.
@@ -58,7 +63,7 @@ def write(path: Path, table: object) -> None:
     temporary = path.with_suffix(".tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(pack(table))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
