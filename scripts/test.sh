@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 cores=$(nproc)
 case ${1-} in
     first) processes=$((cores * 2)); set -- -m "not slow" "${@:2}" ;;
-    all) processes=$((cores + cores / 2)); shift ;;
+    all) processes=$((cores + cores / 2)); export TESTS=all; shift ;;
     *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 # Hundreds of processes are started: each would compile again all that it imports.

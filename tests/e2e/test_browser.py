@@ -104,6 +104,7 @@ def test_a_person_works_through_a_killed_worker_and_a_reload(stack, browser, add
     assert [text for text in problems if "WebSocket" not in text] == []
 
 
+@pytest.mark.slow("a page and a break of its connection for one question")
 def test_a_question_that_was_asked_while_the_connection_was_away_is_answered(
     stack, browser, address, tmp_path
 ):

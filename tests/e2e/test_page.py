@@ -100,6 +100,7 @@ def test_several_lines_are_asked_about_where_each_would_run(page):
     assert "one" not in screen(page)
 
 
+@pytest.mark.slow("megabytes through a page; the client's are in the first tier")
 def test_a_paste_of_any_size_arrives_whole_and_says_how_far_it_is(stack, page):
     path = stack.root / "pasted"
     begin(page, f"head -c 3000000 > {path}; echo got-$((1+1))", modes="-echo -icanon")
@@ -222,6 +223,7 @@ def test_a_silent_network_is_said_to_whoever_types(browser):
         stack.close()
 
 
+@pytest.mark.slow("a browser more, for a page without what needs TLS")
 def test_a_page_of_plain_http_under_a_name_works(address):
     from playwright.sync_api import sync_playwright
 
@@ -390,7 +392,7 @@ needs_axe = pytest.mark.skipif(
 
 
 @needs_axe
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", [pytest.param("light", marks=pytest.mark.slow("its colours")), "dark"])
 def test_nothing_serious_is_in_the_way_of_assistive_technology(browser, address, theme):
     page = browser.new_page(color_scheme=theme)
     page.goto(address)
@@ -460,6 +462,7 @@ def test_everything_is_below_one_path(browser, address):
     assert any(url.startswith("ws:") for url in asked)
 
 
+@pytest.mark.slow("two people's pages; links of the API are in the first tier")
 def test_a_link_shows_a_session_to_somebody_else_until_it_is_revoked(page, another, tmp_path):
     page.get_by_role("button", name="Share").click()
     page.get_by_role("button", name="Make a link").click()
@@ -502,6 +505,7 @@ def test_an_operator_follows_a_link_as_who_they_are(another, address):
     beside.get_by_text("Signed in as a holder of the token").wait_for()
 
 
+@pytest.mark.slow("a page and a sign-in more; links of the API are in the first tier")
 def test_nobody_becomes_somebody_else_by_a_link_without_being_asked(another, address):
     page = another.new_page()
     page.goto(by_ticket(address, "ada"))

@@ -40,6 +40,7 @@ def replayed(page) -> str:
     return page.locator("dialog .xterm-rows").inner_text()
 
 
+@pytest.mark.slow("a page for what the services' own tests of recordings ask for in the first tier")
 def test_a_session_is_seen_to_be_recorded_and_is_replayed(stack, page, tmp_path):
     page.get_by_role("tab", name="is recorded").wait_for()
     page.locator(".tab .record").get_by_text("recorded").wait_for()

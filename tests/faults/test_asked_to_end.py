@@ -101,6 +101,7 @@ def held(project: TwoStages, process: subprocess.Popen[str]) -> None:
     until(half, "half of the traffic", 200)
 
 
+@pytest.mark.slow("a rollout more; one that is asked twice is in the first tier")
 def test_hung_up_in_a_hold_it_is_taken_back(project):
     before = Before(project)
     process = begin(project, hold="10m")

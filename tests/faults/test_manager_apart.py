@@ -48,6 +48,7 @@ def test_a_killed_manager_is_followed_by_one_with_every_session(apart):
     assert apart.status()["holder"]["number"] == 2
 
 
+@pytest.mark.slow("waits until a hanging manager is given up")
 def test_one_that_hangs_is_waited_for_until_somebody_else_kills_it(apart):
     with apart.terminal() as terminal:
         terminal.send(b"x=kept; echo it-is-$x\n")

@@ -100,7 +100,9 @@ def hang(stack: Stack, people: list[Typist]) -> int:
     return 2
 
 
-@pytest.mark.parametrize("end", [kill_thrice, replace, hang])
+@pytest.mark.parametrize(
+    "end", [kill_thrice, replace, pytest.param(hang, marks=pytest.mark.slow("waits for the limit"))]
+)
 def test_everybody_and_everything_goes_on(stack, elsewhere, end):
     url = stack.url("claude")
     people = [Typist(url, f"user-{number}") for number in range(PEOPLE)]

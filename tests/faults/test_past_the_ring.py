@@ -183,6 +183,7 @@ def test_a_killed_keeper_stops_no_shell_and_is_started_again(stack):
     assert stack.status()["screens"]["keeper"] not in (None, keeper)
 
 
+@pytest.mark.slow("waits for a keeper that does not answer; a killed one is in the first tier")
 def test_a_stopped_keeper_holds_only_those_that_nobody_sees(stack):
     terminal, other = stack.terminal(backoff=QUICK), stack.terminal(backoff=QUICK)
     terminal.open()

@@ -117,6 +117,7 @@ def test_roles_of_two_releases_serve_together_and_survive_each_other(mixed, peop
     assert all(runs(pid) for pid in before.values())
 
 
+@pytest.mark.slow("a rollout of two releases; their roles beside each other are in the first tier")
 def test_the_next_release_follows_the_one_before_and_back(mixed, people, previous):
     """As a rollout does it: first the session manager, then the holder, then the workers; and back."""
     stack = mixed(*ROLES)

@@ -85,6 +85,7 @@ def test_newcomers_go_to_the_one_that_works_though_the_other_looks_idle(stack):
         assert stack.processes["w1"].poll() is None
 
 
+@pytest.mark.slow("seconds of silence once more, with another left")
 def test_sessions_of_a_generation_that_hangs_are_served_by_another(stack):
     for name in ("g1", "g2"):
         stack.start_generation(name)
@@ -131,6 +132,7 @@ def test_what_waits_for_a_silent_one_comes_back(stack):
         until(lambda: sum(map(served, crowd)) > 200, "those being served that had to wait")
 
 
+@pytest.mark.slow("seconds of silence once more")
 def test_a_process_of_an_older_build_that_never_reports_is_not_passed_over(stack):
     start_worker(stack, "g1", "w1")
     with connect_control(stack.socket) as old:

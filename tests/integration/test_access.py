@@ -106,6 +106,7 @@ def test_a_ticket_is_renewed_while_its_holder_is_here(stack):
     older.close()
 
 
+@pytest.mark.slow("waits half a ticket's life")
 def test_a_ticket_is_renewed_after_its_connection_was_handed_over(stack):
     stack.start_generation("g2")
     terminal = Terminal(stack.url(), ticket=tickets.issue(KEY, Ticket("ada", life=10)))

@@ -78,6 +78,7 @@ def test_each_knows_of_all_and_whoever_is_asked_says_where_a_session_is(hosts):
         hosts.stacks["a"].terminal(session=new_session_id("zzzz").value, watch=True).open()
 
 
+@pytest.mark.slow("waits until a host is called lost and is found again")
 def test_a_host_that_is_cut_off_goes_on_and_is_silent_to_the_others_then_lost_then_back(hosts):
     session = begun(hosts, "b")
     door, home = hosts.stacks["a"], hosts.stacks["b"]

@@ -127,6 +127,7 @@ def test_changed_settings_are_in_force_after_an_apply(project, shell):
     assert "declared otherwise" not in project.said
 
 
+@pytest.mark.slow("a rollout more; a manager that does not pass is in the first tier")
 def test_settings_with_which_it_does_not_pass_are_taken_back(project, shell):
     before = project.manager("dev")["manager"]
     project.configure(profiles={**PROFILES, "system": {"command": ["/bin/false"]}})
@@ -168,6 +169,7 @@ SECONDS = "HANGUP_SECONDS = 3.0\n"
 ANOTHER_HOLDER = ("0.2.1", (HOLDER, SECONDS, "HANGUP_SECONDS = 3.5\n"))
 
 
+@pytest.mark.slow("a holder's exec under live shells is in the first tier without a rollout")
 def test_a_build_with_another_holder_says_so_before(project):
     build = project.made(*ANOTHER_HOLDER)
     said = step(project.json("deploy", "dev", "--plan", "--build", build), "manager")["hosts"]["local"]
@@ -175,6 +177,7 @@ def test_a_build_with_another_holder_says_so_before(project):
     assert said.endswith(f" -> {build}")
 
 
+@pytest.mark.slow("a holder's exec under live shells is in the first tier without a rollout")
 def test_a_build_with_another_holder_goes_on_as_that(project, shell):
     pid = process_of(project, shell)
     before, after = project.in_force(*ANOTHER_HOLDER), project.manager("dev")
@@ -185,6 +188,7 @@ def test_a_build_with_another_holder_goes_on_as_that(project, shell):
     assert runs(pid)
 
 
+@pytest.mark.slow("a holder's exec under live shells is in the first tier without a rollout")
 def test_a_rollback_brings_the_former_holder_back(project, shell):
     before = project.in_force(*ANOTHER_HOLDER)
     pid = process_of(project, shell)
@@ -194,6 +198,7 @@ def test_a_rollback_brings_the_former_holder_back(project, shell):
     assert runs(pid)
 
 
+@pytest.mark.slow("a holder's exec under live shells is in the first tier without a rollout")
 def test_a_holder_that_cannot_go_on_is_not_begun_with(project, shell):
     before = project.manager("dev")["holder"]
     project.changed("0.2.2", (HOLDER, SECONDS, SECONDS + "raise RuntimeError('broken')\n"))
@@ -203,6 +208,7 @@ def test_a_holder_that_cannot_go_on_is_not_begun_with(project, shell):
     assert project.json("history", "dev")[0]["state"] == "rolled-back"
 
 
+@pytest.mark.slow("a holder's exec under live shells is in the first tier without a rollout")
 def test_a_holder_of_a_version_that_knows_nothing_of_this_one_is_refused(project, shell):
     project.changed("0.2.3", (HOLDER, "VERSION = 1\nRESUMES = [1]\n", "VERSION = 3\nRESUMES = [2, 3]\n"))
     assert project.run("deploy", "dev") == ExitCode.REFUSED

@@ -255,6 +255,7 @@ def test_hanging_service_does_not_keep_it_from_stopping(monitored):
     assert "Traceback" not in monitored.log()
 
 
+@pytest.mark.slow("stops a monitor for longer than it may be silent")
 def test_stopped_and_continued_is_a_gap_and_no_failure(monitored):
     """A real suspension of the process: checks that it broke off say nothing of the service."""
     monitored.start(settle=2, timeout=1)

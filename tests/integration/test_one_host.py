@@ -46,6 +46,7 @@ def test_a_host_is_set_up_for_deployments(provisioned):
     assert json.loads(provisioned.printed)[0]["changed"] == []
 
 
+@pytest.mark.slow("two commands more to a host; what is asked before is in the first tier")
 def test_a_port_that_somebody_else_has_there_is_said_before_anything_is_touched(provisioned):
     port = load(provisioned.folder / "rollout.yaml").environment("dev").listen.web
     provisioned.ssh(f"setsid python3 -m http.server {port} >/dev/null 2>&1 </dev/null & echo $! > /tmp/taker")
@@ -97,6 +98,7 @@ def test_changed_settings_are_in_force_under_live_shells(deployed):
     assert engine.status()[deployed.host.name]["manager"]["settings"] == after["manager"]["settings"]
 
 
+@pytest.mark.slow("starts the engine of a host anew")
 def test_after_a_reboot_all_are_back_by_themselves(deployed):
     config = load(deployed.folder / "rollout.yaml")
     engine = DockerEngine(config, config.environment("dev"))

@@ -352,6 +352,7 @@ def test_strangers_to_tls_hurt_nobody(secure):
     assert "Traceback" not in secure.log("manager")
 
 
+@pytest.mark.slow("waits for the limit of a handshake")
 def test_a_handshake_that_never_ends_is_dropped_in_time(secure):
     with raw(secure) as silent:
         began = time.monotonic()
@@ -502,7 +503,15 @@ def test_the_client_trusts_whom_it_is_told_to_only(secure, tmp_path):
         attempt(secure.url().replace("wss:", "ws:"), secure.ca)
 
 
-@pytest.mark.parametrize(("days", "verdict"), [(90, "ok"), (5, "warning"), (-1, "wrong"), (200, "wrong")])
+@pytest.mark.parametrize(
+    ("days", "verdict"),
+    [
+        (90, "ok"),
+        pytest.param(5, "warning", marks=pytest.mark.slow("as its neighbours")),
+        (-1, "wrong"),
+        pytest.param(200, "wrong", marks=pytest.mark.slow("as its neighbours")),
+    ],
+)
 def test_the_doctor_looks_at_the_certificate(secure, authority, days, verdict):
     authority.issue(days=days)
     findings = diagnose(secure)

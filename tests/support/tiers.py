@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ SLOW_TIMEOUT = 2400
 """Seconds. Hosts, engines and images of one's own take minutes, and more where others work, too."""
 LONG_FIRST = ("docker", "rollout")
 """Marks of what takes longest: begun last, it would be waited for by an idle second core."""
+
+
+def examples(number: int) -> int:
+    """How many examples of something Hypothesis makes: in the first tier, a fifth of those of all."""
+    return number if os.environ.get("TESTS") == "all" else max(number // 5, 50)
 
 
 def assign(items: list[pytest.Item]) -> None:

@@ -138,7 +138,16 @@ def test_no_host_is_an_error_and_so_is_one_on_which_nothing_was_done(playbook):
         playbook([once], hosts=("one", "two"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(
+            pytest.param(one, marks=pytest.mark.slow("as its neighbour"))
+            for one in (signal.SIGTERM, signal.SIGHUP)
+        ),
+    ],
+)
 def test_a_signal_ends_a_playbook_and_is_not_lost(playbook, tmp_path, number):
     """Ansible's runner would swallow it, keep its own handlers, and the next one would be swallowed, too."""
     pid = tmp_path / "pid"

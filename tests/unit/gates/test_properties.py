@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from rollout.gates import evaluate
 from rollout.model import Evidence, Verdict
 from tests.support.gates import BASELINE, Gate, count, piece, rate, samples, series
+from tests.support.tiers import examples
 
 OPS = st.sampled_from(["<", "<=", ">", ">=", "=="])
 NUMBERS = st.floats(0, 1000, allow_nan=False)
 LABELS = st.sampled_from(
     [{}, {"host": "one"}, {"host": "two"}, BASELINE, {"role": "canary"}, {"window": "60"}]
 )
+
 BADNESS = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAIL: 2}
 
 
@@ -51,7 +53,7 @@ def evidence(draw: Any) -> Evidence:
 
 
 @given(gates(), st.lists(evidence(), max_size=5), st.sampled_from([None, 3600.0, 3700.0, 90_000.0, 0.0]))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_every_evidence_gets_a_verdict_and_what_was_not_observed_never_passes(
     gate: Gate, pieces: list[Evidence], now: float | None
 ) -> None:
@@ -64,7 +66,7 @@ def test_every_evidence_gets_a_verdict_and_what_was_not_observed_never_passes(
 
 
 @given(gates(), st.lists(evidence(), max_size=5), st.randoms(use_true_random=False))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_the_order_of_the_evidence_does_not_matter(
     gate: Gate, pieces: list[Evidence], chance: random.Random
 ) -> None:
@@ -81,7 +83,7 @@ def test_the_order_of_the_evidence_does_not_matter(
     st.sampled_from([0.5, 0.9, 0.99]),
     st.sampled_from([None, (1000, 995), (1000, 900)]),
 )
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_more_failures_never_make_a_verdict_better(
     n: int, data: Any, threshold: float, base: tuple[int, int] | None
 ) -> None:
@@ -96,7 +98,7 @@ def test_more_failures_never_make_a_verdict_better(
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=150), st.data(), st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_slower_samples_never_make_a_verdict_better(values: list[float], data: Any, compare: bool) -> None:
     index = data.draw(st.integers(0, len(values) - 1))
     slower = [*values[:index], values[index] + data.draw(NUMBERS), *values[index + 1 :]]

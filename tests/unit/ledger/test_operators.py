@@ -31,6 +31,7 @@ def test_of_ten_operators_one_wins_and_nine_get_a_clear_line(url):
             assert lease.token == 2
 
 
+@pytest.mark.slow("ten processes of it; ten that want one lease are in the first tier")
 def test_nothing_that_ten_operators_write_at_once_is_lost(url):
     with Ledger(url) as ledger:
         make(ledger, "staging")

@@ -16,6 +16,18 @@ from tests.unit.ledger.filled import attacker, fill
 CHAINED = (*schema.HISTORY, schema.chain)
 
 
+@pytest.fixture(
+    params=[
+        "sqlite",
+        # That both give a row the same digest is in the first tier.
+        pytest.param("postgresql", marks=pytest.mark.slow("finds what it finds in the other database")),
+    ]
+)
+def url(request: pytest.FixtureRequest) -> str:
+    """A new ledger's URL."""
+    return request.getfixturevalue(f"{request.param}_url")
+
+
 @pytest.fixture
 def filled(url) -> str:
     """The URL of a ledger with something of everything."""

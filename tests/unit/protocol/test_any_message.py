@@ -12,12 +12,14 @@ from terminals.protocol.client import ClientSession, Phase
 from terminals.protocol.server import ServerSide
 
 from tests.support.grants import GRANT
+from tests.support.tiers import examples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
+
 SAID = {
     "welcome": {"version": 2, "heartbeat": 15, "ticket": "t"},
     "attached": {
@@ -65,7 +67,7 @@ def message(draw: st.DrawFn, known: dict[str, dict[str, Any]]) -> str | bytes:
     return json.dumps(fields)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(message(SAID), max_size=12), st.booleans())
 def test_anything_may_be_said_to_a_client(said, watch):
     session = ClientSession({"ticket": "t"}, "me", watch=watch)
@@ -85,7 +87,7 @@ def test_anything_may_be_said_to_a_client(said, watch):
                 assert item.until <= now + 1.5 * client.LONGEST
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(message(ASKED), max_size=12))
 def test_anything_may_be_said_to_a_server(said):
     side = ServerSide(build="b", generation="g", heartbeat=15.0)

@@ -10,6 +10,8 @@ from terminals.protocol import client
 from terminals.protocol.client import Phase
 from terminals.testing import Livelock, Person, World
 
+from tests.support.tiers import examples
+
 RING = 64
 
 
@@ -216,7 +218,7 @@ class Hostile(RuleBasedStateMachine):
 
 
 Hostile.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=examples(100),
     stateful_step_count=100,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from terminals.protocol.resume import Receiver, Resume, Sender, resume_from
 
+from tests.support.tiers import examples
+
 RING = 64
 """Bytes of output a server keeps: small, so that clients often come too late."""
 
@@ -159,4 +161,4 @@ class Delivery(RuleBasedStateMachine):
 
 
 TestDelivery = Delivery.TestCase
-TestDelivery.settings = settings(max_examples=300, stateful_step_count=60, derandomize=True)
+TestDelivery.settings = settings(max_examples=examples(300), stateful_step_count=60, derandomize=True)

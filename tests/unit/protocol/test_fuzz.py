@@ -16,8 +16,10 @@ from terminals.manager.ring import HEADER_BYTES, MIN_CAPACITY, Ring, RingCorrupt
 from terminals.protocol import ids, messages
 from terminals.protocol.messages import BadMessage
 
-MANY = settings(max_examples=1500, derandomize=True)
-FEW = settings(max_examples=300, derandomize=True)
+from tests.support.tiers import examples
+
+MANY = settings(max_examples=examples(1500), derandomize=True)
+FEW = settings(max_examples=examples(300), derandomize=True)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

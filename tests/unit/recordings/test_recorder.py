@@ -16,6 +16,7 @@ from terminals.recordings.packets import Begin
 from terminals.recordings.recorder import Full, Recording
 
 from tests.support.casts import Cast, cast_at
+from tests.support.tiers import examples
 
 CAPACITY = 1 << 16
 HEADER = Header(
@@ -251,7 +252,7 @@ def test_a_disk_without_room_leaves_it_where_it_was(tape, monkeypatch):
     assert (cast.text, cast.of("m")) == ("before, after", [])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     chunks=st.lists(st.binary(max_size=40) | st.text(max_size=12).map(str.encode), max_size=12),
     kills=st.data(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -20,11 +21,19 @@ def config(short_path):
     return summaries.project(short_path)
 
 
-@pytest.fixture
-def promoted(config):
-    """The build with everything fixed, promoted a day ago, and what the monitor has left."""
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A project whose build with everything fixed was promoted a day ago: to be copied."""
+    config = summaries.project(tmp_path_factory.mktemp("template"))
     summaries.seed(config)
-    record = summaries.fixed(config)
+    return config.state, summaries.fixed(config)
+
+
+@pytest.fixture
+def promoted(config, template):
+    """The build with everything fixed, promoted a day ago, and what the monitor has left."""
+    state, record = template
+    shutil.copytree(state, config.state, dirs_exist_ok=True)
     return record, summaries.day(record.ended, record.generation)
 
 

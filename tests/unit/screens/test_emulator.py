@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from terminals.protocol.messages import MAX_SNAPSHOT
 from terminals.screens.emulator import HISTORY_LINES, Emulator, ScreenTooLarge
 
+from tests.support.tiers import examples
+
 COLS, ROWS = 24, 6
 JUNK = b"\x1b[?1049h junk \x1b[?25l\x1b[3;4r\x1b[?6h\x1b[?1000h\x1b[?7l\x1b[1;35m\x1b(0 junk"
 """What the terminal of somebody who comes back may be in: anything."""
@@ -32,6 +34,7 @@ sequences = st.one_of(
     ),
     st.sampled_from([b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[4h", b"\x1b[4l"]),
 )
+
 programs = st.lists(sequences, max_size=40).map(b"".join)
 
 
@@ -69,7 +72,7 @@ def restored(original: Emulator) -> Emulator:
     return other
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=examples(200), derandomize=True)
 @given(before=programs, cut=st.integers(0, 12), after=programs)
 @example(
     before=b"one\r\n$ vim\x1b[?1049h\x1b[2;5r\x1b[?6h\x1b[2;3Hedit", cut=0, after=b"\r\n\r\n\x1b[?1049lback"
@@ -119,7 +122,7 @@ def test_any_size_that_the_protocol_allows(size):
     assert emulator.snapshot()
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=examples(200), derandomize=True)
 @given(st.binary(max_size=400))
 def test_no_output_of_a_shell_breaks_it(data):
     emulator = Emulator(COLS, ROWS)

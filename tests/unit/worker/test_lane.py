@@ -16,6 +16,7 @@ from terminals.worker import turns
 from terminals.worker.connection import Connection, Server
 from websockets.frames import Frame, Opcode
 
+from tests.support.tiers import examples
 from tests.support.worker import REQUEST, Client, Manager, Wire, masked, text
 
 short = st.binary(max_size=100)
@@ -29,6 +30,7 @@ binary = st.one_of(
     st.builds(messages.encode_data, st.just(0), seqs, st.binary(min_size=110, max_size=300)),
     st.binary(max_size=20),
 )
+
 frames = st.one_of(
     typed.map(lambda data: masked(Opcode.BINARY, data)),
     binary.map(lambda data: masked(Opcode.BINARY, data)),
@@ -48,7 +50,7 @@ frames = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(frames, max_size=12), st.lists(st.integers(0, 400), max_size=12), st.booleans())
 def test_whatever_comes_and_however_it_is_cut_both_ways_say_the_same(sent, cuts, by_frames):
     async def play() -> None:
@@ -73,7 +75,7 @@ def test_whatever_comes_and_however_it_is_cut_both_ways_say_the_same(sent, cuts,
         asyncio.run(play())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(frames, max_size=12), st.integers(1, 40), st.booleans())
 def test_turn_by_turn_it_is_the_same(sent, turn, at_once):
     """What waits for its turn is all looked at, in order, also where the connection ends before that."""
