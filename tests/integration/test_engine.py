@@ -111,6 +111,22 @@ def test_second_run_changes_nothing(engine, made, changes, fences):
     assert result.moved == 0
 
 
+def test_a_build_leaves_nothing_beyond_its_root(config, made, folder, tmp_path, monkeypatch):
+    """The account's cache, of which nobody thinks, would grow with each build that is installed."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    environment = config.environment("dev")
+    hosts = {"local": Host(name="local", root=folder / "another")}
+    listen = Listen(**dict(zip(("system", "claude", "web"), free_ports(3), strict=True)))
+    engine = ProcessEngine(config, environment.model_copy(update={"hosts": hosts, "listen": listen}))
+    try:
+        engine.start(made, "g1", fence=1, hosts=["local"])
+        assert not (tmp_path / "cache").exists()
+        there = {path.name for path in (folder / "another" / "builds" / made.id).iterdir()}
+        assert there == {"SHA256SUMS", "manifest.json", "venv", "wheels"}
+    finally:
+        engine.teardown()
+
+
 def test_check_mode_runs_and_changes_nothing(engine, made, config, folder, tmp_path):
     root = folder / "checked"
     run_playbook(

@@ -26,6 +26,8 @@ TOKEN_LENGTH = 43
 DIRECTORIES = ("builds", "conf", "conf/programs", "log", "run", "state")
 COMPLETE = ".complete"
 """The file of a virtual environment in which all is there; it says of which build."""
+UNPACKED = "unpacked"
+"""What is unpacked of a build while its environments are filled, in its folder."""
 SHUT_DOWN_SECONDS = 60
 # The environment of all services, for as long as they run: nothing else of whoever deploys.
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
@@ -70,21 +72,23 @@ class Environment:
         if not self._host.check:
             _verify(folder)
         for venv in (folder / "venv", self._base):
-            self._venv(venv, build, folder / "wheels", uv, python)
+            if not (venv / COMPLETE).exists():
+                self._venv(venv, build, folder, uv, python)
+        if not self._host.check:
+            shutil.rmtree(folder / UNPACKED, ignore_errors=True)
 
-    def _venv(self, venv: Path, build: str, wheels: Path, uv: str, python: str) -> None:
-        complete = venv / COMPLETE
-        if complete.exists():
-            return
+    def _venv(self, venv: Path, build: str, folder: Path, uv: str, python: str) -> None:
         if not self._host.check:
             shutil.rmtree(venv, ignore_errors=True)
-            make = [uv, "venv", "--quiet", "--python", python, str(venv)]
+            # The account's own cache would keep what is unpacked of every build, for good.
+            tool = [uv, "--quiet", "--cache-dir", str(folder / UNPACKED)]
+            make = [*tool, "venv", "--python", python, str(venv)]
             self._host.expect(f"{venv} cannot be made", make)
-            fill = [uv, "pip", "install", "--quiet", "--offline", "--no-index", "--no-deps"]
-            fill += ["--python", str(venv), *map(str, sorted(wheels.glob("*.whl")))]
+            fill = [*tool, "pip", "install", "--offline", "--no-index", "--no-deps", "--python", str(venv)]
+            fill += map(str, sorted((folder / "wheels").glob("*.whl")))
             self._host.expect(f"{venv} cannot be filled", fill)
             # Made last: an environment that a full disk or a crash left half made is made again.
-            complete.write_text(f"{build}\n")
+            (venv / COMPLETE).write_text(f"{build}\n")
         self._host.did.append(f"Make the virtual environment of {venv.parent.name}")
 
     # --- generations -------------------------------------------------------------------------
