@@ -59,6 +59,8 @@ class Expected:
     """Name patterns of containers whose time is up: one that still runs is waited for, and then is extra."""
     web_network: str = "none"
     """What web processes may be in; or none, where they were started before that was declared."""
+    manager_network: str = "none"
+    """The same of the session manager."""
 
 
 def infra(

@@ -15,6 +15,7 @@ from rollout.errors import ExitCode, RolloutError
 _COMMANDS = {
     "init": "Write a rollout.yaml to start from",
     "provision": "Bring hosts to where builds can be deployed to them",
+    "certify": "Have hosts know each other, by certificates",
     "drain": "Empty a host: no new sessions, and wait for those that are there",
     "undrain": "Have sessions begin at a host again",
     "build": "Build the services once, for every environment",
@@ -51,6 +52,7 @@ _GROUPS = (
         (
             "init",
             "provision",
+            "certify",
             "drain",
             "undrain",
             "build",

@@ -16,7 +16,7 @@ from rollout.units import duration, figure
 
 if TYPE_CHECKING:  # what only looks needs nothing of what acts
     from rollout.checks.runner import CheckResult
-    from rollout.pipeline import Plan, Provisioned, Soak
+    from rollout.pipeline import Certificates, Plan, Provisioned, Soak
 
 _STATES = {
     State.REHEARSED: "green",
@@ -63,6 +63,15 @@ def provisioned(hosts: Iterable[Provisioned], *, check: bool) -> RenderableType:
         table.add_row(
             host.host, str(len(host.changed)), "; ".join(host.changed) or "nothing: all is as it should be"
         )
+    return table
+
+
+def certified(found: Certificates) -> RenderableType:
+    """One line a host."""
+    table = _table("host", "tag", "certificate until", "")
+    for host in found.hosts:
+        until = time.strftime("%Y-%m-%d", time.gmtime(host.ends))
+        table.add_row(host.host, host.tag, until, "brought" if host.brought else "")
     return table
 
 

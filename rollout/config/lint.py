@@ -46,6 +46,7 @@ def problems(config: Config) -> Iterator[Problem]:
         for found in (
             *_engine(environment),
             *_tags(config, environment),
+            *_peers(environment),
             *_canary(environment),
             *_times(environment),
             *_leaving(config, environment),
@@ -218,6 +219,40 @@ def _tags(config: Config, environment: Environment) -> Iterator[Problem]:
             "with tags, a client goes from host to host with the same credentials: the token has to be one"
             " for all, terminals_docker_token of a vault (engine docker)",
         )
+
+
+def _peers(environment: Environment) -> Iterator[Problem]:
+    """Hosts that ask each other how they are."""
+    asked = [name for name in environment.hosts if environment.listens(name).peers is not None]
+    if not asked:
+        if environment.authority is not None:
+            yield Problem(("authority",), "no host asks another one; say at which port: listen.peers")
+        for name, host in environment.hosts.items():
+            if host.region is not None:
+                yield Problem(("hosts", name, "region"), "only other hosts ask for it; add listen.peers")
+        return
+    if environment.engine != "docker":
+        yield Problem(("listen", "peers"), "hosts of the engine process are this machine; use engine: docker")
+    if len(environment.hosts) == 1:
+        yield Problem(("listen", "peers"), "there is no other host that would ask; leave it out")
+    if environment.authority is None:
+        files = "authority: {certificate: hosts-ca.pem, key: hosts-ca.key}"
+        yield Problem(
+            ("listen", "peers"),
+            f"hosts know each other by certificates; say where their authority is, e.g. {files},"
+            f" and make it: rollout certify {environment.name}",
+        )
+    for name, host in environment.hosts.items():
+        listen = environment.listens(name)
+        if listen.peers is None:
+            yield Problem(("hosts", name, "listen"), "has no port peers, at which others would ask this host")
+        elif listen.peers in (listen.system, listen.claude, listen.web):
+            where = ("hosts", name) if host.listen else ()
+            yield Problem((*where, "listen", "peers"), f"port {listen.peers} is another's; choose another")
+        if host.tag is None:
+            yield Problem(("hosts", name), "has no tag, by which hosts know each other; give it one: tag")
+        if host.address is None and listen.host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104
+            yield Problem(("hosts", name), "has no address, at which others reach it; give it one: address")
 
 
 def _canary(environment: Environment) -> Iterator[Problem]:

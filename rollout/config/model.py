@@ -93,6 +93,7 @@ class Host(Section):
     ssh: StrictStr | None = None
     address: StrictStr | None = None
     tag: Annotated[StrictStr, Field(pattern=r"^[a-z0-9]{4}$")] | None = None
+    region: Annotated[StrictStr, Field(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
 
 
 class Tls(Section):
@@ -108,13 +109,27 @@ class Tls(Section):
     ca: FilePath | None = None
 
 
+class Authority(Section):
+    """By whose certificates the hosts of an environment know each other: files of this machine, in PEM form.
+
+    The key makes certificates, and never leaves it; ``rollout certify`` makes both.
+    """
+
+    certificate: FilePath
+    key: FilePath
+
+
 class Listen(Section):
-    """The addresses users reach: one port for each terminal profile, one for the web page and its API."""
+    """The addresses users reach: one port for each terminal profile, one for the web page and its API.
+
+    At ``peers`` hosts of the environment ask each other how they are.
+    """
 
     host: StrictStr = "127.0.0.1"
     system: Port
     claude: Port
     web: Port
+    peers: Port | None = None
     tls: Tls | None = None
 
     def url(self, port: int, scheme: Literal["http", "ws"], *, at: str | None = None) -> str:
@@ -391,6 +406,7 @@ class Environment(Section):
     oidc: Oidc | None = None
     ssh_config: FilePath | None = None
     vault: Vault | None = None
+    authority: Authority | None = None
     firewall: StrictBool = False
     limits: Limits = Limits()
     logs: Logs = Logs()
@@ -537,6 +553,10 @@ class Config(Section):
     def builds_dir(self) -> Path:
         """Where ``rollout build`` leaves builds on the control machine."""
         return self.state / "builds"
+
+    def certificates(self, environment: str) -> Path:
+        """Where those that the hosts of an environment know each other by are kept on the control machine."""
+        return self.state / "certificates" / environment
 
     @property
     def needs_image(self) -> bool:

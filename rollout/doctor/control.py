@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rollout.build.source import find_source
 from rollout.config import Config, Environment
+from rollout.doctor.authority import examine_authority
 from rollout.doctor.finding import Finding
 from rollout.doctor.local import examine_machine
 from rollout.doctor.oidc import examine_oidc
@@ -20,7 +21,8 @@ def examine_control(config: Config, environments: list[Environment]) -> list[Fin
     """Look at this machine, for what these environments need of it. Changes nothing."""
     docker = any(environment.engine == "docker" for environment in environments)
     findings = [_python(), _uv(), *examine_machine(config), _source(config), _ledger(config)]
-    findings += [found for environment in environments for found in examine_oidc(environment)]
+    for environment in environments:
+        findings += [*examine_oidc(environment), *examine_authority(environment)]
     if docker:
         findings += [_ssh(), _compose(), *_engine(config)]
     return findings
@@ -81,7 +83,9 @@ def _compose() -> Finding:
         folder = packaged("compose")
     except RolloutError as error:
         return Finding("wrong", "", "Compose files", str(error), "install rollout again")
-    missing = [name for name in ("manager.yaml", "generation.yaml") if not Path(folder, name).is_file()]
+    missing = [
+        name for name in ("manager.yaml", "generation.yaml", "peers.yaml") if not Path(folder, name).is_file()
+    ]
     if missing:
         return Finding("wrong", "", "Compose files", f"{folder} lacks {missing[0]}", "install rollout again")
     return Finding("ok", "", "Compose files", str(folder))

@@ -34,8 +34,9 @@ say root "$([ -d $root ] && { [ -w $root ] && echo writable || echo closed; })"
 say disk "$(df --output=avail -B1 "$at" 2>/dev/null | tail -n 1)"
 say listening "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
   awk '$4 == "0A" { split($2, part, ":"); print part[2] }')"
-say ours "$(docker port %(holder)s 2>/dev/null)"
+say ours "$(docker port %(holder)s 2>/dev/null; docker port %(manager)s 2>/dev/null)"
 say manager "$(docker exec %(manager)s terminals ctl status 2>/dev/null)"
+say hosts "$(docker exec %(manager)s terminals ctl hosts 2>/dev/null)"
 say token "$(docker exec %(manager)s stat -c %%Y /run/terminals/token 2>/dev/null)"
 say mark "$(cat %(root)s/broken-glass.json 2>/dev/null)"
 """
@@ -149,7 +150,8 @@ def _room(site: Site, facts: dict[str, str]) -> Iterator[Finding]:
 def _ports(site: Site, facts: dict[str, str]) -> Iterator[Finding]:
     taken = {int(port, 16) for port in facts["listening"].split()}
     ours = {int(port) for port in re.findall(r":(\d+)(?: |$)", facts["ours"])}
-    for port in (site.listen.system, site.listen.claude, site.listen.web):
+    listen = site.listen
+    for port in filter(None, (listen.system, listen.claude, listen.web, listen.peers)):
         if port in taken and port not in ours:
             remedy = f"see who listens there (ss -ltnp 'sport = :{port}'), or set listen in rollout.yaml"
             yield Finding("wrong", site.name, f"port {port}", "somebody else listens on it", remedy)
@@ -181,9 +183,31 @@ def _services(host: str, facts: dict[str, str]) -> Iterator[Finding]:
         if entry["weight"] and not entry["workers"]:
             remedy = "rollout logs ENV says why; rollout rollback ENV goes back"
             yield Finding("wrong", host, f"generation {entry['name']}", "has traffic, but no worker", remedy)
+    yield from _others(host, facts["hosts"])
     if facts["token"].isdigit():
         at = time.strftime("%Y-%m-%d", time.gmtime(int(facts["token"])))
         yield Finding("ok", host, "token", f"of {at}")
+
+
+def _others(host: str, said: str) -> Iterator[Finding]:
+    """Whether a host hears those that it knows of. A session manager of an earlier build knows of none."""
+    try:
+        known: dict[str, Any] = json.loads(said)
+        others = [entry for entry in known["items"] if entry["standing"] != "here"]
+    except (ValueError, KeyError, TypeError):
+        return
+    if known.get("closed"):
+        yield Finding("wrong", host, "other hosts", known["closed"], "give each host a tag of its own: hosts")
+    heard = [entry["name"] for entry in others if entry["standing"] == "there"]
+    if heard:
+        yield Finding("ok", host, "other hosts", f"hears {', '.join(heard)}")
+    for entry in others:
+        if entry["standing"] in ("silent", "lost"):
+            since = f" for {entry['silent']:.0f} s" if entry.get("silent") is not None else ""
+            remedy = (
+                "see that its port peers is open to this host; certificates are made by: rollout certify ENV"
+            )
+            yield Finding("wrong", host, f"host {entry['name']}", f"is not heard{since}", remedy)
 
 
 def _processes(site: Site) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from terminals.control import answers, packets
 
+from rollout.authority import authority_text, host_certificate
 from rollout.build.hosts import Answer, SshHost
 from rollout.build.store import read_image
 from rollout.checks.runner import Target
@@ -43,6 +44,8 @@ UNREACHABLE = 255
 """Exit status of ssh itself."""
 RUN = "/run/terminals"
 STATE = "/var/lib/terminals"
+PEER_FILES = ("peers-ca.pem", "peers.pem", "peers.key")
+"""What a manager's authority, certificate and key are called on its host."""
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - in the container; its engine publishes it where it is configured
 
 
@@ -175,6 +178,16 @@ class DockerEngine(ManagerCommands):
     def teardown(self) -> None:
         """See :meth:`rollout.engine.Engine.teardown`."""
         self._run("teardown", list(self._environment.hosts))
+
+    def certify(self, build: BuildRef, *, fence: int) -> None:
+        """Bring every host the certificate by which the others know it. ``build``: what serves there.
+
+        Raises:
+            ConfigError: the authority's files cannot be read.
+            EngineError: a host failed.
+        """
+        parts = {host: {"manager": parts["manager"]} for host, parts in self.wanted(build).items()}
+        self._run("certify", list(parts), parts=parts, terminals_manager_fence=fence)
 
     def provision(self, *, check: bool) -> None:
         """Bring every host to where builds can be deployed to it; with ``check``, only say what would change.
@@ -352,9 +365,18 @@ class DockerEngine(ManagerCommands):
                 raise ConfigError(f"oidc.{key}: {path}: {reason}") from None
         return found
 
+    def _certificates(self, host: str) -> dict[str, str]:
+        """By what a host knows the others, and they know it, by the name of each file there."""
+        environment, tag = self._environment, self._environment.hosts[host].tag
+        if environment.listens(host).peers is None or environment.authority is None or tag is None:
+            return {}
+        issued = host_certificate(environment.authority, tag, self._config.certificates(environment.name))
+        authority = authority_text(environment.authority)
+        return dict(zip(PEER_FILES, (authority, issued.certificate, issued.key), strict=True))
+
     def _manager_settings(self, host: str) -> dict[str, Any]:
         environment = self._environment
-        return manager_config(
+        settings = manager_config(
             environment,
             environment.listens(host),
             self._defaults,
@@ -364,6 +386,20 @@ class DockerEngine(ManagerCommands):
             name=host,
             secrets=f"{RUN}/secrets",
         )
+        if (port := environment.listens(host).peers) is None:
+            return settings
+        region = environment.hosts[host].region
+        files = zip(("authority", "certificate", "key"), PEER_FILES, strict=True)
+        settings["peers"] = {
+            "host": EVERYWHERE,
+            "port": port,
+            # The holder's ports are those that it was started with.
+            "own_socket": True,
+            "name": host,
+            **({"region": region} if region else {}),
+            **{key: f"{STATE}/secrets/{name}" for key, name in files},
+        }
+        return settings
 
     def _fixed(self, host: str) -> dict[str, Any]:
         # They are published by its container.
@@ -391,8 +427,9 @@ class DockerEngine(ManagerCommands):
         found = {**super()._part(part, host, wanted), "image": image}
         if part == "monitor":
             found["secrets"] = self._secrets()
-        elif part == "manager" and (files := self._oidc_files()):
-            found["secrets"] = files
+        elif part == "manager":
+            found["secrets"] = self._oidc_files()
+            found["certificates"] = self._certificates(host)
         return found
 
     def _run(
@@ -415,14 +452,17 @@ class DockerEngine(ManagerCommands):
                 "terminals_engine": "docker",
                 "terminals_docker_root": str(host.root),
                 "terminals_docker_project": self._project,
-                "terminals_docker_listen": listen.model_dump(include={"host", "system", "claude", "web"}),
+                "terminals_docker_listen": listen.model_dump(
+                    include={"host", "system", "claude", "web", "peers"}, exclude_none=True
+                ),
                 "terminals_docker_limits": compose_variables(environment),
             }
-            if playbook in ("deploy", "manage"):
+            if playbook in ("deploy", "manage", "certify"):
                 inventory[name]["terminals_docker_compose_source"] = str(packaged("compose"))
             if playbook == "provision":
                 inventory[name]["terminals_host_directory"] = str(host.root.parent)
-                inventory[name]["terminals_host_ports"] = [listen.system, listen.claude, listen.web]
+                ports = [listen.system, listen.claude, listen.web]
+                inventory[name]["terminals_host_ports"] = [*ports, *filter(None, [listen.peers])]
             if parts:
                 inventory[name] |= self._variables("terminals_docker", name, parts[name])
         run_playbook(

@@ -76,14 +76,20 @@ def _homes(environment: Environment, name: str) -> dict[str, Any]:
     tag = environment.hosts[name].tag
     if tag is None:
         return {}
-    others = {}
+    others: dict[str, dict[str, Any]] = {}
     for other, known in environment.hosts.items():
         if other != name and known.tag is not None:
             listen = environment.listens(other)
             ports = {"system": listen.system, "claude": listen.claude}
             urls = {profile: listen.url(port, "ws", at=known.address) for profile, port in ports.items()}
             others[other] = {"tag": known.tag, "urls": urls}
+            if listen.peers is not None:
+                others[other]["peers"] = f"https://{_bracketed(known.address or listen.host)}:{listen.peers}"
     return {"tag": tag, **({"hosts": others} if others else {})}
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 class ManagerCommands(ABC):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 EventKind = Literal[
-    "approval", "override", "notification", "plan-step", "alert", "cancel", "teardown", "drain"
+    "approval", "override", "notification", "plan-step", "alert", "cancel", "teardown", "drain", "certify"
 ]
 
 

@@ -2,6 +2,7 @@
 
 from rollout.pipeline.begin import Override
 from rollout.pipeline.cancel import cancel
+from rollout.pipeline.certify import Certificates, Certified, certify
 from rollout.pipeline.commands import (
     EnvironmentStatus,
     Provisioned,
@@ -25,6 +26,8 @@ from rollout.pipeline.soak import Soak, follow_soak
 from rollout.pipeline.steps import Step
 
 __all__ = [
+    "Certificates",
+    "Certified",
     "Drained",
     "EnvironmentStatus",
     "Override",
@@ -38,6 +41,7 @@ __all__ = [
     "apply",
     "approve",
     "cancel",
+    "certify",
     "check",
     "deploy",
     "drain",

@@ -16,7 +16,7 @@ from rollout.checks.infra import Declared, Expected, infra
 from rollout.config import Config, Environment
 from rollout.direct.compose import compose_variables
 from rollout.engine import Engine
-from rollout.engine.docker import DockerEngine
+from rollout.engine.docker import EVERYWHERE, DockerEngine
 from rollout.engine.playbooks import packaged
 from rollout.errors import ConfigError, Refused
 from rollout.ledger import Ledger, RolloutRecord, State
@@ -61,10 +61,14 @@ def verify(
             project=project,
             root=str(host.root),
             user=USER,
-            published=tuple(f"{listen.host}:{port}" for port in (listen.system, listen.claude, listen.web)),
+            published=(
+                *(f"{listen.host}:{port}" for port in (listen.system, listen.claude, listen.web)),
+                *(f"{EVERYWHERE}:{port}" for port in (listen.peers,) if port is not None),
+            ),
             containers={f"{project}-{container}": what for container, what in declared.items()},
             ended=tuple(f"{project}-{generation}-*" for generation in sorted(ended)),
             web_network=compose_variables(environment)["TERMINALS_WEB_NETWORK"],
+            manager_network="none" if listen.peers is None else "bridge",
         )
         return infra(
             expected,

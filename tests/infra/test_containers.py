@@ -92,12 +92,17 @@ def test_root_file_system_is_read_only(running):
 
 
 def test_only_holder_and_monitor_have_a_network(running, expected):
-    """And the web process, where it has to reach the provider that people sign in by."""
+    """And web, where it has to reach the provider that people sign in by; and the session manager,
+    where it asks other hosts."""
+
+    def allowed(one) -> tuple[str, str]:
+        kind = "web" if one.is_web else "manager" if one.is_manager else None
+        return "none", expected[f"{kind}_network"] if kind else "none"
+
     wrong = [
         f"{one.name} has {one.limits['NetworkMode']}"
         for one in running
-        if not (one.is_holder or one.is_monitor)
-        and one.limits["NetworkMode"] not in ("none", expected["web_network"] if one.is_web else "none")
+        if not (one.is_holder or one.is_monitor) and one.limits["NetworkMode"] not in allowed(one)
     ]
     assert not wrong, "; ".join(wrong)
 

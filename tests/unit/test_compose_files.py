@@ -46,6 +46,17 @@ def test_each_file_is_one_that_the_program_takes(file):
     read(file)
 
 
+def test_where_hosts_know_of_each_other_the_manager_has_a_network_and_one_port_there():
+    alone = read("manager.yaml")["services"]
+    known = read("manager.yaml", "peers.yaml", TERMINALS_PEERS_PORT="4140")["services"]
+    manager, before = known.pop("manager"), alone.pop("manager")
+    assert known == alone
+    (port,) = manager.pop("ports")
+    assert (port["target"], port["published"], port.get("host_ip")) == (4140, "4140", "0.0.0.0")
+    assert (manager.pop("network_mode"), before.pop("network_mode")) == ("bridge", "none")
+    assert manager == before
+
+
 def test_without_a_word_it_is_what_was_built_here_and_nothing_is_fetched():
     done = compose()
     assert done.returncode == 0, done.stderr

@@ -35,6 +35,7 @@ from terminals.cluster.news import (
     Plan,
     ToAsker,
     Unheard,
+    name_of,
     read_by_asker,
     read_news,
 )
@@ -54,11 +55,6 @@ RENEWED_SECONDS: Final = 5.0
 CONFLICT: Final = 409
 MAX_ASKED: Final = 1 << 14
 """Bytes of what one host wants another to do."""
-
-
-def name_of(tag: str) -> str:
-    """What the certificate of a host says that it is."""
-    return f"h-{tag}.terminals"
 
 
 class Credentials:

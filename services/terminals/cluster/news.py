@@ -14,6 +14,11 @@ SOCKET: Final = "hosts.sock"
 """Beside the control socket: where processes of a host ask something of the others."""
 
 
+def name_of(tag: str) -> str:
+    """What the certificate of a host says that it is."""
+    return f"h-{tag}.terminals"
+
+
 class News(Record):
     """What a host says of itself."""
 

@@ -45,6 +45,8 @@ class PeerRules:
 
     host: str
     port: int
+    own_socket: bool = False
+    """Bound by the session manager itself, which has a network of its own, and not by the holder."""
     name: str = field(default_factory=socket.gethostname)
     """What others call this host."""
     region: str = ""
@@ -160,6 +162,8 @@ def _rules(raw: Any) -> PeerRules:
     for name in ("host", "name", "region", "authority", "certificate", "key", "token"):
         if not isinstance(raw.get(name, ""), str):
             raise ValueError(f"peers.{name}: text, not {raw[name]!r}")
+    if not isinstance(raw.get("own_socket", False), bool):
+        raise ValueError(f"peers.own_socket: true or false, not {raw['own_socket']!r}")
     rules = PeerRules(**{**raw, "host": raw["host"], "port": int(raw["port"])})
     files = (rules.authority, rules.certificate, rules.key)
     if any(files) != all(files) or any(files) == bool(rules.token):

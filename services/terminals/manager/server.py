@@ -31,6 +31,7 @@ from terminals.manager.config import ManagerConfig
 from terminals.manager.files import Files
 from terminals.manager.generations import Generation, Generations
 from terminals.manager.holding import HolderLink, Item
+from terminals.manager.homes import PeerRules
 from terminals.manager.links import Links
 from terminals.manager.peers import Peer
 from terminals.manager.pool import Pool
@@ -75,6 +76,10 @@ def _monitor(fields: Mapping[str, msgspec.Raw]) -> MonitorInfo | None:
         return _read_monitor(pack(fields)) if fields else None
     except BadPacket:
         return None  # one of an earlier build has said less, and says it again
+
+
+def _taken(what: str, host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"{what}: {host}:{port}: {error.strerror}; free the port or configure another")
 
 
 def _socket(fd: int) -> socket.socket:
@@ -253,8 +258,9 @@ class Manager:
             loop.add_reader(sock.fileno(), self._accept, name, sock)
         kept = {_LISTENER + name for name in self.listeners}
         if rules := self.config.homes.rules:
-            kept.add(PEERS)
-            peers = await self._listener("peers", PEERS, rules.host, rules.port)
+            peers = await self._peers_listener(rules)
+            if not rules.own_socket:
+                kept.add(PEERS)
             self.peers_port = peers.getsockname()[1]
             self.cluster.start(peers)
         for key, item in items.items():
@@ -267,9 +273,16 @@ class Manager:
         try:
             return await self.link.listen(key, host, port)
         except OSError as error:
-            raise ConfigError(
-                f"{what}: {host}:{port}: {error.strerror}; free the port or configure another"
-            ) from None
+            raise _taken(what, host, port, error) from None
+
+    async def _peers_listener(self, rules: PeerRules) -> socket.socket:
+        if not rules.own_socket:
+            return await self._listener("peers", PEERS, rules.host, rules.port)
+        family = socket.AF_INET6 if ":" in rules.host else socket.AF_INET
+        try:
+            return socket.create_server((rules.host, rules.port), family=family)
+        except OSError as error:
+            raise _taken("peers", rules.host, rules.port, error) from None
 
     def _count(self) -> Count:
         """What other hosts are told of this one."""

@@ -20,7 +20,7 @@ from rollout.config import (
     Prometheus,
     Tls,
 )
-from rollout.config.model import Files, Host, Image, Recordings
+from rollout.config.model import Authority, Files, Host, Image, Recordings
 from rollout.errors import ExitCode
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
@@ -30,7 +30,22 @@ FILLED_IN = {Config: {"path"}, Environment: {"name"}, Host: {"name"}}
 @pytest.mark.parametrize(
     "section",
     [
-        *(Config, Image, Defaults, Recordings, Environment, Host, Listen, Tls, Oidc, Files, Move, Load, Gate),
+        *(
+            Config,
+            Image,
+            Defaults,
+            Recordings,
+            Environment,
+            Host,
+            Listen,
+            Authority,
+            Tls,
+            Oidc,
+            Files,
+            Move,
+            Load,
+            Gate,
+        ),
         Prometheus,
     ],
 )

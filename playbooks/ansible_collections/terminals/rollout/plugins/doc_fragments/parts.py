@@ -39,28 +39,33 @@ options:
   manager:
     description: The session manager.
     type: dict
-    suboptions: &settings
-      build:
-        description: Its build.
-        type: str
-        required: true
-      settings:
-        description: Digest of its settings, and the name of their file.
-        type: str
-        required: true
-      config:
-        description: Its settings. Without any, they are on the host from before.
-        type: dict
-        default: {}
-      image:
-        description: Name and tag of its image.
-        type: str
-        required: true
-      secrets:
-        description:
-          - Texts of secret files, by name, kept in a volume.
-          - The monitor's are URLs of those who are told of alerts.
-          - The session manager's are what web processes need of the provider that people sign in by.
+    suboptions:
+      <<: &settings
+        build:
+          description: Its build.
+          type: str
+          required: true
+        settings:
+          description: Digest of its settings, and the name of their file.
+          type: str
+          required: true
+        config:
+          description: Its settings. Without any, they are on the host from before.
+          type: dict
+          default: {}
+        image:
+          description: Name and tag of its image.
+          type: str
+          required: true
+        secrets:
+          description:
+            - Texts of secret files, by name, kept in a volume.
+            - The monitor's are URLs of those who are told of alerts.
+            - The session manager's are what web processes need of the provider that people sign in by.
+          type: dict
+          default: {}
+      certificates:
+        description: Texts of the files by which hosts know each other, by name, in a volume of its own.
         type: dict
         default: {}
   monitor:
@@ -73,6 +78,7 @@ options:
   replaced:
     description:
       - What is replaced. For each, what is to be in its place is needed.
+      - Of nothing, its secrets and certificates are brought only.
       - Where nothing is said of a monitor, none is to be.
     type: list
     elements: str

@@ -24,6 +24,7 @@ REMOVED_POLL = 0.2
 STARTS_AGAIN_SECONDS = 10
 """A container that is about to start again is waited for so long."""
 RUN = "/run/terminals"
+STATE = "/var/lib/terminals"
 MONITOR = "/var/lib/monitor"
 # In a container of its own, and shut off from all it does not need.
 ALONE = ("run", "--rm", "--pull", "never", "--network", "none", "--read-only", "--cap-drop", "ALL")
@@ -98,7 +99,7 @@ class Environment:
         if new:
             self._start_holder(token)
         # They may have changed, which no settings say.
-        self._bring_secrets("run", RUN, manager)
+        self.bring(manager)
         if not self._there("manager"):
             # One that runs is replaced as a step of its own.
             self.replace_manager(manager)
@@ -114,7 +115,7 @@ class Environment:
         if not self._host.check:
             self.control.until_ready(generation, workers, self._seconds)
         if monitor and self._there("monitor"):
-            self._bring_secrets("monitor", MONITOR, monitor)
+            self._bring_secrets("monitor", MONITOR, monitor["image"], monitor.get("secrets"))
         elif monitor:
             self.replace_monitor(monitor)
 
@@ -162,6 +163,12 @@ class Environment:
         self._up("manager.yaml", ["--no-recreate", "holder"])
         self._host.did.append("Start the holder")
 
+    def bring(self, part: Part) -> None:
+        """Bring what a session manager of this host needs and no settings say, as it is now."""
+        self._bring_secrets("run", RUN, part["image"], part.get("secrets"))
+        if part.get("certificates"):
+            self._bring_secrets("state", STATE, part["image"], part["certificates"])
+
     def replace_manager(self, part: Part) -> None:
         """Put a session manager of a build, with settings, in the place of the one that runs. Sessions go on.
 
@@ -169,7 +176,7 @@ class Environment:
             Failed: it cannot start, or does not go on with all sessions in time.
         """
         config = self._settings("managers", part)
-        self._bring_secrets("run", RUN, part)
+        self.bring(part)
         inside = "/etc/terminals/manager.json"
         if not self._host.check:
             # Before the one that runs is touched.
@@ -234,7 +241,7 @@ class Environment:
             Failed: it does not watch in time.
         """
         config = self._settings("monitors", part)
-        self._bring_secrets("monitor", MONITOR, part)
+        self._bring_secrets("monitor", MONITOR, part["image"], part.get("secrets"))
         variables = {
             "TERMINALS_MONITOR_IMAGE": part["image"],
             "TERMINALS_MONITOR_BUILD": part["build"],
@@ -295,7 +302,10 @@ class Environment:
     ) -> None:
         if self._host.check:
             return
-        command = [*self._compose, "-p", project or self._project, "-f", file, "up", "--detach", *words]
+        files = ["-f", file]
+        if file == "manager.yaml" and self._variables.get("TERMINALS_PEERS_PORT"):
+            files += ["-f", "peers.yaml"]
+        command = [*self._compose, "-p", project or self._project, *files, "up", "--detach", *words]
         environment = {**self._variables, **(variables or {})}
         what = f"Compose cannot start {words[-1]}"
         self._host.expect(what, command, cwd=self._root / "compose", environment=environment)
@@ -334,11 +344,11 @@ class Environment:
             "" if self._host.check else self._host.expect(f"{volume} cannot be written", command, text=text)
         )
 
-    def _bring_secrets(self, volume: str, place: str, part: Part) -> None:
+    def _bring_secrets(self, volume: str, place: str, image: str, texts: Mapping[str, str] | None) -> None:
         self._have_volume(volume)
-        for name, text in sorted((part.get("secrets") or {}).items()):
+        for name, text in sorted((texts or {}).items()):
             # By standard input: a command line is public on the host.
-            if self._inside(volume, place, part["image"], KEEP_FILE, name, place, text=text) == "changed":
+            if self._inside(volume, place, image, KEEP_FILE, name, place, text=text) == "changed":
                 self._host.did.append(f"Bring the secret {name}")
 
     def _settings(self, folder: str, part: Part) -> Path:

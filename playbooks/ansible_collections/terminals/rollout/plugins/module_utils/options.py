@@ -17,6 +17,7 @@ SETTINGS: dict[str, Any] = {
 }
 IMAGE: dict[str, Any] = {"image": {"type": "str", "required": True}}
 SECRETS: dict[str, Any] = {"secrets": {"type": "dict", "default": {}, "no_log": True}}
+CERTIFICATES: dict[str, Any] = {"certificates": {"type": "dict", "default": {}, "no_log": True}}
 GENERATION: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
     "generation": {"type": "str", "required": True},
@@ -59,7 +60,7 @@ COMPOSE: dict[str, Any] = {
     "variables": {"type": "dict", "default": {}},
 }
 DOCKER_PARTS: dict[str, Any] = {
-    "manager": {"type": "dict", "options": {**SETTINGS, **IMAGE, **SECRETS}},
+    "manager": {"type": "dict", "options": {**SETTINGS, **IMAGE, **SECRETS, **CERTIFICATES}},
     "monitor": {"type": "dict", "options": {**SETTINGS, **IMAGE, **SECRETS}},
 }
 

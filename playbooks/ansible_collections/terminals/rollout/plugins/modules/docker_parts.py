@@ -81,7 +81,12 @@ SPEC: dict[str, Any] = {
 
 def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
-    replace_parts(docker_environment(host, options), options)
+    environment = docker_environment(host, options)
+    if not options["replaced"]:
+        environment.control.in_charge(options["fence"])
+        environment.bring(options["manager"])
+        return
+    replace_parts(environment, options)
 
 
 def main() -> None:
