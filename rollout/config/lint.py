@@ -227,9 +227,6 @@ def _peers(environment: Environment) -> Iterator[Problem]:
     if not asked:
         if environment.authority is not None:
             yield Problem(("authority",), "no host asks another one; say at which port: listen.peers")
-        for name, host in environment.hosts.items():
-            if host.region is not None:
-                yield Problem(("hosts", name, "region"), "only other hosts ask for it; add listen.peers")
         return
     if environment.engine != "docker":
         yield Problem(("listen", "peers"), "hosts of the engine process are this machine; use engine: docker")

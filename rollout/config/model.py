@@ -7,6 +7,7 @@ The objects are made once, by :func:`rollout.config.load`; relations between key
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -427,19 +428,27 @@ class Environment(Section):
     rollback_window: Duration = 24 * 3600.0
     keep: Annotated[StrictInt, Field(ge=2)] = 3
 
-    def host_batches(self) -> list[list[str]]:
-        """The hosts in the order of their turns: as many at a time as ``batches`` says, the last size again
-        and again."""
-        left = list(self.hosts)
-        total = len(left)
+    def host_batches(self, sessions: Mapping[str, int] | None = None) -> list[list[str]]:
+        """The hosts in their turns: as many at a time as ``batches`` says, the last size again and again.
+
+        One region after the other, and those first where fewest people are at work: ``sessions``, by host.
+        Where nobody is said to be, they come in the order of ``hosts``.
+        """
+        busy = sessions or {}
+        regions: dict[str | None, list[str]] = {}
+        for name, host in self.hosts.items():
+            regions.setdefault(host.region, []).append(name)
+        total = len(self.hosts)
         sizes = [
             max(1, total * int(size[:-1]) // 100) if isinstance(size, str) else size for size in self.batches
         ]
         turns: list[list[str]] = []
-        while left:
-            size = sizes[min(len(turns), len(sizes) - 1)]
-            turns.append(left[:size])
-            left = left[size:]
+        for names in sorted(regions.values(), key=lambda names: sum(busy.get(name, 0) for name in names)):
+            left = sorted(names, key=lambda name: busy.get(name, 0))
+            while left:
+                size = sizes[min(len(turns), len(sizes) - 1)]
+                turns.append(left[:size])
+                left = left[size:]
         return turns
 
     def listens(self, host: str) -> Listen:

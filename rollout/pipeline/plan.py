@@ -99,7 +99,8 @@ def make_plan(
     old = previous.generation if previous else None
     ahead: list[Step] = []
     # Without an earlier build there is nobody to be careful about, and nothing to compare with.
-    turns = environment.host_batches() if old else [names]
+    busy = {host.host: int(host.status["sessions"]["live"]) for host in facts if host.status}
+    turns = environment.host_batches(busy) if old else [names]
     for turn, hosts in enumerate(turns):
         chosen = [host for host in facts if host.host in hosts]
         suffix = f"-b{turn + 1}" if len(turns) > 1 else ""

@@ -17,7 +17,7 @@ def components(material: Material) -> dict[str, Any]:
     """Engine, hosts, ports, profiles and generations."""
     environment = material.environment
     hosts = []
-    for turn, names in enumerate(environment.host_batches(), 1):
+    for turn, names in enumerate(_turns(material), 1):
         for name in names:
             host, listen = environment.hosts[name], environment.listens(name)
             hosts.append(
@@ -41,6 +41,16 @@ def components(material: Material) -> dict[str, Any]:
     }
     found["diagram"] = _diagram(found, material)
     return found
+
+
+def _turns(material: Material) -> list[list[str]]:
+    """The hosts as they had their turns: who was busiest then is known to the plan alone. What has none had
+    all of them at once, and hosts that came later are with the last."""
+    known = material.environment.hosts
+    steps = [step for step in material.record.plan.get("forward", ()) if step["kind"] == "install"]
+    turns = [[name for name in step["hosts"] if name in known] for step in steps] or [[]]
+    turns[-1] += [name for name in known if not any(name in turn for turn in turns)]
+    return [turn for turn in turns if turn]
 
 
 def _generations(material: Material) -> list[dict[str, Any]]:

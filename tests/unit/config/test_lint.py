@@ -68,7 +68,6 @@ def test_the_base_of_these_tests_is_sound(tmp_path: Path) -> None:
         ("dev:\n    hosts: {local: {root: /tmp/r/dev}}", "dev:\n    hosts: {a: {root: /tmp/r/a, tag: aaaa}, b: {root: /tmp/r/b, tag: aaaa}}", "dev.hosts.b.tag: is that of a, too; each host has its own"),
         ("dev:\n    hosts: {local: {root: /tmp/r/dev}}", "dev:\n    hosts: {a: {root: /tmp/r/a, tag: aaaa}, b: {root: /tmp/r/b, tag: bbbb}}", "dev.hosts: with tags, a client goes from host to host with the same credentials"),
         ("dev:\n    hosts: {local: {root: /tmp/r/dev}}", "dev:\n    hosts: {a: {root: /tmp/r/a, tag: AAAA}}", "dev.hosts.a.tag:"),
-        ("dev:\n    hosts: {local: {root: /tmp/r/dev}}", "dev:\n    hosts: {local: {root: /tmp/r/dev, region: eu}}", "dev.hosts.local.region: only other hosts ask for it; add listen.peers"),
         ("dev:\n    hosts: {local: {root: /tmp/r/dev}}", "dev:\n    authority: {certificate: a.pem, key: a.key}\n    hosts: {local: {root: /tmp/r/dev}}", "dev.authority: no host asks another one; say at which port: listen.peers"),
         ("dev:\n    hosts: {local: {root: /tmp/r/dev}}", "dev:\n    hosts: {local: {root: /tmp/r/dev, region: Europe}}", "dev.hosts.local.region:"),
         ("after: dev", "after: dve", 'rollout.yaml:13:12: environments.staging.after: no environment "dve"; did you mean "dev"?'),

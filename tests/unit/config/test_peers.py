@@ -71,9 +71,8 @@ def test_each_is_told_of_the_others_and_by_what_it_is_known(tmp_path):
 
 
 def test_without_a_port_nothing_of_it_reaches_them(tmp_path):
-    hosts = {name: {k: v for k, v in host.items() if k != "region"} for name, host in HOSTS.items()}
     listen = {key: port for key, port in LISTEN.items() if key != "peers"}
-    homes = of_manager(tmp_path, "eu-1", hosts=hosts, listen=listen, authority=None).homes
+    homes = of_manager(tmp_path, "eu-1", listen=listen, authority=None).homes
     assert (homes.rules, homes.others["us-1"].peers) == (None, "")
 
 

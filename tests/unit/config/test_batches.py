@@ -1,0 +1,44 @@
+"""Whose turn it is when."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollout.config import Environment
+
+
+def environment(hosts: dict[str, str | None], *batches: int | str) -> Environment:
+    return Environment.model_validate(
+        {
+            "hosts": {name: {"root": "/srv/t", "region": region} for name, region in hosts.items()},
+            "listen": {"system": 1, "claude": 2, "web": 3},
+            "gates": [{"metric": "smoke.pass_ratio", "op": ">", "threshold": 0.9}],
+            **({"batches": list(batches)} if batches else {}),
+        }
+    )
+
+
+ALONE = dict.fromkeys("abcdef")
+TWO = {"a": "eu", "b": "us", "c": "eu", "d": "us", "e": "us"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "batches", "sessions", "turns"),
+    [
+        (ALONE, (), {}, ["abcdef"]),
+        (ALONE, (1, "100%"), {}, ["a", "bcdef"]),
+        (ALONE, (1, "50%"), {}, ["a", "bcd", "ef"]),
+        (ALONE, (2,), {}, ["ab", "cd", "ef"]),
+        # Those first where fewest people are at work; one of which nothing is known has nobody.
+        (ALONE, (1, "100%"), {"a": 9, "b": 3, "c": 5, "d": 3, "e": 1}, ["f", "ebdca"]),
+        # One region after the other, that with fewest first.
+        (TWO, (), {}, ["ac", "bde"]),
+        (TWO, (), {"a": 3, "c": 4, "b": 1, "d": 2, "e": 1}, ["bed", "ac"]),
+        # Sizes go on from region to region, and no turn is of two.
+        (TWO, (1, "100%"), {}, ["a", "c", "bde"]),
+        (TWO, (1, 2), {}, ["a", "c", "bd", "e"]),
+    ],
+)
+def test_turns(hosts, batches, sessions, turns):
+    found = environment(hosts, *batches).host_batches(sessions)
+    assert ["".join(turn) for turn in found] == turns
