@@ -52,6 +52,33 @@ def test_a_terminal_that_begins_at_another_host_lives_through_its_worker_s_end_a
     page.close()
 
 
+@pytest.mark.slow("waits until a host is called lost")
+def test_where_a_host_is_lost_another_shell_is_offered_and_the_lost_one_is_waited_for(tmp_path, browser):
+    with fleet(tmp_path, "ab", at={"b": "localhost"}, lost_seconds=4) as hosts:
+        here, there = hosts.stacks.values()
+        here.start_web("g1")
+        here.admin("host-state", state="draining")
+        hosts.wait("a", "b", "there")
+        page = browser.new_page(viewport={"width": 1100, "height": 640})
+        enter(page, here.url("web"))
+        type_line(page, "echo begun-$((7 + 1))")
+        until(lambda: "begun-8" in screen(page), "the shell at the other host")
+        here.admin("host-state", state="ready")
+        for name in ("worker-g1", "manager", "holder"):
+            there.kill(name)
+        page.wait_for_selector("#retry:text('New shell')", timeout=60_000)
+        assert "This shell may be lost with it." in page.inner_text("#state")
+        page.click("#retry")
+        type_line(page, "echo another-$((7 + 2))")
+        rows = page.locator(".xterm-rows")
+        until(lambda: "another-9" in rows.last.inner_text(), "a shell at this host")
+        assert page.locator("#tabs [role=tab]").count() == 2
+        page.locator("#tabs [role=tab]").first.click()
+        page.wait_for_selector("#retry:text('New shell')", timeout=30_000)
+        page.screenshot(path=str(tmp_path / "lost.png"))
+        page.close()
+
+
 @pytest.mark.slow("a page and an environment for two refusals")
 def test_nobody_is_passed_on_where_there_are_no_other_hosts_or_who_is_not_known(hosts, browser, stack):
     stack.start_web("g1")

@@ -17,7 +17,14 @@ export type State =
   | { readonly kind: "connecting"; readonly again: boolean }
   | { readonly kind: "connected" }
   /** It waits for the next attempt; `breaker`: because several have failed. */
-  | { readonly kind: "waiting" | "breaker"; readonly retryAt: number; readonly reason: string; readonly planned: boolean }
+  | {
+      readonly kind: "waiting" | "breaker";
+      readonly retryAt: number;
+      readonly reason: string;
+      readonly planned: boolean;
+      /** Nobody has heard of the session's host for long: it may be gone for good. */
+      readonly hostLost?: boolean;
+    }
   | { readonly kind: "ended"; readonly status: number }
   | { readonly kind: "taken-over" }
   | { readonly kind: "unauthorized" }
@@ -76,6 +83,7 @@ export class Connection {
   readonly #multiplexer: Multiplexer;
   readonly #listener: Listener;
   readonly #admission: (() => Promise<Credentials>) | undefined;
+  #hostLost = false;
   #called = 0; // which attempt this is: an admission that comes later is of no use
   #line: Line | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -224,6 +232,7 @@ export class Connection {
         console.info(`the session is at ${item.url}`);
         break;
       case "host-lost":
+        this.#hostLost = true;
         console.info(`${item.message}; asked for again`);
         break;
       default:
@@ -232,7 +241,9 @@ export class Connection {
   }
 
   #wait({ until, reason, planned, breaker }: Waiting): void {
-    this.#become({ kind: breaker ? "breaker" : "waiting", retryAt: until, reason: sentence(reason), planned });
+    const hostLost = this.#hostLost; // said just before
+    this.#hostLost = false;
+    this.#become({ kind: breaker ? "breaker" : "waiting", retryAt: until, reason: sentence(reason), planned, hostLost });
   }
 
   #connect(url: string): void {

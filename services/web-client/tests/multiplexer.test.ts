@@ -124,6 +124,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal("WebSocket", Socket);
   vi.spyOn(console, "info").mockReturnValue(undefined);
+  vi.spyOn(Math, "random").mockReturnValue(0.5); // how long a lost one waits
 });
 afterEach(() => {
   vi.useRealTimers();

@@ -193,6 +193,14 @@ describe("the line below", () => {
     expect(remedy(state, false)).toBe(offered === "New shell" ? "" : offered); // who may begin none is offered none
   });
 
+  test("a host that may be gone for good is asked again, and offers another shell to who may begin one", () => {
+    const lost: State = { kind: "waiting", retryAt: 9000, reason: "Host b is away.", planned: false, hostLost: true };
+    expect(told(lost, at)).toBe("Host b is away. This shell may be lost with it. Reconnecting in 8.0 s");
+    expect(told({ ...lost, kind: "breaker" }, at)).toContain("This shell may be lost with it. It failed several times");
+    expect([remedy(lost, true), remedy({ ...lost, kind: "breaker" }, true)]).toEqual(["New shell", "New shell"]);
+    expect(remedy(lost, false)).toBe("Try now");
+  });
+
   test("a server that does not answer is said to be silent", () => {
     expect(told({ kind: "connected" }, { ...at, silent: 3999 })).toBe("Connected");
     expect(told({ kind: "connected" }, { ...at, silent: 4100 })).toBe("No answer for 4 s. What is typed is kept");

@@ -1,7 +1,7 @@
 // What is read to whoever does not see the page: what a person has to know, when it holds, and once.
 
 import type { State } from "../connection.js";
-import { describe, SILENT_MS } from "./status.js";
+import { describe, SILENT_MS, why } from "./status.js";
 
 const SETTLE_MS = 1000; // what is over sooner is not worth a word
 const AHEAD = [10, 30, 60]; // seconds to come that are worth one each
@@ -13,7 +13,7 @@ export function spoken(state: State, standing: Parameters<typeof describe>[1]): 
   if (state.kind === "waiting" || state.kind === "breaker") {
     const left = (state.retryAt - now) / 1000;
     const within = AHEAD.find((step) => left <= step);
-    return `${state.reason} Reconnecting ${within ? `within ${within} s` : "later"}`;
+    return `${why(state)} Reconnecting ${within ? `within ${within} s` : "later"}`;
   }
   const gone = BEHIND.find((step) => silent >= step * 1000) ?? 0;
   return describe(state, { ...standing, silent: gone * 1000 });

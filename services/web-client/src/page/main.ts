@@ -107,8 +107,11 @@ function retry(): void {
   const tab = tabs.chosen;
   if (!tab) return;
   const { state, connection } = tab;
-  if (state.kind === "waiting" || state.kind === "breaker") connection.retryNow();
-  else if (state.kind === "taken-over") connection.open();
+  if (state.kind === "waiting" || state.kind === "breaker") {
+    // Beside it, and not in its place: a lost host may be back.
+    if (state.hostLost && begins()) tabs.open(tab.profile);
+    else connection.retryNow();
+  } else if (state.kind === "taken-over") connection.open();
   else tabs.renew(tab);
 }
 

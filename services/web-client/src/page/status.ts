@@ -20,9 +20,9 @@ export function describe(
       return recording ? `${connected}. ${RECORDED[recording]}` : connected;
     }
     case "connecting": return state.again ? "Reconnecting…" : "Connecting…";
-    case "waiting": return `${state.reason} Reconnecting in ${left(state.retryAt, now).toFixed(1)} s`;
+    case "waiting": return `${why(state)} Reconnecting in ${left(state.retryAt, now).toFixed(1)} s`;
     case "breaker":
-      return `${state.reason} It failed several times; the next try is in ${left(state.retryAt, now).toFixed(0)} s`;
+      return `${why(state)} It failed several times; the next try is in ${left(state.retryAt, now).toFixed(0)} s`;
     case "ended": return `The shell has ended with status ${state.status}`;
     case "taken-over": return "This session is open in another window now";
     case "refused": return state.reason;
@@ -30,6 +30,11 @@ export function describe(
     case "closed":
       return "";
   }
+}
+
+/** Why a terminal waits, in sentences. */
+export function why({ reason, hostLost }: Extract<State, { kind: "waiting" | "breaker" }>): string {
+  return hostLost ? `${reason} This shell may be lost with it.` : reason;
 }
 
 /** A question to the server that is not answered for so long is said. */
@@ -40,7 +45,7 @@ export function remedy(state: State, begins: boolean): string {
   switch (state.kind) {
     case "waiting":
     case "breaker":
-      return "Try now";
+      return state.hostLost && begins ? "New shell" : "Try now";
     case "taken-over": return "Take it back";
     case "ended":
     case "refused":
