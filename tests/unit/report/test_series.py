@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import warnings
 
 import pytest
 
@@ -100,7 +101,6 @@ def test_lines_differ_without_colours():
     assert [one["colour"] for one in legend(other)] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.filterwarnings("error:::matplotlib", "error::UserWarning")
 @pytest.mark.parametrize("seconds", [5, 40, 90, 175, 240, 700, 3600, 10500, 14400, 108000, 250000, 1209600])
 def test_any_time_has_ticks_and_no_warning(seconds):
     window = {"from": 1.785e9, "to": 1.785e9 + seconds}
@@ -114,8 +114,12 @@ def test_any_time_has_ticks_and_no_warning(seconds):
         "gaps": [],
         "series": [series],
     }
-    ticks = re.findall(r'-xtick_\d+"', svg(plot | window | {"marks": [{"at": 1.785e9, "label": "\u4f60"}]}))
-    assert 2 <= len(ticks) <= 9
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        drawn = svg(plot | window | {"marks": [{"at": 1.785e9, "label": "\u4f60"}]})
+    assert 2 <= len(re.findall(r'-xtick_\d+"', drawn)) <= 9
+    # What another test has left open may be collected here, and is nothing of this one's.
+    assert [one for one in caught if not issubclass(one.category, ResourceWarning)] == []
 
 
 def test_two_plots_share_no_names():
