@@ -39,7 +39,7 @@ def test_make_demo_shows_what_it_promises():
     assert "no-go: rolled back" in said
 
 
-@pytest.mark.docker
+@pytest.mark.docker("lab")
 @pytest.mark.slow("the whole demo on six hosts, each with an engine of its own")
 @pytest.mark.timeout(3600)
 def test_make_demo_on_six_hosts():

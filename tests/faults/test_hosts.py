@@ -16,7 +16,7 @@ from tests.support.lab import TOKEN, LabProject
 from tests.support.resident import Resident
 
 pytestmark = [
-    pytest.mark.docker,
+    pytest.mark.docker("lab"),
     pytest.mark.slow("three hosts with engines of their own, a promotion for every fault"),
 ]
 

@@ -27,7 +27,7 @@ from tests.support import docker
 from tests.support.hosts import Deployment, with_folder
 
 pytestmark = [
-    pytest.mark.docker,
+    pytest.mark.docker("lab"),
     pytest.mark.slow("two hosts with engines of their own, and three builds on them"),
 ]
 

@@ -14,7 +14,7 @@ from rollout.direct.connections import connect
 from rollout.direct.settings import read_settings
 from rollout.errors import ConfigError, EngineError
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow("two hosts with engines of their own")]
+pytestmark = [pytest.mark.docker("lab"), pytest.mark.slow("two hosts with engines of their own")]
 
 
 @pytest.fixture(scope="module")

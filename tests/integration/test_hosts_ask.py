@@ -21,7 +21,7 @@ from tests.support.resident import Resident
 from tests.support.stack import until
 
 pytestmark = [
-    pytest.mark.docker,
+    pytest.mark.docker("lab"),
     pytest.mark.in_order,
     pytest.mark.slow("two hosts of a lab, and a deployment to them"),
 ]
@@ -146,7 +146,8 @@ def test_the_engine_s_port_is_the_managers_alone_and_closed_to_who_has_no_certif
     address = two.known[two.names[1]]["address"]
     # From the other host, by a program that has none.
     two.ssh(f"cat > /tmp/ask.py <<'END'\n{STRANGER % address}\nEND")
-    assert "required" in two.ssh("python3 /tmp/ask.py 2>&1 | tail -n 1")
+    said = two.ssh("python3 /tmp/ask.py 2>&1 | tail -n 1")
+    assert "required" in said or said == "b''", said  # an alert, or no answer at all
 
 
 def test_the_doctor_says_who_is_heard_and_who_is_not(two, somebody):

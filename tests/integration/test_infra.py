@@ -15,7 +15,10 @@ from rollout.pipeline.infra import verify
 from tests.support.docker import PROJECT
 from tests.support.lab_host import LabHost
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow("a host with an engine of its own, changed in 25 ways")]
+pytestmark = [
+    pytest.mark.docker("lab"),
+    pytest.mark.slow("a host with an engine of its own, changed in 25 ways"),
+]
 
 DEV = f"{PROJECT}-dev"
 HOLDER, MANAGER = f"{DEV}-holder-1", f"{DEV}-manager-1"

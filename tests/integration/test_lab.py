@@ -42,7 +42,7 @@ def engine_is_there() -> bool:
 
 pytestmark = [
     pytest.mark.slow("labs that come up, are broken and go"),
-    pytest.mark.docker,
+    pytest.mark.docker("lab"),
     pytest.mark.skipif(
         not engine_is_there() or not all(map(shutil.which, ["mmdebstrap", "ssh"])),
         reason="needs a Docker engine, mmdebstrap and ssh: scripts/test-requirements.sh installs them",

@@ -16,7 +16,7 @@ from tests.support.lab_host import LabHost
 from tests.support.resident import Resident
 from tests.support.stack import until
 
-pytestmark = [pytest.mark.docker, pytest.mark.in_order]
+pytestmark = [pytest.mark.docker("lab"), pytest.mark.in_order]
 
 SMOKE = {"metric": "smoke.pass_ratio", "op": ">=", "threshold": 1}
 

@@ -21,7 +21,7 @@ from tests.support.lab_host import ROOT, LabHost
 from tests.support.stack import until
 
 pytestmark = [
-    pytest.mark.docker,
+    pytest.mark.docker("lab"),
     pytest.mark.slow("a host with an engine of its own, set up again and again"),
 ]
 

@@ -12,7 +12,10 @@ from lab import faults, hosts
 from rollout.errors import ExitCode
 from tests.support.hosts import Deployment, with_folder
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow("a host with an engine of its own, broken in many ways")]
+pytestmark = [
+    pytest.mark.docker("lab"),
+    pytest.mark.slow("a host with an engine of its own, broken in many ways"),
+]
 
 
 @pytest.fixture(scope="module")

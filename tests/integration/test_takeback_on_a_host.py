@@ -14,7 +14,10 @@ from tests.support.lab_host import LabHost
 from tests.support.project import source_of
 from tests.support.stack import until
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow("a host with an engine of its own, and three releases")]
+pytestmark = [
+    pytest.mark.docker("lab"),
+    pytest.mark.slow("a host with an engine of its own, and three releases"),
+]
 
 DEV = f"{PROJECT}-dev"
 GATES = [{"metric": f"{suite}.pass_ratio", "op": ">=", "threshold": 1} for suite in ("infra", "smoke")]

@@ -44,11 +44,11 @@ def long_first(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str | None:
     """What it shares with others, which therefore come after each other in one process.
 
-    The engine's images and names are one for the machine. A fixture of a module is made once where the tests
-    that want it run in one process.
+    The engine's images and names are one for the machine; hosts of a lab are containers with engines and names of
+    their own. A fixture of a module is made once where the tests that want it run in one process.
     """
-    if item.get_closest_marker("docker"):
-        return "engine"
+    if docker := item.get_closest_marker("docker"):
+        return docker.args[0] if docker.args else "engine"
     for definitions in item._fixtureinfo.name2fixturedefs.values():  # type: ignore[attr-defined]
         for definition in definitions:
             if definition.scope in ("module", "package") and definition.baseid:

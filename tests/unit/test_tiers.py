@@ -74,10 +74,11 @@ def test_what_a_module_shares_is_made_once_on_however_many_processes(suite):
         assert len((suite / f"made-{name}").read_text().split()) == 1, done.stdout
 
 
-def test_what_uses_the_engine_is_never_beside_each_other(suite):
+@pytest.mark.parametrize("mark", ["docker", "docker('lab')"])
+def test_what_uses_the_engine_is_never_beside_each_other(suite, mark):
     for name in "ab":
         (suite / "tests" / f"test_{name}.py").write_text(
-            "import os, pytest\npytestmark = pytest.mark.docker\n"
+            f"import os, pytest\npytestmark = pytest.mark.{mark}\n"
             "@pytest.mark.parametrize('number', range(4))\n"
             "def test_it(number):\n    print(os.getpid(), file=open('engine', 'a'))\n"
         )
