@@ -44,8 +44,8 @@ def long_first(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str | None:
     """What it shares with others, which therefore come after each other in one process.
 
-    The engine's images and names are one for the machine; hosts of a lab are containers with engines and names of
-    their own. A fixture of a module is made once where the tests that want it run in one process.
+    The engine's images and names are one for the machine; hosts of a lab are containers with their own
+    engines and names. A fixture of a module is made once where the tests that want it run in one process.
     """
     if docker := item.get_closest_marker("docker"):
         return docker.args[0] if docker.args else "engine"
