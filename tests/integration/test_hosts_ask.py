@@ -189,5 +189,5 @@ def test_taken_back_they_ask_no_more_and_no_shell_has_ended(two, somebody):
     two.configure()
     assert two.run("apply", "dev") == 0, two.said
     assert two.at(one, "inspect", "--format", "{{.HostConfig.NetworkMode}}", MANAGER).strip() == "none"
-    assert set(two.heard(one).values()) <= {"here", "untried"}
+    assert set(two.heard(one).values()) <= {"here", "not asked"}
     somebody.leave()
