@@ -6,6 +6,7 @@ from rollout.doctor.finding import Finding
 from rollout.doctor.hosts import examine_hosts
 from rollout.doctor.local import examine_host, examine_machine
 from rollout.doctor.oidc import examine_oidc
+from rollout.doctor.receivers import examine_receivers
 
 __all__ = [
     "Finding",
@@ -15,4 +16,5 @@ __all__ = [
     "examine_hosts",
     "examine_machine",
     "examine_oidc",
+    "examine_receivers",
 ]

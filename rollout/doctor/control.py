@@ -14,6 +14,7 @@ from rollout.doctor.authority import examine_authority
 from rollout.doctor.finding import Finding
 from rollout.doctor.local import examine_machine
 from rollout.doctor.oidc import examine_oidc
+from rollout.doctor.receivers import examine_receivers
 from rollout.errors import ConfigError, RolloutError
 
 
@@ -23,6 +24,7 @@ def examine_control(config: Config, environments: list[Environment]) -> list[Fin
     findings = [_python(), _uv(), *examine_machine(config), _source(config), _ledger(config)]
     for environment in environments:
         findings += [*examine_oidc(environment), *examine_authority(environment)]
+        findings += examine_receivers(config, environment)
     if docker:
         findings += [_ssh(), _compose(), *_engine(config)]
     return findings

@@ -426,10 +426,10 @@ class DockerEngine(ManagerCommands):
         image = f"{self._image_name}:{wanted.build}"
         found = {**super()._part(part, host, wanted), "image": image}
         if part == "monitor":
-            found["secrets"] = self._secrets()
+            found["secrets"] = _at_hand(self._secrets)
         elif part == "manager":
-            found["secrets"] = self._oidc_files()
-            found["certificates"] = self._certificates(host)
+            found["secrets"] = _at_hand(self._oidc_files)
+            found["certificates"] = _at_hand(lambda: self._certificates(host))
         return found
 
     def _run(
@@ -474,6 +474,18 @@ class DockerEngine(ManagerCommands):
             check=check,
             vault=environment.vault,
         )
+
+
+def _at_hand(files: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """The texts of files that are brought to a host; none where one cannot be read.
+
+    Whoever begins something is refused then (see :mod:`rollout.doctor`). A way back is not: on the host are
+    those from before.
+    """
+    try:
+        return files()
+    except ConfigError:
+        return {}
 
 
 def _words(order: Order) -> list[str]:

@@ -14,6 +14,7 @@ from rollout.doctor import (
     examine_hosts,
     examine_machine,
     examine_oidc,
+    examine_receivers,
 )
 from rollout.engine import Engine, HostFacts
 from rollout.errors import GlassBroken, Locked, Refused, RolloutError
@@ -96,7 +97,12 @@ def occupied(ledger: Ledger, env: str) -> list[Obstacle]:
 def lacking(config: Config, environment: Environment, facts: Sequence[HostFacts]) -> list[Obstacle]:
     """What this machine and the hosts lack for anything to be started there. Of hosts that are reached over
     SSH those are looked at where nothing runs yet: whatever does has shown that it can."""
-    findings = [*examine_machine(config), *examine_oidc(environment), *examine_authority(environment)]
+    findings = [
+        *examine_machine(config),
+        *examine_oidc(environment),
+        *examine_authority(environment),
+        *examine_receivers(config, environment),
+    ]
     fresh = [host.host for host in facts if host.status is None] if environment.engine == "docker" else []
     if fresh:
         findings += [each for each in examine_hosts(config, environment) if each.where in fresh]
