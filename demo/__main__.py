@@ -231,7 +231,10 @@ def play(stage: Stage) -> Outcome:
     console.print(report.partition("## Success criteria")[0], markup=False)
     console.print(f"(the whole report: {stage.state / 'report.md'})", markup=False)
     console.print(rollout(stage, "history"), markup=False)
-    spared = [host for turn in config.environment(first).host_batches()[1:] for host in turn]
+    with Ledger(config.ledger_url) as ledger:
+        ahead = ledger.rollout(bad["id"]).plan["forward"]
+    turns = [step["hosts"] for step in ahead if step["kind"] == "install"]
+    spared = [host for turn in turns[1:] for host in turn]
     spared += [host for name in stage.chain[1:] for host in config.environment(name).hosts]
     facts = [fact for name in stage.chain for fact in engine_of(config, config.environment(name)).facts()]
     seen = [fact.host for fact in facts if fact.host in spared and bad["build"] in fact.builds]

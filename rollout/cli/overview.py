@@ -77,7 +77,7 @@ def _notes(
     elif entry.held_by:
         yield f"held by {entry.held_by}"
     if manager is None and entry.current:
-        yield "not running"
+        yield "not running" if len(entry.hosts) == 1 else f"not running; where it is new: rollout apply {env}"
     if drift := entry.drift.get(host):
         yield f"declared otherwise, {drift}: rollout apply {env}"
     if (state := (manager or {}).get("host_state", "ready")) != "ready":
@@ -91,6 +91,7 @@ def _notes(
         and not entry.unfinished
         and serving
         and entry.current.generation not in [g["name"] for g in serving]
+        and entry.current.generation in [g["name"] for g in (manager or {}).get("generations", ())]
     ):
         yield f"not {entry.current.generation}, as the ledger says: rollout adopt {env}"
     for generation in (manager or {}).get("generations", []):

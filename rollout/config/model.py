@@ -7,7 +7,7 @@ The objects are made once, by :func:`rollout.config.load`; relations between key
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -77,6 +77,10 @@ EngineName = Literal["process", "docker"]
 Suite = Literal["validate", "smoke", "infra"]
 Op = Literal["<", "<=", ">", ">=", "=="]
 When = Literal["shift", "checks", "any"]
+
+
+FEW = 4
+"""Sessions: whoever has fewer has none worth waiting for."""
 
 
 class Section(BaseModel):
@@ -432,9 +436,13 @@ class Environment(Section):
         """The hosts in their turns: as many at a time as ``batches`` says, the last size again and again.
 
         One region after the other, and those first where fewest people are at work: ``sessions``, by host.
-        Where nobody is said to be, they come in the order of ``hosts``.
+        Those that are nearly alike (up to twice as many) come in the order of ``hosts``.
         """
         busy = sessions or {}
+
+        def many(names: Iterable[str]) -> int:
+            return (sum(busy.get(name, 0) for name in names) // FEW).bit_length()
+
         regions: dict[str | None, list[str]] = {}
         for name, host in self.hosts.items():
             regions.setdefault(host.region, []).append(name)
@@ -443,8 +451,8 @@ class Environment(Section):
             max(1, total * int(size[:-1]) // 100) if isinstance(size, str) else size for size in self.batches
         ]
         turns: list[list[str]] = []
-        for names in sorted(regions.values(), key=lambda names: sum(busy.get(name, 0) for name in names)):
-            left = sorted(names, key=lambda name: busy.get(name, 0))
+        for names in sorted(regions.values(), key=many):
+            left = sorted(names, key=lambda name: many([name]))
             while left:
                 size = sizes[min(len(turns), len(sizes) - 1)]
                 turns.append(left[:size])

@@ -18,7 +18,7 @@ from rollout.model import BuildRef
 from rollout.observer import Observer
 from rollout.pipeline.interrupts import Interrupts, heeding
 from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
-from rollout.pipeline.parts import new_holders
+from rollout.pipeline.parts import apart, new_holders
 from rollout.pipeline.plan import Plan, make_plan
 from rollout.pipeline.readiness import Readiness
 from rollout.pipeline.runner import Runner
@@ -148,7 +148,7 @@ def _proposed(
         current = None  # torn down, or the machine was started anew: nothing lives that could be moved
     wanted = engine.wanted(build)
     plan = make_plan(environment, build, f"g{number}", facts, current, wanted, kind=kind)
-    there = (*standing(ledger, env, engine), *new_holders(facts, wanted))
+    there = (*standing(ledger, env, engine), *new_holders(facts, wanted), *apart(env, current, facts))
     return plan, [*there, *lacking(config, environment, facts)]
 
 

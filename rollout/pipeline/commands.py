@@ -26,7 +26,7 @@ from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
 from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
-from rollout.pipeline.parts import new_holders, replacements, summary
+from rollout.pipeline.parts import lacks, new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.readiness import since, soaked
 from rollout.pipeline.steps.judge import SUITES
@@ -319,8 +319,11 @@ def _drift(
         wanted = engine.wanted(build_at_hand(config, environment, current.build))
     except Refused:
         return {}  # nobody has its files any more
-    facts = [HostFacts(host, (), status) for host, status in hosts.items()]
-    return {host: summary(pair) for host, pair in replacements(facts, wanted).items()}
+    # Which builds are there is not asked: of a host that does not answer, nothing is said here.
+    facts = [HostFacts(host, (), status) for host, status in hosts.items() if status is not None]
+    found = {host: summary(pair) for host, pair in replacements(facts, wanted).items()}
+    apart = {host.host for host in facts if lacks(host, current.generation)}
+    return found | dict.fromkeys(apart, f"{current.generation} does not serve there")
 
 
 def _way_back(

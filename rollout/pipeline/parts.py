@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from rollout.engine.base import PARTS, HostFacts, PartRef, Parts, running_parts
+from rollout.ledger import RolloutRecord
 from rollout.pipeline.obstacles import Obstacle
 
 _MISSING = object()
@@ -40,6 +41,24 @@ def replacements(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> dic
         if pairs:
             found[host.host] = {part: pairs[part] for part in PARTS if part in pairs}
     return found
+
+
+def lacks(host: HostFacts, generation: str) -> bool:
+    """Whether what serves on the others does not serve on a host: it is new to the environment, or was away.
+
+    Of one whose session manager does not answer nothing is known, unless nothing was ever brought there.
+    """
+    if host.status is None:
+        return not host.builds
+    return not any(entry["name"] == generation and entry["weight"] for entry in host.status["generations"])
+
+
+def apart(env: str, current: RolloutRecord | None, facts: Sequence[HostFacts]) -> list[Obstacle]:
+    """Hosts that have not had what serves: nobody could be led from it there, nor back to it."""
+    if current is None or not (hosts := [host.host for host in facts if lacks(host, current.generation)]):
+        return []
+    text = f"{', '.join(hosts)}: not on {current.generation}, which serves on the others"
+    return [Obstacle(f"{text}; bring it there first: rollout apply {env}")]
 
 
 def new_holders(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> list[Obstacle]:

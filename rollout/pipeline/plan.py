@@ -11,7 +11,7 @@ from rollout.engine import HostFacts
 from rollout.engine.base import Parts
 from rollout.ledger import RolloutRecord
 from rollout.model import BuildRef
-from rollout.pipeline.parts import Replaced, replacements
+from rollout.pipeline.parts import Replaced, lacks, replacements
 from rollout.pipeline.steps import (
     KINDS,
     Back,
@@ -20,6 +20,9 @@ from rollout.pipeline.steps import (
     Finish,
     GoBack,
     Install,
+    Join,
+    JoinFinish,
+    JoinStart,
     Judge,
     Load,
     Replace,
@@ -256,13 +259,29 @@ def make_apply_plan(
     nothing has."""
     names = [host.host for host in facts]
     pairs = replacements(facts, wanted)
-    if not pairs:
+    joining = [host for host in facts if lacks(host, current.generation)]
+    if not pairs and not joining:
         return None
-    ahead: list[Step] = [Replace.of(pairs)]
+    ahead: list[Step] = []
+    if fresh := [host.host for host in joining if current.build not in host.builds]:
+        ahead.append(Install.everywhere(f"put {current.build} on the host, checked by digest", fresh))
+    if pairs:
+        ahead.append(Replace.of(pairs))
+    last: list[Step] = []
+    if joining:
+        there = [host.host for host in joining]
+        before = {host.host: old for host in joining if (old := _serving(host)) is not None}
+        text = f"start {current.generation}, which serves on the others"
+        ahead.append(JoinStart.everywhere(text, there, before=before))
+        ahead.append(Join.everywhere(f"all traffic and live sessions to {current.generation}", there))
+        if before:
+            said = {host: f"stop {old}" for host, old in before.items()}
+            last.append(JoinFinish(summary="stop what served there before", hosts=said, before=before))
     if environment.checks:
-        text, otherwise = f"run {' and '.join(environment.checks)}", "with these settings it does not pass"
+        text, otherwise = f"run {' and '.join(environment.checks)}", "as it is declared it does not pass"
         suites = list(environment.checks)
         ahead.append(Checks.everywhere(text, names, suites=suites, otherwise=otherwise))
+    ahead += last
     return Plan(
         environment.name,
         "apply",
@@ -273,6 +292,13 @@ def make_apply_plan(
         tuple(ahead),
         _backward(ahead, Back(current.generation, None, tuple(names))),
     )
+
+
+def _serving(host: HostFacts) -> str | None:
+    """The generation that has most of a host's traffic."""
+    entries = host.status["generations"] if host.status else []
+    serving = [entry for entry in entries if entry["weight"]]
+    return max(serving, key=lambda entry: int(entry["weight"]))["name"] if serving else None
 
 
 def make_rehearsal_plan(

@@ -10,6 +10,7 @@ from rollout.observer import Observer
 from rollout.pipeline.begin import attending, engine_of, recorded, run
 from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.obstacles import Obstacle, Planned, occupied, refuse, standing
+from rollout.pipeline.parts import apart
 from rollout.pipeline.plan import Plan, make_rehearsal_plan
 
 
@@ -54,4 +55,6 @@ def _rehearsal(
     except Refused as gone:
         obstacles.append(Obstacle(gone.message))
     number = next((record.number for record in ledger.rollouts(env)), 0) + 1
-    return current, make_rehearsal_plan(environment, current, engine.facts(), f"g{number}"), obstacles
+    facts = engine.facts()
+    obstacles += apart(env, current, facts)
+    return current, make_rehearsal_plan(environment, current, facts, f"g{number}"), obstacles

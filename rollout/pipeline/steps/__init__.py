@@ -6,6 +6,7 @@ from typing import Any
 
 from rollout.pipeline.steps.base import Back, Step
 from rollout.pipeline.steps.bring import Finish, Install, Start, Stop
+from rollout.pipeline.steps.join import Join, JoinFinish, JoinStart, Unjoin
 from rollout.pipeline.steps.judge import Checks, Judge, Load, Watch
 from rollout.pipeline.steps.parts import PutBack, Replace
 from rollout.pipeline.steps.tell import FileIncident, Show, Tell
@@ -15,8 +16,8 @@ from rollout.pipeline.steps.traffic import GoBack, Return, Shift, VerifyReturn
 KINDS: dict[str, type[Step]] = {
     kind.kind: kind
     for kind in (
-        *(Install, Replace, Start, Load, Shift, GoBack, Watch, Checks, Judge, Finish),
-        *(Return, Stop, PutBack, VerifyReturn, Tell, Show, FileIncident),
+        *(Install, Replace, Start, Load, Shift, GoBack, Watch, JoinStart, Join, Checks, Judge, Finish),
+        *(JoinFinish, Return, Stop, Unjoin, PutBack, VerifyReturn, Tell, Show, FileIncident),
     )
 }
 
@@ -41,6 +42,9 @@ __all__ = [
     "Finish",
     "GoBack",
     "Install",
+    "Join",
+    "JoinFinish",
+    "JoinStart",
     "Judge",
     "Load",
     "PutBack",
@@ -52,6 +56,7 @@ __all__ = [
     "Step",
     "Stop",
     "Tell",
+    "Unjoin",
     "VerifyReturn",
     "Watch",
     "read_step",

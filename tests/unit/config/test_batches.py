@@ -30,10 +30,13 @@ TWO = {"a": "eu", "b": "us", "c": "eu", "d": "us", "e": "us"}
         (ALONE, (1, "50%"), {}, ["a", "bcd", "ef"]),
         (ALONE, (2,), {}, ["ab", "cd", "ef"]),
         # Those first where fewest people are at work; one of which nothing is known has nobody.
-        (ALONE, (1, "100%"), {"a": 9, "b": 3, "c": 5, "d": 3, "e": 1}, ["f", "ebdca"]),
+        (ALONE, (1, "100%"), {"a": 90, "b": 7, "c": 17, "d": 5, "e": 3}, ["e", "fbdca"]),
+        # Nearly alike: a monitor's session more or less changes no order.
+        (ALONE, (1, "100%"), {"a": 3, "b": 1, "c": 0, "d": 2, "e": 1}, ["a", "bcdef"]),
+        (ALONE, (1, "100%"), {"a": 63, "b": 40, "c": 32, "d": 50, "e": 60, "f": 33}, ["a", "bcdef"]),
         # One region after the other, that with fewest first.
         (TWO, (), {}, ["ac", "bde"]),
-        (TWO, (), {"a": 3, "c": 4, "b": 1, "d": 2, "e": 1}, ["bed", "ac"]),
+        (TWO, (), {"a": 30, "c": 4, "b": 1, "d": 8, "e": 1}, ["bed", "ca"]),
         # Sizes go on from region to region, and no turn is of two.
         (TWO, (1, "100%"), {}, ["a", "c", "bde"]),
         (TWO, (1, 2), {}, ["a", "c", "bd", "e"]),

@@ -13,13 +13,17 @@ from rollout.ledger import Lease
 from rollout.model import BuildRef
 from rollout.observer import NullObserver
 from rollout.pipeline.interrupts import Interrupts
+from rollout.pipeline.parts import lacks
 from rollout.pipeline.plan import Plan, make_apply_plan, make_plan, make_rehearsal_plan, make_rollback_plan
 from rollout.pipeline.steps import read_step
 from rollout.pipeline.trial import Trial
 from tests.support.rollouts import begun
 
 ROOT = Path(__file__).parents[3]
-FACTS = [HostFacts("local", (), {"sessions": {"live": 4}, "generations": []})]
+G0, G1 = ({"name": name, "weight": 100} for name in ("g0", "g1"))
+FACTS = [HostFacts("local", (), {"sessions": {"live": 4}, "generations": [G1]})]
+NEW = HostFacts("new", (), None)
+AWAY = HostFacts("away", ("1-abc",), {"sessions": {"live": 1}, "generations": [G0]})
 
 
 @pytest.fixture
@@ -47,7 +51,50 @@ def test_every_plan_survives_the_ledger(config, ledger):
         steps = [*plan.as_dict()["forward"], *plan.as_dict()["backward"]]
         assert [step["index"] for step in steps] == list(range(len(plan.steps)))
         assert len({step.name for step in plan.steps}) == len(plan.steps) - 3 * (plan.kind == "rollback")
-    assert make_apply_plan(config.environment("dev"), begun(ledger), FACTS, {}) is None
+    assert make_apply_plan(config.environment("dev"), begun(ledger, generation="g1"), FACTS, {}) is None
+
+
+def test_hosts_that_lack_what_serves_get_it_and_nothing_else_is_touched(config, ledger):
+    serving = begun(ledger, generation="g1", build="1-abc")
+    plan = make_apply_plan(config.environment("dev"), serving, [*FACTS, NEW, AWAY], {})
+    assert plan is not None
+    assert Plan.from_dict(plan.as_dict()) == plan
+    assert [(step.kind, list(step.hosts)) for step in plan.forward] == [
+        ("install", ["new"]),
+        ("join-start", ["new", "away"]),
+        ("join", ["new", "away"]),
+        ("checks", ["local", "new", "away"]),
+        ("join-finish", ["away"]),
+    ]
+    assert [step.kind for step in plan.backward] == [
+        "rollback-join",
+        "rollback-tell",
+        "rollback-show",
+        "rollback-record",
+    ]
+    assert plan.backward[0].before == {"away": "g0"}
+
+
+@pytest.mark.parametrize(
+    ("host", "lacking"),
+    [
+        (FACTS[0], False),
+        (NEW, True),
+        (AWAY, True),
+        # It does not answer, which says nothing of what it serves.
+        (HostFacts("silent", ("1-abc",), None), False),
+        (
+            HostFacts(
+                "led", (), {"generations": [{"name": "g1", "weight": 0}, {"name": "g0", "weight": 100}]}
+            ),
+            True,
+        ),
+        (HostFacts("canary", (), {"generations": [{"name": "g1", "weight": 1}]}), False),
+    ],
+    ids=lambda value: value.host if isinstance(value, HostFacts) else "",
+)
+def test_whether_a_host_lacks_what_serves(host, lacking):
+    assert lacks(host, "g1") is lacking
 
 
 @pytest.mark.parametrize(
