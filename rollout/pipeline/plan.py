@@ -235,7 +235,8 @@ def make_rollback_plan(
         otherwise = "the build that was returned to does not pass"
         ahead.append(Checks.everywhere("run smoke", names, suites=["smoke"], otherwise=otherwise))
     text = f"stop {current.generation}"
-    ahead.append(Finish.everywhere(text, names, after=0.0, way_back=False))
+    left = [host.host for host in facts if not lacks(host, current.generation)]
+    ahead.append(Finish.everywhere(text, left, after=0.0, way_back=False))
     ahead += _told(names)
     return Plan(
         environment.name,

@@ -64,10 +64,7 @@ def test_with_a_host_that_is_new_nothing_begins_until_it_has_what_serves(project
     project.hosts("one", "two")
     for command in ("deploy", "rehearse"):
         assert project.run(command, "dev") == ExitCode.REFUSED, project.said
-        assert (
-            "two: g2, which serves dev, does not serve there; bring it first: rollout apply dev"
-            in project.said
-        )
+        assert "two: not on g2, which serves on the others; bring it there first" in project.said
     assert project.serving("one") == {"g2": 100}
     assert not (project.folder / "two").exists()
     assert project.run("status", "dev") == 0

@@ -75,6 +75,14 @@ def test_hosts_that_lack_what_serves_get_it_and_nothing_else_is_touched(config, 
     assert plan.backward[0].before == {"away": "g0"}
 
 
+def test_a_way_back_ends_what_is_left_where_it_is(config, ledger):
+    left = begun(ledger, generation="g1")
+    words = {"build": "0-a", "generation": "g0r1", "warm": False, "wanted": {}}
+    plan = make_rollback_plan(config.environment("dev"), left, [*FACTS, NEW], **words)
+    hosts = {step.kind: list(step.hosts) for step in plan.forward}
+    assert (hosts["start"], hosts["finish"]) == (["local", "new"], ["local"])
+
+
 @pytest.mark.parametrize(
     ("host", "lacking"),
     [
