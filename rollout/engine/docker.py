@@ -187,7 +187,14 @@ class DockerEngine(ManagerCommands):
             EngineError: a host failed.
         """
         parts = {host: {"manager": parts["manager"]} for host, parts in self.wanted(build).items()}
-        self._run("certify", list(parts), parts=parts, terminals_manager_fence=fence)
+        # Of nothing that is replaced, what it needs is brought all the same; it is used within seconds.
+        self._run(
+            "manage",
+            list(parts),
+            parts=parts,
+            terminals_manager_fence=fence,
+            terminals_docker_replaced=[],
+        )
 
     def provision(self, *, check: bool) -> None:
         """Bring every host to where builds can be deployed to it; with ``check``, only say what would change.
@@ -457,7 +464,7 @@ class DockerEngine(ManagerCommands):
                 ),
                 "terminals_docker_limits": compose_variables(environment),
             }
-            if playbook in ("deploy", "manage", "certify"):
+            if playbook in ("deploy", "manage"):
                 inventory[name]["terminals_docker_compose_source"] = str(packaged("compose"))
             if playbook == "provision":
                 inventory[name]["terminals_host_directory"] = str(host.root.parent)
