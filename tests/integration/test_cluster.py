@@ -162,10 +162,12 @@ def test_a_host_that_is_being_emptied_keeps_what_it_has_and_takes_nothing_new(ho
                 elsewhere.cut()
                 elsewhere.send(b"echo [$((1 + 1))]\n")
                 assert elsewhere.expect(rb"\[2\]")
-        # Who cannot be sent on, and what measures this host, is told to come again.
-        for options in ({"versions": (1, 2)}, {"program": "monitor"}):
-            with pytest.raises(ConnectError, match="no session begins at this host now"):
-                door.terminal(**options).open(0.5)
+        # Who cannot be sent on is told to come again; what measures this host goes on.
+        with pytest.raises(ConnectError, match="no session begins at this host now"):
+            door.terminal(versions=(1, 2)).open(0.5)
+        with door.terminal(program="monitor") as monitor:
+            assert tag_of(monitor.session) == "aaaa"
+            monitor.close(kill=True)
         # So it is after its manager has been killed, too.
         door.kill("manager")
         door.start_manager()
@@ -184,6 +186,8 @@ def test_with_all_being_emptied_nobody_begins_anything(hosts):
     until(lambda: states() == {"maintenance"}, "it is heard of")
     with pytest.raises(ConnectError, match="its state is maintenance"):
         hosts.stacks["a"].terminal().open(0.5)
+    with pytest.raises(ConnectError, match="its state is maintenance"):
+        hosts.stacks["a"].terminal(program="monitor").open(0.5)
 
 
 def test_what_is_no_state_is_refused_and_changes_nothing(hosts):

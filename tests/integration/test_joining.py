@@ -96,6 +96,16 @@ def test_then_both_go_on_together_and_back(project):
     assert (project.serving("one"), project.serving("two")) == ({"g2": 100}, {"g2": 100})
 
 
+def test_a_build_comes_to_one_that_is_being_emptied_too(project):
+    assert project.run("drain", "two", "--no-wait", "--message", "") == 0, project.said
+    assert project.run("deploy", "dev") == 0, project.said
+    generation = project.json("status", "dev")[0]["current"]["generation"]
+    assert project.serving("two") == {generation: 100}
+    assert project.json("status", "dev")[0]["hosts"]["two"]["host_state"] == "draining"
+    assert project.run("undrain", "two") == 0, project.said
+    assert project.run("rollback", "dev") == 0, project.said
+
+
 def test_one_that_was_away_comes_back_with_its_shells_to_what_the_others_serve_by_then(project):
     somebody = Resident(project.terminal("two"))
     project.hosts("one")  # the other is away: nothing waits for it

@@ -418,7 +418,7 @@ class Attacher:
             Refused: not by this address now, or there is no room.
         """
         self._check_newcomer(request.address)
-        if reason := self._cluster.closed:
+        if reason := self._cluster.refuses(request.user.startswith(PROGRAM)):
             raise Refused(ErrorCode.UNAVAILABLE, reason, FULL_SECONDS)
         if _files_are_scarce():
             raise Refused(

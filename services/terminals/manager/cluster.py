@@ -164,6 +164,11 @@ class Cluster:
             return ""
         return f"no session begins at this host: its tag, {self.tag}, is that of {self._doubled[0]}"
 
+    def refuses(self, program: bool) -> str:
+        """Why a session may not begin here; "" where it may. A ``program`` measures this very host, and is
+        welcome while it is emptied: a build must be able to come to it, and its monitor to go on."""
+        return "" if program and self.state == "draining" and not self._doubled else self.closed
+
     @property
     def complete(self) -> bool:
         """Whether all others have been asked, if only in vain."""
