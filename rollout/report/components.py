@@ -44,11 +44,12 @@ def components(material: Material) -> dict[str, Any]:
 
 
 def _turns(material: Material) -> list[list[str]]:
-    """The hosts as they had their turns: who was busiest then is known to the plan alone. What has none had
-    all of them at once, and hosts that came later are with the last."""
-    known = material.environment.hosts
-    steps = [step for step in material.record.plan.get("forward", ()) if step["kind"] == "install"]
-    turns = [[name for name in step["hosts"] if name in known] for step in steps] or [[]]
+    """The hosts as a new build came to them: who was busiest then is known to the plan alone. Else, all at
+    once; hosts that came later are with the last."""
+    known, record = material.environment.hosts, material.record
+    steps = record.plan.get("forward", ()) if record.kind in ("deploy", "promote") else ()
+    turns = [[name for name in step["hosts"] if name in known] for step in steps if step["kind"] == "install"]
+    turns = turns or [[]]
     turns[-1] += [name for name in known if not any(name in turn for turn in turns)]
     return [turn for turn in turns if turn]
 
