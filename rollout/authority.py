@@ -142,7 +142,7 @@ def _issue(authority: Any, signer: Any, tag: str, folder: Path) -> Issued:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     certificate = (
-        _builder(subject, authority.subject, key.public_key(), HOST_DAYS)
+        _builder(subject, authority.subject, key.public_key(), HOST_DAYS, authority.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.ExtendedKeyUsage(both), critical=False)
@@ -163,10 +163,15 @@ def _issue(authority: Any, signer: Any, tag: str, folder: Path) -> Issued:
     return made
 
 
-def _builder(subject: Any, issuer: Any, public: Any, days: int) -> Any:
+def _builder(
+    subject: Any, issuer: Any, public: Any, days: int, latest: datetime.datetime | None = None
+) -> Any:
     from cryptography import x509
 
     now = datetime.datetime.now(datetime.UTC)
+    end = now + datetime.timedelta(days=days)
+    if latest is not None and latest < now:
+        raise ConfigError(f"authority: its certificate has ended; {WAY_OUT}")
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -174,7 +179,7 @@ def _builder(subject: Any, issuer: Any, public: Any, days: int) -> Any:
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BEFORE)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_after(min(end, latest) if latest else end)
     )
 
 

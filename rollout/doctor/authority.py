@@ -33,7 +33,10 @@ def examine_authority(environment: Environment) -> Iterator[Finding]:
         yield Finding("wrong", "", subject, text, f"chmod go= {files.key}")
         return
     text = f"good until {time.strftime('%Y-%m-%d', time.gmtime(ends))}"
-    if ends - time.time() < SOON_DAYS * DAY:
+    if ends <= time.time():
+        remedy = f"move both files away, and make another: rollout certify {environment.name}"
+        yield Finding("wrong", "", subject, text.replace("good", "was good"), remedy)
+    elif ends - time.time() < SOON_DAYS * DAY:
         remedy = f"move both files away, and make another: rollout certify {environment.name}"
         yield Finding("warning", "", subject, text, remedy)
     else:

@@ -21,6 +21,8 @@ class HostFacts:
     host: str
     builds: tuple[str, ...]
     status: dict[str, Any] | None
+    fresh: bool = False
+    """Nothing of the environment was ever started there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,8 @@ class DockerEngine(ManagerCommands):
         names = list(self._environment.hosts)
         builds = self._at_once(names, self._builds)
         status = self.status()
-        return [HostFacts(host=name, builds=builds[name], status=status[name]) for name in names]
+        fresh = self._at_once([name for name in names if status[name] is None], self._fresh)
+        return [HostFacts(name, builds[name], status[name], fresh.get(name, False)) for name in names]
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. By the front door, which is quick; else over SSH."""
@@ -180,13 +181,20 @@ class DockerEngine(ManagerCommands):
         self._run("teardown", list(self._environment.hosts))
 
     def certify(self, build: BuildRef, *, fence: int) -> None:
-        """Bring every host the certificate by which the others know it. ``build``: what serves there.
+        """Bring every host on which something runs the certificate by which the others know it.
+
+        ``build``: what serves there.
 
         Raises:
             ConfigError: the authority's files cannot be read.
             EngineError: a host failed.
         """
-        parts = {host: {"manager": parts["manager"]} for host, parts in self.wanted(build).items()}
+        there = {host for host, status in self.status().items() if status is not None}
+        parts = {
+            host: {"manager": parts["manager"]} for host, parts in self.wanted(build).items() if host in there
+        }
+        if not parts:
+            return
         # Of nothing that is replaced, what it needs is brought all the same; it is used within seconds.
         self._run(
             "manage",
@@ -239,6 +247,11 @@ class DockerEngine(ManagerCommands):
     def _builds(self, name: str) -> tuple[str, ...]:
         answer = self._ask(name, "docker", "image", "ls", "--format", "{{.Tag}}", self._image_name)
         return tuple(sorted(answer.output.split()))
+
+    def _fresh(self, name: str) -> bool:
+        """Whether there is no holder of this environment, not even one that has ended."""
+        which = ("--filter", f"name=^{self._project}-holder-1$")
+        return not self._ask(name, "docker", "ps", "--all", "--quiet", *which).output.strip()
 
     def _tidy(self, name: str, keep: Collection[str]) -> set[str]:
         # Other tags than build ids are somebody else's.

@@ -52,6 +52,7 @@ class ProcessEngine(ManagerCommands):
                     sorted(path.parent.parent.name for path in host.root.glob(f"builds/*/{COMPLETE}"))
                 ),
                 status=status[name],
+                fresh=not (host.root / "conf" / "programs" / "manager.conf").exists(),
             )
             for name, host in self._environment.hosts.items()
         ]

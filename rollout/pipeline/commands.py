@@ -26,7 +26,7 @@ from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
 from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
-from rollout.pipeline.parts import lacks, new_holders, replacements, summary
+from rollout.pipeline.parts import new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.readiness import since, soaked
 from rollout.pipeline.steps.judge import SUITES
@@ -290,18 +290,18 @@ def _status(config: Config, environment: Environment, ledger: Ledger) -> Environ
     if current is not None and environment.soak:
         logs = engine.monitor(since(current)) if environment.monitor is not None else {}
         seconds = soaked(environment, current, logs, now=time.time())
-    hosts = engine.status()
+    hosts, unfinished = engine.status(), ledger.unfinished(environment.name)
     return EnvironmentStatus(
         environment.name,
         environment.after,
         current,
-        ledger.unfinished(environment.name),
+        unfinished,
         hosts,
         engine.marks(),
         environment.soak,
         seconds,
         held_by(ledger, environment.name),
-        _drift(config, environment, engine, current, hosts),
+        _drift(config, environment, engine, current, hosts, settled=unfinished is None),
     )
 
 
@@ -311,8 +311,10 @@ def _drift(
     engine: Engine,
     current: RolloutRecord | None,
     hosts: dict[str, dict[str, Any] | None],
+    *,
+    settled: bool,
 ) -> dict[str, str]:
-    """What runs, compared with what is declared."""
+    """What runs, compared with what is declared. ``settled``: no rollout is between two builds."""
     if current is None:
         return {}
     try:
@@ -322,8 +324,12 @@ def _drift(
     # Which builds are there is not asked: of a host that does not answer, nothing is said here.
     facts = [HostFacts(host, (), status) for host, status in hosts.items() if status is not None]
     found = {host: summary(pair) for host, pair in replacements(facts, wanted).items()}
-    apart = {host.host for host in facts if lacks(host, current.generation)}
-    return found | dict.fromkeys(apart, f"{current.generation} does not serve there")
+    for host in facts if settled else ():
+        assert host.status is not None
+        if current.generation not in [entry["name"] for entry in host.status["generations"]]:
+            said = [found[host.host]] if host.host in found else []
+            found[host.host] = "; ".join([*said, f"{current.generation} does not serve there"])
+    return found
 
 
 def _way_back(

@@ -46,10 +46,10 @@ def replacements(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> dic
 def lacks(host: HostFacts, generation: str) -> bool:
     """Whether what serves on the others does not serve on a host: it is new to the environment, or was away.
 
-    Of one whose session manager does not answer nothing is known, unless nothing was ever brought there.
+    Of one whose session manager does not answer nothing is known, unless none was ever started there.
     """
     if host.status is None:
-        return not host.builds
+        return host.fresh
     return not any(entry["name"] == generation and entry["weight"] for entry in host.status["generations"])
 
 

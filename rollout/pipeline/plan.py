@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -277,7 +278,15 @@ def make_apply_plan(
         ahead.append(Join.everywhere(f"all traffic and live sessions to {current.generation}", there))
         if before:
             said = {host: f"stop {old}" for host, old in before.items()}
-            last.append(JoinFinish(summary="stop what served there before", hosts=said, before=before))
+            window = current.ended + environment.rollback_window - time.time() if current.ended else 0.0
+            warm = {
+                host: window
+                for host, old in before.items()
+                if old == current.previous_generation and window > 0
+            }
+            said |= {host: f"keep {before[host]} warm for {duration(window)}" for host in warm}
+            text = "stop what served there before"
+            last.append(JoinFinish(summary=text, hosts=said, before=before, warm=warm))
     if environment.checks:
         text, otherwise = f"run {' and '.join(environment.checks)}", "as it is declared it does not pass"
         suites = list(environment.checks)

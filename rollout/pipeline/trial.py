@@ -71,9 +71,9 @@ class Trial:
     def past_return(self) -> bool:
         """Whether what would be gone back to has been ended, or may have been."""
         begun = self._begun()
-        return self.plan.previous_generation is not None and any(
-            step.final and step.name in begun for step in self.plan.forward
-        )
+        # An apply does not lead from the build before: what it ends is that of a host of its own.
+        returns = self.plan.previous_generation is not None or self.plan.kind == "apply"
+        return returns and any(step.final and step.name in begun for step in self.plan.forward)
 
     def reread(self) -> RolloutRecord:
         """The record as it is by now."""

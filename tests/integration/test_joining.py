@@ -12,7 +12,6 @@ from terminals.client import Terminal
 from rollout.errors import ExitCode
 from tests.support.project import PROFILES, Project
 from tests.support.resident import Resident
-from tests.support.stack import until
 
 pytestmark = [pytest.mark.rollout, pytest.mark.in_order, pytest.mark.slow("two hosts, and five rollouts")]
 
@@ -119,7 +118,10 @@ def test_one_that_was_away_comes_back_with_its_shells_to_what_the_others_serve_b
     assert "rollout adopt" not in project.said
     assert project.run("apply", "dev") == 0, project.said
     assert project.serving("two") == {current: 100}
-    until(lambda: not project.generations("two").get("g2", {"workers": 0})["workers"], "the end of g2")
+    # What served there is what the others would go back to: it is kept there as well, and gone back to.
+    assert project.generations("two")["g2"]["workers"]
+    assert project.run("rollback", "dev") == 0, project.said
+    assert (project.serving("one"), project.serving("two")) == ({"g2": 100}, {"g2": 100})
     somebody.leave()
 
 

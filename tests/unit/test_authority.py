@@ -173,6 +173,18 @@ def test_a_key_of_another_certificate_is_said(files, tmp_path):
         check_authority(files.model_copy(update={"key": other.key}))
 
 
+def test_nothing_outlives_an_authority_and_one_that_has_ended_makes_nothing(tmp_path, monkeypatch):
+    soon = Authority(certificate=tmp_path / "soon.pem", key=tmp_path / "soon.key")
+    monkeypatch.setattr(authority, "AUTHORITY_DAYS", 10)
+    make_authority(soon, "soon")
+    assert host_certificate(soon, "aaaa", tmp_path).ends == check_authority(soon)
+    ended = Authority(certificate=tmp_path / "ended.pem", key=tmp_path / "ended.key")
+    monkeypatch.setattr(authority, "AUTHORITY_DAYS", -0.01)
+    make_authority(ended, "ended")
+    with pytest.raises(ConfigError, match="its certificate has ended"):
+        host_certificate(ended, "bbbb", tmp_path)
+
+
 def test_what_cannot_be_kept_is_said(files, tmp_path):
     place = tmp_path / "file"
     place.write_text("")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rollout.pipeline.steps.base import Back, Step
 from rollout.pipeline.steps.bring import Start
+from rollout.pipeline.steps.parts import PutBack, with_a_manager
 from rollout.units import count
 
 if TYPE_CHECKING:
@@ -21,6 +22,19 @@ class JoinStart(Start):
 
     before: dict[str, str] = field(default_factory=dict)
     """By host, the generation that served there so far."""
+
+    def run(self, trial: Trial) -> str:
+        generation, statuses = trial.plan.generation, trial.engine.status()
+        # Where it served once it may be about to end, or have ended.
+        kept = [
+            host
+            for host in self.hosts
+            for entry in (statuses.get(host) or {"generations": ()})["generations"]
+            if entry["name"] == generation and (entry["retire_at"] or entry["state"] == "retired")
+        ]
+        if kept:
+            trial.engine.keep(generation, fence=trial.lease.token, hosts=kept)
+        return super().run(trial)
 
     def undone_by(self, back: Back) -> tuple[Step, ...]:
         text = f"all traffic back to what served there; where nothing did, {back.generation} stays"
@@ -44,19 +58,24 @@ class Join(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class JoinFinish(Step):
-    """What served there before ends: nothing else of this environment is gone back to it."""
+    """What served there before ends; what the others keep as a way back is kept there for as long."""
 
     kind = "join-finish"
 
     before: dict[str, str]
+    warm: dict[str, float] = field(default_factory=dict)
+    """By host, seconds for which what served there is a way back."""
 
     @property
     def final(self) -> bool:
-        return True
+        return any(not self.warm.get(host) for host in self.before)
 
     def run(self, trial: Trial) -> str:
         for host, old in self.before.items():
-            trial.engine.retire(old, after=0.0, way_back_from=None, fence=trial.lease.token, hosts=[host])
+            after = self.warm.get(host, 0.0)
+            way_back = trial.plan.generation if after else None
+            fence = trial.lease.token
+            trial.engine.retire(old, after=after, way_back_from=way_back, fence=fence, hosts=[host])
         return ""
 
 
@@ -74,9 +93,15 @@ class Unjoin(Step):
 
     def run(self, trial: Trial) -> str:
         reached = [host for host in trial.reached() if host in self.hosts]
-        for host in reached:
-            if (old := self.before.get(host)) is not None:
-                trial.engine.shift({old: 100}, to=old, share=100, fence=trial.lease.token, hosts=[host])
+
+        def lead() -> str:
+            for old in sorted(set(self.before.values())):
+                hosts = [host for host in reached if self.before.get(host) == old]
+                if hosts:
+                    trial.engine.shift({old: 100}, to=old, share=100, fence=trial.lease.token, hosts=hosts)
+            return ""
+
+        with_a_manager(trial, lead, PutBack)
         left = [host for host in reached if host not in self.before]
         if not left:
             return ""

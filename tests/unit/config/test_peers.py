@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from terminals.manager.config import ManagerConfig
 
+from rollout import authority
 from rollout.config import load
+from rollout.doctor import examine_authority
 from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError
 
@@ -105,17 +107,22 @@ def test_what_could_never_work_is_refused(tmp_path, changes, said):
     assert said in str(caught.value)
 
 
-def test_whatever_a_host_lacks_is_said_before_a_rollout_begins_and_by_the_doctor(tmp_path):
-    from rollout.authority import make_authority
-    from rollout.doctor import examine_authority
+def test_whatever_a_host_lacks_is_said_before_a_rollout_begins_and_by_the_doctor(tmp_path, monkeypatch):
 
     environment = load(written(tmp_path)).environment("e")
     (found,) = examine_authority(environment)
     assert (found.verdict, "rollout certify" in found.remedy) == ("wrong", True)
     assert environment.authority is not None
-    make_authority(environment.authority, "hosts of a test")
+    authority.make_authority(environment.authority, "hosts of a test")
     (found,) = examine_authority(environment)
     assert found.verdict == "ok"
     environment.authority.key.chmod(0o644)
     (found,) = examine_authority(environment)
     assert (found.verdict, found.remedy) == ("wrong", f"chmod go= {environment.authority.key}")
+    for days, verdict in ((300, "warning"), (-0.01, "wrong")):
+        for path in (environment.authority.certificate, environment.authority.key):
+            path.unlink()
+        monkeypatch.setattr(authority, "AUTHORITY_DAYS", days)
+        authority.make_authority(environment.authority, "hosts of a test")
+        (found,) = examine_authority(environment)
+        assert (found.verdict, "rollout certify e" in found.remedy) == (verdict, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from tests.support.rollouts import begun
 ROOT = Path(__file__).parents[3]
 G0, G1 = ({"name": name, "weight": 100} for name in ("g0", "g1"))
 FACTS = [HostFacts("local", (), {"sessions": {"live": 4}, "generations": [G1]})]
-NEW = HostFacts("new", (), None)
+NEW = HostFacts("new", (), None, fresh=True)
 AWAY = HostFacts("away", ("1-abc",), {"sessions": {"live": 1}, "generations": [G0]})
 
 
@@ -73,6 +75,21 @@ def test_hosts_that_lack_what_serves_get_it_and_nothing_else_is_touched(config, 
         "rollback-record",
     ]
     assert plan.backward[0].before == {"away": "g0"}
+    assert (plan.forward[-1].final, plan.forward[-1].warm) == (True, {})
+
+
+def test_what_the_others_would_go_back_to_is_kept_where_it_served(config, ledger):
+    """For what is left of the time; before, everything is gone back from."""
+    dev = config.environment("dev")
+    serving = replace(begun(ledger, generation="g1"), previous_generation="g0", ended=time.time() - 60)
+    plan = make_apply_plan(dev, serving, [*FACTS, AWAY], {})
+    assert plan is not None
+    step = plan.forward[-1]
+    assert (step.kind, step.final) == ("join-finish", False)
+    assert dev.rollback_window - 100 < step.warm["away"] <= dev.rollback_window - 60
+    long_ago = replace(serving, ended=time.time() - dev.rollback_window - 1)
+    plan = make_apply_plan(dev, long_ago, [*FACTS, AWAY], {})
+    assert plan is not None and plan.forward[-1].final
 
 
 def test_a_way_back_ends_what_is_left_where_it_is(config, ledger):
@@ -91,6 +108,8 @@ def test_a_way_back_ends_what_is_left_where_it_is(config, ledger):
         (AWAY, True),
         # It does not answer, which says nothing of what it serves.
         (HostFacts("silent", ("1-abc",), None), False),
+        # The image came, and nothing was started; or it is another environment's.
+        (HostFacts("begun", ("1-abc",), None, fresh=True), True),
         (
             HostFacts(
                 "led", (), {"generations": [{"name": "g1", "weight": 0}, {"name": "g0", "weight": 100}]}

@@ -337,7 +337,7 @@ class Environment:
 
     def _inside(self, volume: str, place: str, image: str, script: str, *words: str, text: str) -> str:
         """Run a script of the shell with one volume, and nothing else of the environment."""
-        command = ["docker", "run", "--rm", "--interactive", "--network", "none"]
+        command = ["docker", "run", "--rm", "--pull", "never", "--interactive", "--network", "none"]
         command += ["--volume", f"{self._project}_{volume}:{place}", "--entrypoint", "/bin/sh"]
         command += [image, "-c", script, "sh", *words]
         return (
