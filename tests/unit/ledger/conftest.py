@@ -20,13 +20,11 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest) -> str:
     """A new ledger's URL."""
-    if request.param == "sqlite":
-        return request.getfixturevalue("sqlite_url")
-    return request.getfixturevalue("postgres").database()
+    return request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> str:
+def postgresql_url(postgres: Postgres) -> str:
     """A new ledger's URL, on PostgreSQL."""
     return postgres.database()
 

@@ -85,12 +85,12 @@ def test_a_driver_that_is_missing_is_named_with_the_remedy(monkeypatch):
         Ledger("postgresql://team@localhost/ledger")
 
 
-def test_two_ledgers_in_two_schemas_of_one_database_are_apart(postgres, postgres_url):
-    name = str(sa.make_url(postgres_url).database)
+def test_two_ledgers_in_two_schemas_of_one_database_are_apart(postgres, postgresql_url):
+    name = str(sa.make_url(postgresql_url).database)
     urls = []
     for team in ("red", "blue"):
         postgres.execute(f"CREATE SCHEMA {team}", name)
-        urls.append(f"{postgres_url}&options=-csearch_path%3D{team}")
+        urls.append(f"{postgresql_url}&options=-csearch_path%3D{team}")
     with Ledger(urls[0]) as red, Ledger(urls[1]) as blue:
         fill(red)
         assert blue.head()[0] == 0
@@ -121,9 +121,9 @@ def test_a_lease_survives_a_restart_of_the_server(server):
         lease.check()
 
 
-def test_a_connection_cut_in_the_middle_is_one_line_and_nothing_is_half_written(postgres, postgres_url):
-    name = str(sa.make_url(postgres_url).database)
-    with Ledger(postgres_url) as ledger:
+def test_a_connection_cut_in_the_middle_is_one_line_and_nothing_is_half_written(postgres, postgresql_url):
+    name = str(sa.make_url(postgresql_url).database)
+    with Ledger(postgresql_url) as ledger:
         make(ledger)
         head = ledger.head()
 
@@ -180,9 +180,9 @@ def test_a_server_that_comes_back_is_waited_for(server, monkeypatch):
         assert len(ledger.journal(1)) == 1
 
 
-def test_somebody_who_holds_the_lock_for_ever_is_one_line_too(postgres_url, monkeypatch):
+def test_somebody_who_holds_the_lock_for_ever_is_one_line_too(postgresql_url, monkeypatch):
     monkeypatch.setattr(database, "BUSY_SECONDS", 1)
-    with Ledger(postgres_url) as ledger, Ledger(postgres_url) as other:
+    with Ledger(postgresql_url) as ledger, Ledger(postgresql_url) as other:
         make(ledger)
         with other.database.writing():
             with pytest.raises(EngineError, match="lock timeout"):
@@ -192,10 +192,10 @@ def test_somebody_who_holds_the_lock_for_ever_is_one_line_too(postgres_url, monk
                 pass  # nor do leases
 
 
-def test_a_lease_that_was_looked_at_cannot_be_taken_by_another(postgres, postgres_url):
-    name = sa.make_url(postgres_url).database
+def test_a_lease_that_was_looked_at_cannot_be_taken_by_another(postgres, postgresql_url):
+    name = sa.make_url(postgresql_url).database
     waiting = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}' AND wait_event_type = 'Lock'"
-    with Ledger(postgres_url) as ledger, Ledger(postgres_url) as other, ThreadPoolExecutor() as pool:
+    with Ledger(postgresql_url) as ledger, Ledger(postgresql_url) as other, ThreadPoolExecutor() as pool:
         with Lease(ledger, "dev"):
             pass
         attempts = []
@@ -210,19 +210,19 @@ def test_a_lease_that_was_looked_at_cannot_be_taken_by_another(postgres, postgre
             attempts[0].result(30)
 
 
-def test_a_dump_that_is_put_back_is_the_same_ledger(postgres, postgres_url):
-    with Ledger(postgres_url) as ledger:
+def test_a_dump_that_is_put_back_is_the_same_ledger(postgres, postgresql_url):
+    with Ledger(postgresql_url) as ledger:
         fill(ledger)
         head = ledger.head()
-    with Ledger(postgres.copy(postgres_url)) as ledger:
+    with Ledger(postgres.copy(postgresql_url)) as ledger:
         assert ledger.verify(head[1]).flaws == ()
         assert ledger.head() == head
         ledger.add_event("dev", "approval", by="you")
         assert ledger.verify(head[1]).flaws == ()
 
 
-def test_leases_go_by_the_clock_of_the_database(postgres_url, monkeypatch):
-    with Ledger(postgres_url) as ledger:
+def test_leases_go_by_the_clock_of_the_database(postgresql_url, monkeypatch):
+    with Ledger(postgresql_url) as ledger:
         monkeypatch.setattr(time, "time", lambda: 1e9)  # an operator whose clock is decades behind
         with Lease(ledger, "dev"), ledger.engine.connect() as connection:
             left = connection.exec_driver_sql(

@@ -264,7 +264,7 @@ def hollow_postgresql(connection: sa.Connection) -> None:
 def test_a_trigger_that_keeps_nothing_any_more_is_found(
     request, kind: str, attack: Callable[[sa.Connection], None]
 ):
-    url = request.getfixturevalue("sqlite_url" if kind == "sqlite" else "postgres_url")
+    url = request.getfixturevalue(f"{kind}_url")
     with Ledger(url) as ledger:
         fill(ledger)
     with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
@@ -288,9 +288,9 @@ def test_the_database_refuses_to_change_or_delete_history(filled, table):
         assert ledger.verify().flaws == ()
 
 
-def test_both_databases_give_a_row_the_same_digest(sqlite_url, postgres_url):
+def test_both_databases_give_a_row_the_same_digest(sqlite_url, postgresql_url):
     found = []
-    for url in (sqlite_url, postgres_url):
+    for url in (sqlite_url, postgresql_url):
         with Ledger(url) as ledger, ledger.engine.connect() as connection:
             fill(ledger)
             first = connection.execute(sa.select(schema.chain).where(schema.chain.c.seq == 1)).one()
