@@ -193,10 +193,13 @@ def _others(host: str, said: str) -> Iterator[Finding]:
     """Whether a host hears those that it knows of. A session manager of an earlier build knows of none."""
     try:
         known: dict[str, Any] = json.loads(said)
-        others = [entry for entry in known["items"] if entry["standing"] != "here"]
+        own, *others = known["items"]
     except (ValueError, KeyError, TypeError):
         return
-    if known.get("closed"):
+    if own["state"] != "ready":
+        remedy = f"sessions begin there again by: rollout undrain {host}"
+        yield Finding("warning", host, "new sessions", known["closed"], remedy)
+    elif known["closed"]:
         yield Finding("wrong", host, "other hosts", known["closed"], "give each host a tag of its own: hosts")
     heard = [entry["name"] for entry in others if entry["standing"] == "there"]
     if heard:
