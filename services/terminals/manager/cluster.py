@@ -160,14 +160,19 @@ class Cluster:
         """Why no session begins here; "" where they do."""
         if self.state != "ready":
             return f"no session begins at this host now: its state is {self.state}"
-        if self._doubled is None or not self._recent(self._doubled[1]):
-            return ""
-        return f"no session begins at this host: its tag, {self.tag}, is that of {self._doubled[0]}"
+        return self._taken
 
     def refuses(self, program: bool) -> str:
         """Why a session may not begin here; "" where it may. A ``program`` measures this very host, and is
         welcome while it is emptied: a build must be able to come to it, and its monitor to go on."""
-        return "" if program and self.state == "draining" and not self._doubled else self.closed
+        return self._taken if program and self.state == "draining" else self.closed
+
+    @property
+    def _taken(self) -> str:
+        """That the tag is another host's, too; "" where it is not, or has not been for a while."""
+        if self._doubled is None or not self._recent(self._doubled[1]):
+            return ""
+        return f"no session begins at this host: its tag, {self.tag}, is that of {self._doubled[0]}"
 
     @property
     def complete(self) -> bool:
