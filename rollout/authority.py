@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from rollout.config.model import Authority
-from rollout.errors import ConfigError
+from rollout.errors import ConfigError, why_unread
 
 AUTHORITY_DAYS: Final = 3650
 HOST_DAYS: Final = 365
@@ -29,15 +29,13 @@ _BEFORE: Final = datetime.timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A host's certificate and private key, as texts in PEM form."""
+    """A host's certificate and private key, and the certificate of their authority, as texts in PEM form."""
 
+    authority: str
     certificate: str
-    key: str
+    key: str = field(repr=False)
     ends: float
-    """Unix seconds."""
-
-    def __repr__(self) -> str:
-        return f"Issued(ends={self.ends})"
+    """Of the host's; Unix seconds."""
 
 
 def make_authority(files: Authority, name: str) -> None:
@@ -68,22 +66,13 @@ def make_authority(files: Authority, name: str) -> None:
     _write_new(files.certificate, _text(certificate))
 
 
-def authority_text(files: Authority) -> str:
-    """Its certificate.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    return _read("certificate", files.certificate)
-
-
 def check_authority(files: Authority) -> float:
     """See that both files are there, and belong together; until when, Unix seconds.
 
     Raises:
         ConfigError: what is wrong with them.
     """
-    return float(_authority(files)[0].not_valid_after_utc.timestamp())
+    return float(_authority(files)[1].not_valid_after_utc.timestamp())
 
 
 def host_certificate(files: Authority, tag: str, folder: Path) -> Issued:
@@ -93,26 +82,29 @@ def host_certificate(files: Authority, tag: str, folder: Path) -> Issued:
     Raises:
         ConfigError: the authority's files cannot be read, or are none; ``folder`` cannot be written.
     """
-    authority, signer = _authority(files)
-    return _kept(authority, tag, folder) or _issue(authority, signer, tag, folder)
+    text, authority, signer = _authority(files)
+    certificate, key = _kept(authority, tag, folder) or _issue(authority, signer, tag, folder)
+    return Issued(text, _text(certificate), _key_text(key), certificate.not_valid_after_utc.timestamp())
 
 
-def _authority(files: Authority) -> tuple[Any, Any]:
-    """Its certificate and private key."""
+def _authority(files: Authority) -> tuple[str, Any, Any]:
+    """The text of its certificate, which may have others with it; the certificate; and its private key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
     try:
-        certificate = x509.load_pem_x509_certificate(authority_text(files).encode())
+        text = _read("certificate", files.certificate)
+        certificate = x509.load_pem_x509_certificate(text.encode())
         key = serialization.load_pem_private_key(_read("key", files.key).encode(), None)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"authority: {files.certificate}, {files.key}: {error}") from None
     if key.public_key() != certificate.public_key():
         raise ConfigError(f"authority: {files.key} is not the private key of {files.certificate}")
-    return certificate, key
+    return text, certificate, key
 
 
-def _kept(authority: Any, tag: str, folder: Path) -> Issued | None:
+def _kept(authority: Any, tag: str, folder: Path) -> tuple[Any, Any] | None:
+    """A host's certificate and private key, where those that are kept are good."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
@@ -127,10 +119,10 @@ def _kept(authority: Any, tag: str, folder: Path) -> Issued | None:
     age = time.time() - certificate.not_valid_before_utc.timestamp()
     if key.public_key() != certificate.public_key() or not 0 <= age < RENEWED_DAYS * DAY:
         return None
-    return Issued(text, key_text, certificate.not_valid_after_utc.timestamp())
+    return certificate, key
 
 
-def _issue(authority: Any, signer: Any, tag: str, folder: Path) -> Issued:
+def _issue(authority: Any, signer: Any, tag: str, folder: Path) -> tuple[Any, Any]:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -151,16 +143,15 @@ def _issue(authority: Any, signer: Any, tag: str, folder: Path) -> Issued:
         )
         .sign(signer, hashes.SHA256())
     )
-    made = Issued(_text(certificate), _key_text(key), certificate.not_valid_after_utc.timestamp())
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What is read back is whole, or made anew: see host_certificate.
-        for kept, text in ((f"{tag}.key", made.key), (f"{tag}.pem", made.certificate)):
+        for kept, text in ((f"{tag}.key", _key_text(key)), (f"{tag}.pem", _text(certificate))):
             (folder / kept).unlink(missing_ok=True)
             _write_new(folder / kept, text)
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}") from None
-    return made
+    return certificate, key
 
 
 def _builder(
@@ -200,8 +191,7 @@ def _read(which: str, path: Path) -> str:
     try:
         return path.read_text()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(f"authority.{which}: {path}: {reason}; {WAY_OUT}") from None
+        raise ConfigError(f"authority.{which}: {path}: {why_unread(error)}; {WAY_OUT}") from None
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -145,3 +145,8 @@ class Interrupted(RolloutError):
     """The operator stopped the command; the message says what state was left and how to go on."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def why_unread(error: OSError | ValueError) -> str:
+    """Why a file of text could not be read, in a few words."""
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is no text"

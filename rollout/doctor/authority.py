@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 import time
 from collections.abc import Iterator
 
 from rollout.authority import DAY, check_authority
 from rollout.config import Environment
-from rollout.doctor.finding import Finding
+from rollout.doctor.finding import Finding, open_to_others
 from rollout.errors import ConfigError
 
 SOON_DAYS = 400
@@ -23,14 +22,12 @@ def examine_authority(environment: Environment) -> Iterator[Finding]:
     subject = f"{environment.name} authority"
     try:
         ends = check_authority(files)
-        mode = files.key.stat().st_mode
     except ConfigError as error:
         text, _, remedy = error.message.partition("; ")
         yield Finding("wrong", "", subject, text, remedy or "bring both files from where it was made")
         return
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        text = f"{files.key} is open to others: {stat.filemode(mode)}"
-        yield Finding("wrong", "", subject, text, f"chmod go= {files.key}")
+    if bad := open_to_others(subject, files.key):
+        yield bad
         return
     text = f"good until {time.strftime('%Y-%m-%d', time.gmtime(ends))}"
     if ends <= time.time():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ssl
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from rollout.config import Environment
-from rollout.doctor.finding import Finding
+from rollout.doctor.finding import Finding, open_to_others
+from rollout.errors import why_unread
 
 
 def examine_oidc(environment: Environment) -> Iterator[Finding]:
@@ -26,13 +26,13 @@ def examine_oidc(environment: Environment) -> Iterator[Finding]:
 def _secret(where: str, path: Path) -> Finding:
     subject = f"{where}.client_secret_file"
     try:
-        mode, text = path.stat().st_mode, path.read_text()
+        text, bad = path.read_text(), open_to_others(subject, path)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        return Finding("wrong", "", subject, f"{path}: {reason}", "put the client's secret there, mode 0600")
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        text = f"{path} is open to others: {stat.filemode(mode)}"
-        return Finding("wrong", "", subject, text, f"chmod go= {path}")
+        return Finding(
+            "wrong", "", subject, f"{path}: {why_unread(error)}", "put the client's secret there, mode 0600"
+        )
+    if bad:
+        return bad
     if not text.strip():
         return Finding("wrong", "", subject, f"{path} is empty", "put the client's secret there")
     return Finding("ok", "", subject, f"{path} is not open to others")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rollout.config import Config, Environment
 from rollout.doctor.finding import Finding
+from rollout.errors import why_unread
 
 
 def examine_receivers(config: Config, environment: Environment) -> Iterator[Finding]:
@@ -18,6 +19,5 @@ def examine_receivers(config: Config, environment: Environment) -> Iterator[Find
         try:
             path.read_text()
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
             verdict, remedy = "wrong" if needed else "warning", "put the address there, mode 0600"
-            yield Finding(verdict, "", f"notify.{name}.url_file", f"{path}: {reason}", remedy)  # type: ignore[arg-type]
+            yield Finding(verdict, "", f"notify.{name}.url_file", f"{path}: {why_unread(error)}", remedy)  # type: ignore[arg-type]

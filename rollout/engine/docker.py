@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from terminals.control import answers, packets
 
-from rollout.authority import authority_text, host_certificate
+from rollout.authority import host_certificate
 from rollout.build.hosts import Answer, SshHost
 from rollout.build.store import read_image
 from rollout.checks.runner import Target
@@ -34,7 +34,7 @@ from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import packaged, run_playbook
 from rollout.engine.ssh import ssh_options
 from rollout.engine.stats import HostStats, host_stats
-from rollout.errors import ConfigError, EngineError, RolloutError
+from rollout.errors import ConfigError, EngineError, RolloutError, why_unread
 from rollout.model import BuildRef, EngineEvent, ImageRef, MonitorLog
 
 PROGRESS_SECONDS = 0.5
@@ -364,26 +364,19 @@ class DockerEngine(ManagerCommands):
 
     def _secrets(self) -> dict[str, str]:
         """The URLs, secrets, of those whom the monitors tell."""
-        found = {}
-        for name in self._environment.notify if self._environment.monitor else ():
-            if (path := self._config.notify[name].url_file) is not None:
-                try:
-                    found[name] = path.read_text().strip()
-                except OSError as error:
-                    raise ConfigError(f"notify.{name}.url_file: {path}: {error.strerror}") from None
-        return found
+        told = self._environment.notify if self._environment.monitor else ()
+        files = {name: self._config.notify[name].url_file for name in told}
+        return {
+            name: _text(f"notify.{name}.url_file", path).strip()
+            for name, path in files.items()
+            if path is not None
+        }
 
     def _oidc_files(self) -> dict[str, str]:
         """What web processes need of the provider that people sign in by, by the name of each file there."""
         oidc = self._environment.oidc
-        found = {}
-        for key, path in oidc.files().items() if oidc else ():
-            try:
-                found[OIDC[key]] = path.read_text()
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is no text"
-                raise ConfigError(f"oidc.{key}: {path}: {reason}") from None
-        return found
+        files = oidc.files() if oidc else {}
+        return {OIDC[key]: _text(f"oidc.{key}", path) for key, path in files.items()}
 
     def _certificates(self, host: str) -> dict[str, str]:
         """By what a host knows the others, and they know it, by the name of each file there."""
@@ -391,8 +384,7 @@ class DockerEngine(ManagerCommands):
         if environment.listens(host).peers is None or environment.authority is None or tag is None:
             return {}
         issued = host_certificate(environment.authority, tag, self._config.certificates(environment.name))
-        authority = authority_text(environment.authority)
-        return dict(zip(PEER_FILES, (authority, issued.certificate, issued.key), strict=True))
+        return dict(zip(PEER_FILES, (issued.authority, issued.certificate, issued.key), strict=True))
 
     def _manager_settings(self, host: str) -> dict[str, Any]:
         environment = self._environment
@@ -494,6 +486,13 @@ class DockerEngine(ManagerCommands):
             check=check,
             vault=environment.vault,
         )
+
+
+def _text(what: str, path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{what}: {path}: {why_unread(error)}") from None
 
 
 def _at_hand(files: Callable[[], dict[str, str]]) -> dict[str, str]:

@@ -108,6 +108,8 @@ def test_keys_are_for_their_owner_only_and_shown_to_nobody(files, tmp_path):
         assert path.stat().st_mode & 0o777 == 0o600
     assert "PRIVATE" in issued.key
     assert "PRIVATE" not in repr(issued)
+    # The same to the last byte, or hosts would be brought it again and again.
+    assert host_certificate(files, "aaaa", tmp_path / "made") == issued
 
 
 def test_one_is_used_until_it_is_old_or_no_good(files, tmp_path, monkeypatch):

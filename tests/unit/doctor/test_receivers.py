@@ -40,6 +40,9 @@ def test_a_monitor_s_address_that_is_not_there_is_in_the_way_and_of_no_way_back(
     assert "notify.ops.url_file" in lacking(config, environment, [])[0].text
     engine, wanted = DockerEngine(config, environment), PartRef("0.1.0-000000000000", "code")
     assert engine._part("monitor", "eu-1", wanted)["secrets"] == {}
+    (tmp_path / "ops.url").write_bytes(b"\xff")
+    assert "it is no text" in lacking(config, environment, [])[0].text
+    assert engine._part("monitor", "eu-1", wanted)["secrets"] == {}
     (tmp_path / "ops.url").write_text("json://example.org\n")
     assert verdicts(config) == []
     assert lacking(config, environment, []) == []
