@@ -33,6 +33,3 @@ def command(context: click.Context, environment: str, output: str) -> None:
     with Progress() as progress:
         found = pipeline.certify(config, environment, observer=progress)
     show(output, asdict(found), lambda: tables.certified(found))
-    if found.made:
-        files = config.environment(environment).authority
-        click.echo(f"the authority was made: {files.certificate}, {files.key}", err=True)  # type: ignore[union-attr]

@@ -64,6 +64,8 @@ def certify(config: Config, env: str, *, observer: Observer) -> Certificates:
     with Ledger(config.ledger_url) as ledger, Lease(ledger, env) as lease:
         if not any(there):
             make_authority(files, f"hosts of {config.project} {env}")
+            # At once: whoever has it made, and is stopped on the way to the hosts, has to know.
+            observer.message(f"the authority was made: {files.certificate}, {files.key}")
         folder = config.certificates(env)
         issued = {
             name: host_certificate(files, host.tag, folder)

@@ -269,29 +269,18 @@ def make_apply_plan(
         ahead.append(Install.everywhere(f"put {current.build} on the host, checked by digest", fresh))
     if pairs:
         ahead.append(Replace.of(pairs))
-    last: list[Step] = []
+    before = {host.host: old for host in joining if (old := _serving(host)) is not None}
     if joining:
         there = [host.host for host in joining]
-        before = {host.host: old for host in joining if (old := _serving(host)) is not None}
         text = f"start {current.generation}, which serves on the others"
         ahead.append(JoinStart.everywhere(text, there, before=before))
         ahead.append(Join.everywhere(f"all traffic and live sessions to {current.generation}", there))
-        if before:
-            said = {host: f"stop {old}" for host, old in before.items()}
-            window = current.ended + environment.rollback_window - time.time() if current.ended else 0.0
-            warm = {
-                host: window
-                for host, old in before.items()
-                if old == current.previous_generation and window > 0
-            }
-            said |= {host: f"keep {before[host]} warm for {duration(window)}" for host in warm}
-            text = "stop what served there before"
-            last.append(JoinFinish(summary=text, hosts=said, before=before, warm=warm))
     if environment.checks:
         text, otherwise = f"run {' and '.join(environment.checks)}", "as it is declared it does not pass"
         suites = list(environment.checks)
         ahead.append(Checks.everywhere(text, names, suites=suites, otherwise=otherwise))
-    ahead += last
+    if before:
+        ahead.append(_join_finish(environment, current, before))
     return Plan(
         environment.name,
         "apply",
@@ -302,6 +291,17 @@ def make_apply_plan(
         tuple(ahead),
         _backward(ahead, Back(current.generation, None, tuple(names))),
     )
+
+
+def _join_finish(environment: Environment, current: RolloutRecord, before: Mapping[str, str]) -> JoinFinish:
+    """What becomes of what served ``before``, by host; the others' way back is kept for as long as theirs."""
+    window = current.ended + environment.rollback_window - time.time() if current.ended else 0.0
+    warm = {host: window for host, old in before.items() if old == current.previous_generation and window > 0}
+    said = {
+        host: f"keep {old} warm for {duration(window)}" if host in warm else f"stop {old}"
+        for host, old in before.items()
+    }
+    return JoinFinish(summary="stop what served there before", hosts=said, before=dict(before), warm=warm)
 
 
 def _serving(host: HostFacts) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rollout.pipeline.steps.base import Back, Step
 from rollout.pipeline.steps.bring import Start
 from rollout.pipeline.steps.parts import PutBack, with_a_manager
+from rollout.pipeline.steps.traffic import keep
 from rollout.units import count
 
 if TYPE_CHECKING:
@@ -24,16 +25,8 @@ class JoinStart(Start):
     """By host, the generation that served there so far."""
 
     def run(self, trial: Trial) -> str:
-        generation, statuses = trial.plan.generation, trial.engine.status()
         # Where it served once it may be about to end, or have ended.
-        kept = [
-            host
-            for host in self.hosts
-            for entry in (statuses.get(host) or {"generations": ()})["generations"]
-            if entry["name"] == generation and (entry["retire_at"] or entry["state"] == "retired")
-        ]
-        if kept:
-            trial.engine.keep(generation, fence=trial.lease.token, hosts=kept)
+        keep(trial, trial.plan.generation, list(self.hosts))
         return super().run(trial)
 
     def undone_by(self, back: Back) -> tuple[Step, ...]:

@@ -70,7 +70,7 @@ class GoBack(Shift):
     records = REVERTS
 
     def run(self, trial: Trial) -> str:
-        _keep(trial, trial.plan.generation, list(self.hosts))
+        keep(trial, trial.plan.generation, list(self.hosts))
         return with_a_manager(trial, lambda: Shift.run(self, trial), Replace)
 
 
@@ -129,7 +129,7 @@ def _return_to(trial: Trial, generation: str) -> str:
     if led.failed:
         trial.lease.check()
         trial.observer.message(f"not at once: {'; '.join(led.failed.values())}: once more", "warning")
-        _keep(trial, generation, list(led.failed))
+        keep(trial, generation, list(led.failed))
     # Who was not reached has another time; where everybody was led back, there is nothing to do.
     confirmed = trial.engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached)
     if led.failed:
@@ -154,10 +154,13 @@ def _belonging(trial: Trial, hosts: Sequence[str], statuses: Mapping[str, Any]) 
     return sum(int(entry["assigned"]) for entry in found if entry)
 
 
-def _keep(trial: Trial, generation: str, hosts: Sequence[str]) -> None:
-    """Whoever is gone back to was to end when the rollback window is over: it stays."""
+def keep(trial: Trial, generation: str, hosts: Sequence[str]) -> None:
+    """Whoever is led to was to end when the rollback window is over, or has: it stays."""
     statuses = trial.engine.status()
-    leaving = [host for host in hosts if (_generation(statuses.get(host), generation) or {}).get("retire_at")]
+    found = {host: _generation(statuses.get(host), generation) for host in hosts}
+    leaving = [
+        host for host, entry in found.items() if entry and (entry["retire_at"] or entry["state"] == "retired")
+    ]
     if leaving:
         trial.engine.keep(generation, fence=trial.lease.token, hosts=leaving)
 
