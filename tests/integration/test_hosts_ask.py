@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from rollout.config import load
 from rollout.engine.docker import DockerEngine
 from rollout.errors import ExitCode
 from tests.support.docker import PROJECT
+from tests.support.lab import VAULT, encrypted_vault
 from tests.support.lab_host import LabHost
 from tests.support.resident import Resident
 from tests.support.stack import until
@@ -50,16 +49,9 @@ class Two(LabHost):
             host.name: {"root": "/srv/terminals/dev", "address": host.address, "tag": f"ho0{number}"}
             for number, host in enumerate(lab.hosts, 1)
         }
-        (folder / "vault.password").write_text("only for this test\n")
-        (folder / "vault.yml").write_text("terminals_docker_token: token-from-the-vault-0123456789\n")
-        words = ["encrypt", "--vault-password-file", "vault.password", "vault.yml"]
-        subprocess.run(
-            [Path(sys.executable).with_name("ansible-vault"), *words],
-            cwd=folder, check=True, capture_output=True,
-        )  # fmt: skip
-        vault = {"file": "vault.yml", "password_file": "vault.password"}
+        encrypted_vault(folder)
         super().__init__(
-            folder, lab, build, hosts=self.known, vault=vault, checks=["smoke", "infra"], gates=[SMOKE]
+            folder, lab, build, hosts=self.known, vault=VAULT, checks=["smoke", "infra"], gates=[SMOKE]
         )
 
     def ask_each_other(self) -> None:

@@ -125,6 +125,19 @@ def test_one_that_was_away_comes_back_with_its_shells_to_what_the_others_serve_b
     somebody.leave()
 
 
+def test_what_was_to_end_there_stays_where_it_serves_again(project):
+    """On both it was a way back for an hour; one of them went back to it while the other was away."""
+    assert project.run("deploy", "dev") == 0, project.said
+    assert project.generations("two")["g2"]["retire_at"]
+    project.hosts("one")
+    assert project.run("rollback", "dev") == 0, project.said
+    project.hosts("one", "two")
+    assert project.run("apply", "dev") == 0, project.said
+    for host in ("one", "two"):
+        assert project.serving(host) == {"g2": 100}
+        assert project.generations(host)["g2"]["retire_at"] is None
+
+
 def test_where_it_does_not_pass_the_others_are_left_alone_and_it_says_what_stays(project):
     before = project.serving("one")
     (generation,) = before

@@ -37,6 +37,20 @@ def require_lab() -> None:
             pytest.skip(f"{program} is not installed")
 
 
+VAULT = {"file": "vault.yml", "password_file": "vault.password"}
+"""Of an environment in a folder that :func:`encrypted_vault` has seen."""
+
+
+def encrypted_vault(folder: Path) -> None:
+    """The token of an environment, as an operator keeps it."""
+    (folder / "vault.password").write_text("only for this test\n")
+    path = folder / "vault.yml"
+    path.write_text(f"terminals_docker_token: {TOKEN}\n")
+    program = str(Path(sys.executable).with_name("ansible-vault"))
+    words = ["encrypt", "--vault-password-file", str(folder / "vault.password"), str(path)]
+    subprocess.run([program, *words], check=True, capture_output=True)
+
+
 class TheLab:
     """The one lab of a test run. Image and keys are made once; hosts are new for everybody who asks."""
 
@@ -97,7 +111,7 @@ class LabProject:
         self._began = 0.0
         self.lab = lab
         self.base = docker.base()
-        self._encrypt()
+        encrypted_vault(self.folder)
         self.configure()
         for environment, _ in lab.counts:
             assert self.run("provision", environment) == 0, self.said
@@ -126,7 +140,7 @@ class LabProject:
                 "rollback_window": "1h",
             }
             if after is None:
-                environments[name]["vault"] = {"file": "vault.yml", "password_file": "vault.password"}
+                environments[name]["vault"] = VAULT
             else:
                 environments[name] |= {
                     "batches": [1, "100%"],
@@ -151,21 +165,6 @@ class LabProject:
         }
         wheels.share(self.folder / "state")
         (self.folder / "rollout.yaml").write_text(json.dumps(config, indent=1))
-
-    def _encrypt(self) -> None:
-        """The token of the first environment, as an operator keeps it."""
-        (self.folder / "vault.password").write_text("only for this test\n")
-        path = self.folder / "vault.yml"
-        path.write_text(f"terminals_docker_token: {TOKEN}\n")
-        program = str(Path(sys.executable).with_name("ansible-vault"))
-        command = [
-            program,
-            "encrypt",
-            "--vault-password-file",
-            str(self.folder / "vault.password"),
-            str(path),
-        ]
-        subprocess.run(command, check=True, capture_output=True)
 
     def close(self) -> None:
         """Forget the project; the hosts go with the lab."""
