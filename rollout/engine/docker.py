@@ -40,6 +40,7 @@ from rollout.model import BuildRef, EngineEvent, ImageRef, MonitorLog
 PROGRESS_SECONDS = 0.5
 ASK_SECONDS = 60.0
 """Longer than a session manager takes to lead everybody back."""
+TOKEN_READS = 3
 UNREACHABLE = 255
 """Exit status of ssh itself."""
 RUN = "/run/terminals"
@@ -263,7 +264,7 @@ class DockerEngine(ManagerCommands):
         return old
 
     def _status(self, name: str) -> dict[str, Any] | None:
-        if (token := self._tokens.get(name)) is not None:
+        if token := self._tokens.get(name):
             try:
                 code, body = self._door(name, token).http("/api/status", token=token)
                 if code == 200 and isinstance(body, dict):
@@ -317,7 +318,13 @@ class DockerEngine(ManagerCommands):
         )
 
     def _token(self, name: str) -> str:
-        if name not in self._tokens:
+        """A host's token. Engines lose what an exec printed, once in a long while (docker-py #2042): nothing
+        is no token, and with it everybody would be refused until the end of the run."""
+        reads = 0
+        while not self._tokens.get(name):
+            if reads == TOKEN_READS:
+                raise EngineError(f"{name}: {RUN}/token of its session manager is empty; try: rollout doctor")
+            reads += 1
             answer = self._ask(name, "docker", "exec", self._manager(), "cat", f"{RUN}/token")
             self._tokens[name] = answer.output.strip()
         return self._tokens[name]

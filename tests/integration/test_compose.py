@@ -86,8 +86,7 @@ def peer(project: Project, role: str) -> dict:
 
 @pytest.fixture
 def terminal(project, ports):
-    token = project.container("manager").exec_run("cat /run/terminals/token").output.decode().strip()
-    url = f"ws://127.0.0.1:{ports['system']}/"
+    url, token = f"ws://127.0.0.1:{ports['system']}/", project.token()
     with Terminal(url, token=token, backoff=Backoff(base=0.05, cap=0.2), stable_after=0) as terminal:
         yield terminal
 
@@ -304,7 +303,7 @@ def test_managers_go_and_every_shell_goes_on(project, terminal):
 
 
 def test_after_the_end_of_the_holder_all_are_back_by_themselves(project, ports):
-    token = project.container("manager").exec_run("cat /run/terminals/token").output.decode().strip()
+    token = project.token()
     number = ctl(project, "status")["holder"]["number"]
     before = {name: started(project, name) for name in ("holder", "manager")}
     kill_from_outside(project, "holder")

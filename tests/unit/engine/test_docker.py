@@ -1,0 +1,63 @@
+"""What hosts with containers are asked, where their engine answers oddly: ``ssh`` is a program of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rollout.config import load
+from rollout.engine.docker import DockerEngine
+from rollout.errors import EngineError
+
+FILE = """\
+version: 1
+project: terminals
+source: services
+state: .rollout
+environments:
+  dev:
+    engine: docker
+    hosts: {a: {root: /srv/terminals}}
+    listen: {system: 5001, claude: 5002, web: 5110}
+    canary: [{weight: 100, hold: 30s}]
+    checks: [smoke]
+    gates: [{metric: smoke.pass_ratio, op: ">=", threshold: 100%}]
+"""
+SSH = """#!/bin/sh
+# The first time and the second, what was printed is lost.
+echo "$*" >> {folder}/asked
+[ $(wc -l < {folder}/asked) -gt {lost} ] && echo the-token
+exit 0
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch):
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+
+    def made(lost: int) -> DockerEngine:
+        program.write_text(SSH.format(folder=tmp_path, lost=lost))
+        program.chmod(0o755)
+        path = tmp_path / "rollout.yaml"
+        path.write_text(FILE)
+        config = load(path)
+        return DockerEngine(config, config.environments["dev"])
+
+    return made
+
+
+def test_a_token_whose_text_the_engine_has_lost_is_read_again(engine, tmp_path):
+    made = engine(2)
+    assert [target.token for target in made.targets()] == ["the-token"]
+    assert [target.token for target in made.targets()] == ["the-token"]
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == 3
+    assert all("docker exec terminals-dev-manager-1 cat /run/terminals/token" in line for line in asked)
+
+
+def test_nothing_is_no_token(engine):
+    with pytest.raises(EngineError, match=r"^a: /run/terminals/token of its session manager is empty; try"):
+        engine(3).targets()
