@@ -20,13 +20,14 @@ from rollout.errors import ConfigError
 LINK_SECONDS: Final = 300
 
 
-def page(target: Target) -> str:
+def page(target: Target, at: str | None = None) -> str:
     """The link of a host's page, good to come in with for five minutes, as somebody who may do everything.
+    ``at``: the address of a page of all hosts, in place of the host's own.
 
     The ticket is in its fragment, which no browser sends anywhere; the page takes it out of the address bar.
     """
     ticket = tickets.issue(target.token.encode(), Ticket("", role="operator"), seconds=LINK_SECONDS)
-    return f"{target.web.rstrip('/')}/#ticket={ticket}"
+    return f"{(at or target.web).rstrip('/')}/#ticket={ticket}"
 
 
 def hand_out(links: Sequence[str], path: Path, *, browser: bool) -> None:

@@ -18,6 +18,9 @@ def onward(config: Config, record: RolloutRecord) -> Iterator[str]:
 
 
 def _pages(environment: Environment) -> Iterator[str]:
+    if environment.door is not None:
+        yield f"{environment.door.url('https')}/"
+        return
     for name, host in environment.hosts.items():
         listen = environment.listens(name)
         yield listen.url(listen.web, "http", at=host.address)

@@ -12,7 +12,8 @@ from rollout.cli.common import environment_argument, read_config
 @click.option("--no-browser", is_flag=True, help="Only print the links.")
 @click.pass_context
 def command(context: click.Context, environment: str, no_browser: bool) -> None:
-    """Print the links of the page with the way in, one a host, and open the first on a desktop.
+    """Print the links of the page with the way in, one a host, and open the first on a desktop. Where there
+    is a door, its link is the first.
 
     A link is good for five minutes: whoever opens it by then may do everything there. The browser gets it by
     a file that only you may read, so that it stands in no list of processes.
@@ -25,5 +26,9 @@ def command(context: click.Context, environment: str, no_browser: bool) -> None:
     from rollout.pipeline.begin import engine_of
 
     config = read_config(context)
-    links = [page(target) for target in engine_of(config, config.environment(environment)).targets()]
+    chosen = config.environment(environment)
+    targets = engine_of(config, chosen).targets()
+    links = [page(target) for target in targets]
+    if chosen.door is not None:
+        links.insert(0, page(targets[0], chosen.door.url("https")))
     hand_out(links, config.state / "open" / f"{environment}.html", browser=not no_browser)

@@ -25,6 +25,8 @@ from rollout.units import duration
 
 ROOT_LIMIT = 80
 """Characters of a host's root: unix sockets live below it, and the kernel allows 107 for their whole path."""
+LOCAL_OR_ALL = ("127.0.0.1", "::1", "0.0.0.0", "::")  # noqa: S104
+"""What a host may listen at, and where no other machine finds it."""
 NOT_IN_A_ROOT = ("%", ";", "\n", '"')
 
 
@@ -47,6 +49,7 @@ def problems(config: Config) -> Iterator[Problem]:
             *_engine(environment),
             *_tags(config, environment),
             *_peers(environment),
+            *_door(environment),
             *_canary(environment),
             *_times(environment),
             *_leaving(config, environment),
@@ -248,8 +251,37 @@ def _peers(environment: Environment) -> Iterator[Problem]:
             yield Problem((*where, "listen", "peers"), f"port {listen.peers} is another's; choose another")
         if host.tag is None:
             yield Problem(("hosts", name), "has no tag, by which hosts know each other; give it one: tag")
-        if host.address is None and listen.host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104
+        if host.address is None and listen.host in LOCAL_OR_ALL:
             yield Problem(("hosts", name), "has no address, at which others reach it; give it one: address")
+
+
+def _door(environment: Environment) -> Iterator[Problem]:
+    """One address for all hosts."""
+    door = environment.door
+    if door is None:
+        return
+    if environment.engine != "docker":
+        yield Problem(("door",), "hosts of the engine process are this machine; use engine: docker")
+    for name, host in environment.hosts.items():
+        listen = environment.listens(name)
+        if host.tag is None:
+            yield Problem(
+                ("hosts", name), "has no tag, by which the door tells hosts apart; give it one: tag"
+            )
+        if host.address is None and listen.host in LOCAL_OR_ALL:
+            yield Problem(
+                ("hosts", name), "has no address, at which the door reaches it; give it one: address"
+            )
+        for other, there in door.hosts.items():
+            if (there.ssh or other) != (host.ssh or name):
+                continue
+            place: Place = ("door", "hosts", other, "root")
+            if door.port in (listen.system, listen.claude, listen.web, listen.peers):
+                yield Problem(
+                    ("door", "port"), f"port {door.port} is taken by {name}, which {other} is; choose another"
+                )
+            if there.root.is_relative_to(host.root) or host.root.is_relative_to(there.root):
+                yield Problem(place, f"{there.root} and the root of {name} are one in the other; part them")
 
 
 def _canary(environment: Environment) -> Iterator[Problem]:

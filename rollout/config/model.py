@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -52,6 +53,13 @@ def _path(value: Any, info: ValidationInfo) -> Path:
 
 def _source(value: Any, info: ValidationInfo) -> Path | str:
     return value if value == "installed" else _path(value, info)
+
+
+def _ip_address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError(f"expected an IP address, got {describe(value)}") from None
 
 
 def _batch_size(value: Any) -> int | str:
@@ -122,6 +130,45 @@ class Authority(Section):
 
     certificate: FilePath
     key: FilePath
+
+
+class DoorHost(Section):
+    """A machine that a door runs on, with its files in ``root``. ``address``: by which others know it."""
+
+    name: str = ""
+    root: FilePath
+    address: Annotated[StrictStr, AfterValidator(_ip_address)]
+    ssh: StrictStr | None = None
+
+    @property
+    def network(self) -> str:
+        """Of its address alone, in CIDR notation."""
+        return str(ip_network(self.address))
+
+
+class Door(Section):
+    """One address for all hosts of an environment: HAProxy, which ends TLS there and asks for nothing else.
+
+    Whoever comes by ``name`` is led to any host, whoever comes by ``h-TAG.name`` to that one. ``certificate``
+    and ``key``, in PEM form, are for both.
+    """
+
+    name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){0,9}$")]
+    certificate: FilePath
+    key: FilePath
+    hosts: Annotated[dict[Name, DoorHost], Field(min_length=1)]
+    port: Port = 443
+    image: StrictStr = "haproxy:3.0"
+
+    @field_validator("hosts", mode="after")
+    @classmethod
+    def _name_hosts(cls, hosts: dict[str, DoorHost]) -> dict[str, DoorHost]:
+        return {name: host.model_copy(update={"name": name}) for name, host in hosts.items()}
+
+    def url(self, scheme: Literal["https", "wss"], tag: str | None = None) -> str:
+        """Where people come in, or, with a ``tag``, where one host of all is reached. No slash at the end."""
+        name = self.name if tag is None else f"h-{tag}.{self.name}"
+        return f"{scheme}://{name}" if self.port == 443 else f"{scheme}://{name}:{self.port}"
 
 
 class Listen(Section):
@@ -412,6 +459,7 @@ class Environment(Section):
     ssh_config: FilePath | None = None
     vault: Vault | None = None
     authority: Authority | None = None
+    door: Door | None = None
     firewall: StrictBool = False
     limits: Limits = Limits()
     logs: Logs = Logs()

@@ -2,6 +2,7 @@
 
 from rollout.doctor.authority import examine_authority
 from rollout.doctor.control import examine_control
+from rollout.doctor.door import examine_door
 from rollout.doctor.finding import Finding
 from rollout.doctor.hosts import examine_hosts
 from rollout.doctor.local import examine_host, examine_machine
@@ -12,6 +13,7 @@ __all__ = [
     "Finding",
     "examine_authority",
     "examine_control",
+    "examine_door",
     "examine_host",
     "examine_hosts",
     "examine_machine",

@@ -11,6 +11,7 @@ from pathlib import Path
 from rollout.build.source import find_source
 from rollout.config import Config, Environment
 from rollout.doctor.authority import examine_authority
+from rollout.doctor.door import examine_door
 from rollout.doctor.finding import Finding
 from rollout.doctor.local import examine_machine
 from rollout.doctor.oidc import examine_oidc
@@ -24,7 +25,7 @@ def examine_control(config: Config, environments: list[Environment]) -> list[Fin
     findings = [_python(), _uv(), *examine_machine(config), _source(config), _ledger(config)]
     for environment in environments:
         findings += [*examine_oidc(environment), *examine_authority(environment)]
-        findings += examine_receivers(config, environment)
+        findings += [*examine_receivers(config, environment), *examine_door(environment)]
     if docker:
         findings += [_ssh(), _compose(), *_engine(config)]
     return findings

@@ -59,8 +59,25 @@ def manager_config(
         },
         **defaults.model_dump(mode="json", exclude_defaults=True),
         **_homes(environment, name),
+        **_door(environment, defaults),
         **_oidc(environment, secrets),
     }
+
+
+def _door(environment: Environment, defaults: Defaults) -> dict[str, Any]:
+    """What makes a door believed: by where it is, whom it leads here, and by pages of which origin."""
+    door = environment.door
+    if door is None:
+        return {}
+    found: dict[str, Any] = {
+        "door": door.url("wss"),
+        "trusted_proxies": sorted(
+            {*defaults.trusted_proxies, *(host.network for host in door.hosts.values())}
+        ),
+    }
+    if defaults.allowed_origins:
+        found["allowed_origins"] = sorted({*defaults.allowed_origins, door.url("https")})
+    return found
 
 
 def _oidc(environment: Environment, secrets: str | None) -> dict[str, Any]:
@@ -80,12 +97,19 @@ def _homes(environment: Environment, name: str) -> dict[str, Any]:
     for other, known in environment.hosts.items():
         if other != name and known.tag is not None:
             listen = environment.listens(other)
-            ports = {"system": listen.system, "claude": listen.claude}
-            urls = {profile: listen.url(port, "ws", at=known.address) for profile, port in ports.items()}
-            others[other] = {"tag": known.tag, "urls": urls}
+            others[other] = {"tag": known.tag, "urls": _terminals(environment, other)}
             if listen.peers is not None:
                 others[other]["peers"] = f"https://{_bracketed(known.address or listen.host)}:{listen.peers}"
     return {"tag": tag, **({"hosts": others} if others else {})}
+
+
+def _terminals(environment: Environment, name: str) -> dict[str, str]:
+    """Where clients find a host's terminals, by profile: by the door, where there is one."""
+    host, listen, door = environment.hosts[name], environment.listens(name), environment.door
+    if door is not None:
+        return {profile: f"{door.url('wss', host.tag)}/ws/{profile}" for profile in ("system", "claude")}
+    ports = {"system": listen.system, "claude": listen.claude}
+    return {profile: listen.url(port, "ws", at=host.address) for profile, port in ports.items()}
 
 
 def _bracketed(address: str) -> str:

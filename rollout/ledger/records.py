@@ -7,7 +7,16 @@ from enum import StrEnum
 from typing import Any, Literal
 
 EventKind = Literal[
-    "approval", "override", "notification", "plan-step", "alert", "cancel", "teardown", "drain", "certify"
+    "approval",
+    "override",
+    "notification",
+    "plan-step",
+    "alert",
+    "cancel",
+    "teardown",
+    "drain",
+    "certify",
+    "door",
 ]
 
 

@@ -17,6 +17,7 @@ from rollout.pipeline.commands import (
     status,
     teardown,
 )
+from rollout.pipeline.door import door
 from rollout.pipeline.drain import Drained, drain, undrain
 from rollout.pipeline.obstacles import Obstacle, Planned
 from rollout.pipeline.plan import Plan
@@ -44,6 +45,7 @@ __all__ = [
     "certify",
     "check",
     "deploy",
+    "door",
     "drain",
     "follow_soak",
     "live",

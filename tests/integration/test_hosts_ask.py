@@ -8,16 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from terminals.client import Terminal
+from terminals.protocol.backoff import Backoff
 from terminals.protocol.ids import tag_of
 
+from lab import hosts
+from rollout.build.hosts import SshHost
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
+from rollout.engine.ssh import ssh_options
 from rollout.errors import ExitCode
+from tests.support import door
+from tests.support.authority import Authority
 from tests.support.docker import PROJECT
-from tests.support.lab import VAULT, encrypted_vault
+from tests.support.lab import TOKEN, VAULT, encrypted_vault
 from tests.support.lab_host import LabHost
 from tests.support.resident import Resident
 from tests.support.stack import until
+from tests.support.visitor import Visitor
 
 pytestmark = [
     pytest.mark.docker("lab"),
@@ -44,23 +52,31 @@ class Two(LabHost):
     """Both hosts of a lab, in one environment, with one token; they do not ask each other yet."""
 
     def __init__(self, folder: Path, lab: Any, build: Any) -> None:
-        self.names = [host.name for host in lab.hosts]
+        *own, self.before_them = lab.hosts
+        self.names = [host.name for host in own]
         self.known = {
             host.name: {"root": "/srv/terminals/dev", "address": host.address, "tag": f"ho0{number}"}
-            for number, host in enumerate(lab.hosts, 1)
+            for number, host in enumerate(own, 1)
         }
         encrypted_vault(folder)
         super().__init__(
             folder, lab, build, hosts=self.known, vault=VAULT, checks=["smoke", "infra"], gates=[SMOKE]
         )
 
-    def ask_each_other(self) -> None:
+    def ask_each_other(self, **more: Any) -> None:
         """Say so in the configuration."""
         self.configure(
             hosts={name: {**self.known[name], "region": name} for name in self.names},
             listen={**LISTEN, "peers": 4140},
             authority={"certificate": "hosts-ca.pem", "key": "hosts-ca.key"},
+            **more,
         )
+
+    def have_a_door(self, **said: Any) -> None:
+        """Say so in the configuration."""
+        there = {"root": "/srv/door", "address": self.before_them.address}
+        files = {"certificate": "cert.pem", "key": "key.pem", "image": "haproxy-of:debian"}
+        self.ask_each_other(door={"name": door.NAME, "hosts": {"door-1": there}, **files, **said})
 
     def engine(self) -> DockerEngine:
         config = load(self.folder / "rollout.yaml")
@@ -81,7 +97,7 @@ class Two(LabHost):
 
 @pytest.fixture(scope="module")
 def two(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    project = Two(tmp_path_factory.mktemp("two"), the_lab.fresh(dev=2), built[0])
+    project = Two(tmp_path_factory.mktemp("two"), the_lab.fresh(dev=2, door=1), built[0])
     assert project.run("provision", "dev") == 0, project.said
     assert project.run("deploy", "dev") == 0, project.said
     yield project
@@ -174,6 +190,125 @@ def test_certificates_are_renewed_under_them(two, somebody):
 def docker_logs(two: Two, name: str) -> str:
     answer = two.engine().host(name).run(["docker", "logs", MANAGER])
     return answer.output + answer.errors
+
+
+@pytest.fixture(scope="module")
+def authority(two) -> Authority:
+    made = door.authority(two.folder)
+    (two.folder / "key.pem").chmod(0o600)
+    return made
+
+
+@pytest.fixture
+def behind_a_door(two, authority, monkeypatch) -> Authority:
+    """One address before both, where it is one day; gives whose certificate is to be had there."""
+    door.resolve(monkeypatch, two.before_them.address)
+    return authority
+
+
+def by_the_door(authority: Authority, tag: str = "", **options: Any) -> Terminal:
+    name = f"h-{tag}.{door.NAME}" if tag else door.NAME
+    usual = {"token": TOKEN, "ca": authority.ca, "backoff": Backoff(0.05, 0.5)}
+    return Terminal(f"wss://{name}/ws/system", **{**usual, **options})
+
+
+def the_door(two: Two, *words: str) -> str:
+    """What the engine of the door's host says to a command."""
+    return SshHost("door-1", options=ssh_options(two.lab.ssh_config)).run(["docker", *words]).output.strip()
+
+
+DOOR = f"{PROJECT}-dev-door-door-1"
+
+
+def test_before_both_there_is_one_address_and_each_is_found_by_it(two, somebody, behind_a_door):
+    two.ask_each_other()
+    assert two.run("door", "dev") == ExitCode.USAGE
+    assert "dev has no door; say its name" in two.said
+    host = SshHost("door-1", options=ssh_options(two.lab.ssh_config))
+    assert host.run(["docker", "import", "-", "haproxy-of:debian"], [door.image()]).status == 0
+    two.have_a_door()
+    assert two.run("apply", "dev") == 0, two.said
+    assert f"page: https://{door.NAME}/ " in two.said
+    assert two.run("door", "dev", "--check", "--output", "json") == 0, two.said
+    assert {"Write where people are led", "Start the door"} <= set(json.loads(two.printed)[0]["changed"])
+    assert the_door(two, "ps", "--quiet") == ""
+    assert two.run("door", "dev") == 0, two.said
+    for number, name in enumerate(two.names, 1):
+        with by_the_door(behind_a_door, f"ho0{number}") as terminal:
+            assert tag_of(terminal.session) == f"ho0{number}"
+            terminal.send(b"hostname; echo at-$((1+1))\n")
+            assert name.encode() in terminal.expect(rb"at-2")
+    # A session at one, asked for at the door's name until it has led to the other.
+    with by_the_door(behind_a_door, "ho02") as there:
+        there.close()
+        for _ in range(4):
+            again = by_the_door(behind_a_door, session=there.session)
+            assert again.open().status == "resumed"
+            again.close()
+        again.open()
+    assert two.run("doctor", "dev") == 0, two.said
+    assert f"door-1: door: leads to {', '.join(two.names)}" in two.said
+
+
+def test_again_there_is_nothing_to_do(two, somebody, behind_a_door):
+    for words in (["--check"], []):
+        assert two.run("door", "dev", "--output", "json", *words) == 0, two.said
+        assert json.loads(two.printed) == [{"host": "door-1", "changed": []}], two.said
+
+
+def test_another_certificate_is_seen_by_nobody_who_is_there(two, somebody, behind_a_door):
+    there = Resident(by_the_door(behind_a_door))
+    before = the_door(two, "inspect", "--format", "{{.State.Pid}}", DOOR)
+    behind_a_door.issue()
+    (two.folder / "key.pem").chmod(0o600)
+    assert two.run("doctor", "dev") == ExitCode.CHECKS_FAILED, two.said
+    assert "shows another certificate than" in two.said
+    assert two.run("door", "dev", "--output", "json") == 0, two.said
+    changed = json.loads(two.printed)[0]["changed"]
+    assert changed == ["Bring the certificate", "Have it read what has changed"]
+    assert two.run("doctor", "dev") == 0, two.said
+    assert the_door(two, "inspect", "--format", "{{.State.Pid}}", DOOR) == before
+    assert there.terminal.stats.reconnects == 0
+    there.leave()
+
+
+def test_when_it_dies_it_comes_back_and_so_does_everybody(two, somebody, behind_a_door):
+    there = Resident(by_the_door(behind_a_door))
+    pid = the_door(two, "inspect", "--format", "{{.State.Pid}}", DOOR)
+    hosts.ssh(two.lab, two.before_them, f"kill -KILL {pid}")
+    until(lambda: there.terminal.stats.reconnects == 1, "there again")
+    there.leave()
+
+
+def test_a_host_knows_where_people_come_from(two, somebody, behind_a_door):
+    page = Visitor(f"https://h-ho01.{door.NAME}/", ca=behind_a_door.ca)
+    status, _ = page.ask("GET", "api/sessions", X_Terminals="page", Authorization="Bearer wrong")
+    assert status == 401
+    own = str(two.before_them.address).rpartition(".")[0] + ".1"
+    until(lambda: f"{own} presented a wrong credential" in logs_of_web(two), "who it was")
+
+
+def logs_of_web(two: Two) -> str:
+    name = two.names[0]
+    (web,) = two.at(name, "ps", "--format", "{{.Names}}", "--filter", "name=-web-1").split()
+    answer = two.engine().host(name).run(["docker", "logs", web])
+    return answer.output + answer.errors
+
+
+def test_a_wrong_certificate_changes_nothing(two, somebody, behind_a_door):
+    two.have_a_door(name="other.test")
+    assert two.run("door", "dev") == ExitCode.USAGE
+    assert "cert.pem is not for other.test; get one for other.test and *.other.test" in two.said
+    two.have_a_door()
+    assert two.run("doctor", "dev") == 0, two.said
+
+
+def test_taken_away_it_leaves_nothing(two, somebody, behind_a_door):
+    assert two.run("door", "dev", "--remove") == 0, two.said
+    assert the_door(two, "ps", "--all", "--quiet") == ""
+    assert "No such file" in hosts.ssh(two.lab, two.before_them, "ls /srv/door 2>&1; true")
+    assert two.run("door", "dev", "--remove", "--output", "json") == 0, two.said
+    assert json.loads(two.printed) == [{"host": "door-1", "changed": []}]
 
 
 def test_taken_back_they_ask_no_more_and_no_shell_has_ended(two, somebody):

@@ -25,6 +25,8 @@ class Fleet:
         self.doors: dict[str, Relay] = {}
         """What is between clients and the terminals of a host, where something is."""
         through = settings.pop("doors", False)
+        self.front: dict[str, str] = {}
+        """Where a host's page is for clients, without a slash, where that is at a door of all."""
         self.stacks: dict[str, Stack] = {}
         self.links: dict[tuple[str, str], Relay] = {}
         """By who asks, and whom."""
@@ -63,6 +65,8 @@ class Fleet:
 
     def url(self, name: str, profile: str = "system") -> str:
         """Where clients find a host's terminals."""
+        if name in self.front:
+            return f"{self.front[name]}/ws/{profile}"
         if profile == "system" and name in self.doors:
             return f"ws://127.0.0.1:{self.doors[name].port}/"
         return self.stacks[name].url(profile).replace("127.0.0.1", self._at.get(name, "127.0.0.1"))

@@ -164,7 +164,12 @@ class ManagerConfig:
         return CircuitBreaker(self.breaker_threshold, self.breaker_cooldown, max(60.0, self.breaker_cooldown))
 
 
-KEYS = (ManagerConfig.__dataclass_fields__.keys() - {"digest", "shown", "homes"}) | {"tag", "hosts", "peers"}
+KEYS = (ManagerConfig.__dataclass_fields__.keys() - {"digest", "shown", "homes"}) | {
+    "door",
+    "hosts",
+    "peers",
+    "tag",
+}
 """Of the file."""
 
 

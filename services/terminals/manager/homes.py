@@ -21,6 +21,7 @@ from terminals.protocol.ids import is_tag, tag_of
 log = logging.getLogger("terminals.manager")
 
 FILE: Final = "tag"
+_DOOR = re.compile(r"wss?://([A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[1-9][0-9]{0,4})?")
 _PEERS = re.compile(r"https?://([A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\]):[1-9][0-9]{0,4}")
 
 
@@ -62,11 +63,15 @@ class PeerRules:
 
 @dataclass(frozen=True, slots=True)
 class Homes:
-    """This host's tag, "" where it needs none, and the others by their names."""
+    """This host's tag, "" where it needs none, and the others by their names.
+
+    ``door``: scheme, host and port by which people come who do not say to which host, "" where there is none.
+    """
 
     tag: str = ""
     others: Mapping[str, OtherHost] = field(default_factory=dict)
     rules: PeerRules | None = None
+    door: str = ""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Homes:
@@ -94,13 +99,17 @@ class Homes:
                 raise ValueError(f"hosts.{name}.peers: say under peers where others ask this host")
             if other.peers and rules and other.peers.startswith("https:") != bool(rules.certificate):
                 raise ValueError(f"hosts.{name}.peers: https: where there are certificates, else http:")
-        return cls(tag, others, rules)
+        door = raw.get("door", "")
+        if door and not (isinstance(door, str) and _DOOR.fullmatch(door)):
+            raise ValueError(f"door: an address of the form wss://HOST[:PORT], not {door!r}")
+        return cls(tag, others, rules, door)
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where the others' terminals are: scheme, host and port."""
-        found = {urlsplit(url) for other in self.others.values() for url in other.urls.values()}
-        return tuple(sorted(f"{url.scheme}://{url.netloc}" for url in found))
+        """Where the others' terminals are, and the door: scheme, host and port."""
+        urls = (urlsplit(url) for other in self.others.values() for url in other.urls.values())
+        found = {f"{url.scheme}://{url.netloc}" for url in urls}
+        return tuple(sorted(found | {self.door} - {""}))
 
     def home_of(self, session: str) -> OtherHost | None:
         """The host that an id says that the session is at; ``None``: none of the others."""

@@ -1,0 +1,99 @@
+"""Having a door run on its hosts."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rollout.config import Config, Environment
+from rollout.config.model import Door
+from rollout.engine.playbooks import packaged, run_playbook
+from rollout.engine.ssh import ssh_options
+from rollout.model import EngineEvent
+
+
+def bring_door(
+    config: Config,
+    environment: Environment,
+    door: Door,
+    certificate: str,
+    *,
+    check: bool,
+    on_event: Callable[[EngineEvent], None],
+) -> None:
+    """Have each of its hosts lead people to the hosts of the environment; with ``check``, only say what would
+    change. ``certificate``: with its key.
+
+    Raises:
+        EngineError: a host failed, or root's rights are not to be had there.
+    """
+    behind = [
+        {"name": name, "tag": host.tag, "address": _place(environment, name)}
+        for name, host in environment.hosts.items()
+    ]
+    more = {
+        "terminals_host_compose_source": str(Path(sys.executable).with_name("docker-compose")),
+        "terminals_door_compose_source": str(packaged("compose")),
+        "terminals_door_name": door.name,
+        "terminals_door_hosts": behind,
+        "terminals_door_certificate": certificate,
+        "terminals_door_port": door.port,
+        "terminals_door_image": door.image,
+    }
+    _run(config, environment, door, "door", more, check=check, on_event=on_event)
+
+
+def remove_door(
+    config: Config,
+    environment: Environment,
+    door: Door,
+    *,
+    check: bool,
+    on_event: Callable[[EngineEvent], None],
+) -> None:
+    """Take the door and its files away from its hosts.
+
+    Raises:
+        EngineError: a host failed, or root's rights are not to be had there.
+    """
+    _run(config, environment, door, "no_door", {}, check=check, on_event=on_event)
+
+
+def _run(
+    config: Config,
+    environment: Environment,
+    door: Door,
+    playbook: str,
+    variables: dict[str, Any],
+    *,
+    check: bool,
+    on_event: Callable[[EngineEvent], None],
+) -> None:
+    inventory = {
+        name: {
+            "ansible_host": host.ssh or name,
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_ssh_common_args": shlex.join(ssh_options(environment.ssh_config)),
+            "terminals_host_directory": str(host.root.parent),
+            "terminals_door_root": str(host.root),
+            "terminals_door_project": f"{config.project}-{environment.name}-door",
+        }
+        for name, host in door.hosts.items()
+    }
+    run_playbook(
+        playbook,
+        hosts=inventory,
+        variables=variables,
+        artifacts=config.state / "ansible" / environment.name,
+        on_event=on_event,
+        check=check,
+    )
+
+
+def _place(environment: Environment, name: str) -> str:
+    listen = environment.listens(name)
+    address = environment.hosts[name].address or listen.host
+    return f"[{address}]:{listen.web}" if ":" in address else f"{address}:{listen.web}"

@@ -1,0 +1,71 @@
+"""The one address of an environment's hosts."""
+
+from __future__ import annotations
+
+import time
+
+from rollout.config import Config
+from rollout.door import read_certificate, why_no_answer
+from rollout.engine.door import bring_door, remove_door
+from rollout.errors import ConfigError
+from rollout.ledger import Lease, Ledger
+from rollout.model import EngineEvent
+from rollout.observer import Observer
+from rollout.pipeline.begin import operator
+from rollout.pipeline.commands import Provisioned
+
+OPENS_SECONDS = 15.0
+
+
+def door(
+    config: Config, env: str, *, check: bool = False, remove: bool = False, observer: Observer
+) -> list[Provisioned]:
+    """Have the environment's door run, and lead to the hosts that ``rollout.yaml`` names; a change is seen by
+    nobody who is connected. With ``remove``, take it away. With ``check`` nothing is changed; what would be
+    is returned.
+
+    Raises:
+        ConfigError: the environment has no door, or its certificate is none.
+        Locked: a rollout is going on.
+        EngineError: a host failed.
+    """
+    environment = config.environment(env)
+    wanted = environment.door
+    if wanted is None:
+        raise ConfigError(f"{env} has no door; say its name, certificate, key and hosts first: door")
+    changed: dict[str, list[str]] = {host: [] for host in wanted.hosts}
+
+    def event(event: EngineEvent) -> None:
+        observer.engine_event(event)
+        if event.status == "changed":
+            changed[event.host].append(event.task.rpartition(" : ")[2])
+
+    def carry_out() -> None:
+        if remove:
+            remove_door(config, environment, wanted, check=check, on_event=event)
+            return
+        tags = [host.tag for host in environment.hosts.values() if host.tag is not None]
+        text, ends = read_certificate(wanted, tags)
+        if ends <= time.time():
+            raise ConfigError(f"door: {wanted.certificate} has ended; bring another one")
+        bring_door(config, environment, wanted, text, check=check, on_event=event)
+
+    if check:
+        carry_out()
+        return _provisioned(changed)
+    with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
+        carry_out()
+        done = {host: tasks for host, tasks in changed.items() if tasks}
+        ledger.add_event(env, "door", by=operator(), removed=remove, hosts=sorted(done))
+    if not remove:
+        for name, host in wanted.hosts.items():
+            end = time.monotonic() + OPENS_SECONDS
+            while (why := why_no_answer(wanted, host)) and time.monotonic() < end:
+                time.sleep(0.2)
+            if why:
+                observer.message(f"{name}: {why}; look at: rollout doctor {env}")
+    return _provisioned(changed)
+
+
+def _provisioned(changed: dict[str, list[str]]) -> list[Provisioned]:
+    return [Provisioned(host, tuple(tasks)) for host, tasks in changed.items()]
