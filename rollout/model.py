@@ -100,7 +100,8 @@ class Evidence:
     ``n`` is the number of observations behind it (0: nothing was seen, so nothing can pass); ``successes``
     belongs to ratios and rates; ``samples`` to samples; ``value`` to counts and gauges. A series has
     ``samples`` and, for each, its time in ``times``. The label ``role`` is ``baseline`` on what was measured
-    at the same time on the generation before.
+    at the same time on the generation before. The label ``part`` is on what is of one host or region
+    alone, and is counted in a whole that is there, too (see :attr:`part`).
     """
 
     id: str
@@ -115,6 +116,12 @@ class Evidence:
     value: float | None = None
     times: tuple[float, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def part(self) -> str:
+        """What it is a part by: ``host``, ``region``, or ``all`` where it is the whole. Of which one
+        says the label of this name."""
+        return self.labels.get("part", "all")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,17 @@ class LoadRun:
             for sample in self.samples()
             if since <= sample["t"] < until and generation in (None, sample["generation"])
         )
+
+    def parts(
+        self, of: Mapping[str, str], since: float = 0.0, generation: str | None = None
+    ) -> dict[str, LoadSummary]:
+        """The window from ``since`` on part by part: ``of`` says which part a host belongs to. One without
+        samples is there, too; hosts that are not in ``of`` are left out."""
+        found: dict[str, list[dict[str, Any]]] = {part: [] for part in of.values()}
+        for sample in self.samples():
+            if since <= sample["t"] and generation in (None, sample["generation"]) and sample["host"] in of:
+                found[of[sample["host"]]].append(sample)
+        return {part: LoadSummary.of(samples) for part, samples in found.items()}
 
     def wait(self, timeout: float) -> LoadSummary:
         """Wait for a run with ``run_seconds`` to end by itself.

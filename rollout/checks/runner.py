@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from terminals.client import Terminal
@@ -105,6 +105,21 @@ def run_suite(
         result = CheckResult(suite, check.group, check.name, ok, started, seconds, " ".join(detail.split()))
         results.append(result)
         on_result(result)
+    return results
+
+
+def check_everywhere(
+    suite: Callable[[Target, Callable[[CheckResult], None]], list[CheckResult]],
+    targets: Sequence[Target],
+    on_result: Callable[[CheckResult], None] = lambda result: None,
+) -> list[CheckResult]:
+    """Run a suite against each target. Where there are several, the detail of a result has its host first."""
+    results = []
+    for target in targets:
+        of_host = suite(target, on_result)
+        if len(targets) > 1:
+            of_host = [replace(result, detail=f"{target.host}: {result.detail}") for result in of_host]
+        results += of_host
     return results
 
 

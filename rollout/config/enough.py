@@ -7,6 +7,7 @@ when its monitor period is shorter than a health check takes to fail; the relati
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from terminals.protocol import STABLE_AFTER
@@ -64,12 +65,21 @@ def _load(environment: Environment, gate: Gate, place: Place) -> Found:
         return
     last = 0.0 if gate.on == "checks" else steps[-1].hold
     looks = len(checkpoints(last, environment.max_hold))
-    found = _few(environment, gate, load, 1.0, last, looks)
+    least = _least_part(environment, gate)
+    found = _few(environment, gate, load, least, last, looks)
     if not found and gate.on != "checks" and gate.severity == "critical" and len(steps) > 1:
-        hosts = len(environment.host_batches()[0]) / len(environment.hosts)
+        hosts = min(least, len(environment.host_batches()[0]) / len(environment.hosts))
         found = _few(environment, gate, load, hosts * steps[0].weight / 100, steps[0].hold, 1)
     if found:
         yield (*place, "threshold"), found
+
+
+def _least_part(environment: Environment, gate: Gate) -> float:
+    """What share of the users is at the one host, or in the one region, that has fewest."""
+    hosts = environment.hosts.values()
+    if gate.each == "region":
+        return min(Counter(host.region for host in hosts).values()) / len(hosts)
+    return 1 / len(hosts) if gate.each == "host" else 1.0
 
 
 def _few(environment: Environment, gate: Gate, load: Load, part: float, hold: float, looks: int) -> str:
@@ -83,9 +93,10 @@ def _few(environment: Environment, gate: Gate, load: Load, part: float, hold: fl
         return ""
     during = "max_hold" if gate.window is None else f"a window of {duration(gate.window)}"
     of = "" if part == 1 else f" of {load.users} at {share(part)}"
-    first = "" if part == 1 else ", or the first weight"
+    at = f" at one {gate.each}" if gate.each != "all" else ""
+    first = "" if part == 1 or part == _least_part(environment, gate) else ", or the first weight"
     return (
-        f"{wanted[1]} takes {wanted[0]} {what} without a failure, and {users} users{of} make about"
+        f"{wanted[1]} takes {wanted[0]} {what} without a failure, and {users} users{of}{at} make about"
         f" {likely:.0f} in {during}; raise load.users or max_hold{first}"
     )
 

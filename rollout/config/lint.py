@@ -386,6 +386,7 @@ def _gates(environment: Environment) -> Iterator[Problem]:
         if names[gate.name] > 1:
             yield Problem(place, f'another gate is called "{gate.name}" too; give this one a name of its own')
         yield from _evidence(environment, gate, place)
+        yield from _each(environment, gate, place)
         yield from _threshold(gate, place)
 
 
@@ -404,6 +405,19 @@ def _evidence(environment: Environment, gate: Gate, place: Place) -> Iterator[Pr
         yield Problem(
             (*place, "metric"), f"{metric.name} needs someone to attach; add load:, or judge it on: checks"
         )
+
+
+def _each(environment: Environment, gate: Gate, place: Place) -> Iterator[Problem]:
+    """What is measured of one host alone."""
+    if gate.each == "all":
+        return
+    at = (*place, "each")
+    if gate.about.source != "load":
+        yield Problem(at, f"{gate.metric} is not measured by {gate.each}, or always is; leave it out")
+    if gate.compare == "baseline":
+        yield Problem(at, "a comparison is of all hosts together; leave it out")
+    if gate.each == "region" and any(host.region is None for host in environment.hosts.values()):
+        yield Problem(at, "some hosts have no region; give each one: region")
 
 
 def _threshold(gate: Gate, place: Place) -> Iterator[Problem]:

@@ -285,7 +285,8 @@ class Gate(Section):
     ``window``: only the last so many seconds count; ``None``: all since the first shift (a soak gate: since
     the build came). ``max_age``: older than so many seconds, evidence is stale. ``severity``: a ``warning``
     is reported and never decides. ``compare``: ``baseline`` judges the new generation against the one before
-    at the same time; the threshold is then the ratio of the two that is still good. ``query`` and ``total``
+    at the same time; the threshold is then the ratio of the two that is still good. ``each``: every host, or
+    region, has to pass by itself, and not all of them together; of load only. ``query`` and ``total``
     are PromQL, of metrics that Prometheus is asked for (see :mod:`rollout.config.sources`); of
     ``junit.pass_ratio`` the query is a file, or a pattern of files, below the configuration's folder.
     """
@@ -304,6 +305,7 @@ class Gate(Section):
     severity: Literal["critical", "warning"] = "critical"
     query: StrictStr | None = None
     total: StrictStr | None = None
+    each: Literal["all", "host", "region"] = "all"
 
     @model_validator(mode="before")
     @classmethod

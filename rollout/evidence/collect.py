@@ -32,15 +32,19 @@ def from_load(
     generation: str,
     *,
     only: float | None = None,
+    part: tuple[str, str] | None = None,
 ) -> list[Evidence]:
     """Evidence of a load run.
 
     ``on_new`` are the samples taken on the generation on trial: rates, latencies and loops speak of
     it alone, so that the good old one cannot water them down. What was lost or doubled counts for
     ``everybody``: a shift must not harm those who stay either. ``only``: they are those of the last so
-    many seconds, for the gates that have this window.
+    many seconds, for the gates that have this window. ``part``: they are those at one host, or in one region
+    (``("host", "eu-1")``).
     """
     extra = {} if only is None else {"window": f"{only:g}"}
+    if part is not None:
+        extra |= {"part": part[0], part[0]: part[1]}
     verified = everybody.verified
     return [
         *_of_generation(on_new, window, {"generation": generation, **extra}),
@@ -109,8 +113,10 @@ def from_checks(suite: str, results: Sequence[CheckResult]) -> list[Evidence]:
     for metric, part in parts.items():
         started = min((result.started for result in part), default=0.0)
         ended = max((result.started + result.seconds for result in part), default=0.0)
-        passed = sum(result.ok for result in part)
-        found.append(_piece(metric, "ratio", (started, ended), len(part), successes=passed))
+        bad = [f"{result.name}: {result.detail}" for result in part if not result.ok]
+        labels = {"note": bad[0] + (f" (and {len(bad) - 1} more)" if bad[1:] else "")} if bad else {}
+        passed = len(part) - len(bad)
+        found.append(_piece(metric, "ratio", (started, ended), len(part), successes=passed, labels=labels))
     return found
 
 

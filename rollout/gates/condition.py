@@ -37,6 +37,10 @@ class GateLike(Protocol):
     @property
     def compare(self) -> str: ...
     @property
+    def each(self) -> str:
+        """By what it is judged apart: ``host``, ``region``, or ``all``: not at all."""
+
+    @property
     def unit(self) -> str:
         """Of the threshold and of what is measured: one of :data:`rollout.config.metrics.Unit`."""
 
@@ -125,7 +129,7 @@ def level(alpha: float) -> str:
 
 def where(piece: Evidence) -> str:
     """Which of several pieces this is, for a reason."""
-    labels = [piece.labels[key] for key in ("host", "profile", "generation") if key in piece.labels]
+    labels = [piece.labels[key] for key in ("host", "region", "profile", "generation") if key in piece.labels]
     return " ".join(labels) or piece.id
 
 

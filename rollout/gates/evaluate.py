@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rollout.gates import baseline, figures, rates, samples, trend
+from rollout.gates import baseline, figures, parts, rates, samples, trend
 from rollout.gates.condition import ONCE, Finding, GateLike, Look, asked, where
 from rollout.gates.rates import bounds as rate_bounds
 from rollout.gates.select import Selection, empty, select
@@ -44,8 +44,12 @@ def evaluate(
     ``now`` (unix seconds) is what age is measured by; without it, evidence is never stale. ``look`` says what
     this judgement may use up of the error rate, when it is one of several.
     """
-    chosen = select(gate, list(evidence), now)
+    evidence = list(evidence)
+    chosen = select(gate, evidence, now)
     found = chosen.stop or _judged(gate, chosen, look)
+    where_not = ""
+    if found.verdict is Verdict.FAIL and gate.each == "all" and gate.compare != "baseline":
+        where_not = parts.blame(gate, evidence, chosen.pieces)
     ids = tuple(piece.id for piece in (*chosen.pieces, *chosen.base))
     notes = dict.fromkeys(piece.labels["note"] for piece in chosen.pieces if "note" in piece.labels)
     return GateResult(
@@ -54,7 +58,7 @@ def evaluate(
         found.measured,
         found.bound,
         found.n,
-        f"{gate.name} {gate.op} {asked(gate)}: {'; '.join([found.text, *notes])}",
+        f"{gate.name} {gate.op} {asked(gate)}: {'; '.join(filter(None, [found.text, where_not, *notes]))}",
         ids,
         found.low,
         found.high,
@@ -77,6 +81,8 @@ def _judged(gate: GateLike, chosen: Selection, look: Look) -> Finding:
     pieces = chosen.pieces
     if gate.compare == "baseline":
         found = baseline.judge(gate, pieces, chosen.base, look)
+    elif gate.each != "all":
+        found = parts.judge_each(gate, pieces, look, _of_kind)
     else:
         found = _of_kind(gate, pieces, look)
     blind = empty((*pieces, *chosen.base))

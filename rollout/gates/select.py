@@ -28,12 +28,17 @@ def select(gate: GateLike, evidence: Sequence[Evidence], now: float | None) -> S
 
     The label ``role`` sets pieces apart that are there to be compared: ``baseline``, and ``canary`` for what
     was measured beside it; no other gate counts them. So does ``window`` (seconds) for a gate with that one,
-    and ``gate`` for the one gate that has asked. The label ``error`` is a verdict of its own.
+    and ``gate`` for the one gate that has asked. Parts count for gates that judge each by itself, the
+    whole for all others. The label ``error`` is a verdict of its own.
     Without ``now``, staleness and clocks are not looked at.
     """
     # A piece that is handed in twice was measured once.
     mine = list({_identity(piece): piece for piece in evidence if piece.metric == gate.metric}.values())
-    mine = [piece for piece in mine if piece.labels.get("gate", gate.name) == gate.name]
+    mine = [
+        piece
+        for piece in mine
+        if piece.labels.get("gate", gate.name) == gate.name and piece.part == gate.each
+    ]
     mine.sort(key=lambda piece: (piece.started, piece.ended, piece.id))
     comparing = gate.compare == "baseline"
     base = [piece for piece in mine if comparing and piece.labels.get("role") == "baseline"]

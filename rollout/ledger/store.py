@@ -219,9 +219,12 @@ class Ledger:
     def record_verdicts(
         self, rollout: int, step: str, results: Sequence[GateResult], evidence: Iterable[Evidence]
     ) -> None:
-        """Record what the gates said at a step, with the evidence they judged."""
+        """Record what the gates said at a step, with the evidence that there was: parts of it, which the
+        whole has in it, only where a gate has judged them."""
         env = self.rollout(rollout).env
         now = time.time()
+        judged = {id for result in results for id in result.evidence}
+        evidence = [item for item in evidence if item.part == "all" or item.id in judged]
         with self._history() as chain:
             for item in evidence:
                 values = {**asdict(item), "value": _finite(item.value)}

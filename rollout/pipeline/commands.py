@@ -11,6 +11,7 @@ from typing import Any
 from rollout.build import BuildStore
 from rollout.checks import CheckResult
 from rollout.checks.infra import SUITE as INFRA
+from rollout.checks.runner import check_everywhere
 from rollout.config import Config, Environment
 from rollout.direct.mark import Mark
 from rollout.engine import Engine, HostFacts
@@ -253,11 +254,9 @@ def check(
         if suite == INFRA:
             results = verify(config, environment, engine, ledger, on_progress=on_progress)
         else:
-            results = [
-                result
-                for target in engine.targets()
-                for result in SUITES[suite](target, lambda done: on_progress(f"{done.group}: {done.name}"))
-            ]
+            results = check_everywhere(
+                SUITES[suite], engine.targets(), lambda done: on_progress(f"{done.group}: {done.name}")
+            )
         ledger.record_checks(env, None, results)
     if junit is not None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rollout.checks.load import LoadRun
@@ -147,15 +147,36 @@ class Judging:
         plan, full = self._trial.plan, self._trial.full_at
         new, old = plan.generation, plan.previous_generation
         found = from_load(load.summary(start), load.summary(start, generation=new), window, new)
+        found += self._of_parts(load, window)
         for seconds in {gate.window for gate in self.all_gates if gate.window is not None}:
             since = max(start, end - seconds)
             alone = load.summary(since, generation=new)
             found += from_load(load.summary(since), alone, (since, end), new, only=seconds)
+            found += self._of_parts(load, (since, end), seconds)
         if old is not None and any(gate.compare == "baseline" for gate in self.all_gates):
             until = end if full is None else max(start, full)
             both = [load.summary(start, until, generation) for generation in (new, old)]
             found += from_comparison(both[0], both[1], (start, until), new, old)
         return found
+
+    def _of_parts(
+        self, load: LoadRun, window: tuple[float, float], only: float | None = None
+    ) -> Iterator[Evidence]:
+        """The same, of each host by itself, and of each region that a gate asks for: of those that have the
+        new generation by now."""
+        trial, new = self._trial, self._trial.plan.generation
+        hosts = trial.environment.hosts
+        wanted = {gate.each for gate in self.all_gates}
+        if len(hosts) == 1 and wanted <= {"all"}:
+            return
+        reached = trial.reached()
+        parts = {"host": {name: name for name in reached}}
+        if "region" in wanted:
+            parts["region"] = {name: hosts[name].region or "" for name in reached}
+        for by, of in parts.items():
+            everybody = load.parts(of, window[0])
+            for part, alone in load.parts(of, window[0], new).items():
+                yield from from_load(everybody[part], alone, window, new, only=only, part=(by, part))
 
     def watch(
         self, gates: Sequence[Gate], hold: float, *, last: bool = True

@@ -27,7 +27,7 @@ class Fleet(Project):
         common = {"profiles": PROFILES, "rollback_window": "1h", "max_hold": "60s"}
         gates = [
             {"metric": "load.bytes_lost", "op": "==", "threshold": 0},
-            {"metric": "load.commands_twice", "op": "==", "threshold": 0},
+            {"metric": "load.commands_twice", "op": "==", "threshold": 0, "each": "host"},
             {"metric": "generation.loops", "op": "==", "threshold": 0},
             {"metric": "generation.memory_bytes", "op": "<", "threshold": memory},
         ]
@@ -85,8 +85,16 @@ def test_the_canarys_host_first_and_the_others_after_its_gates(fleet):
     assert figures["bytes_lost"] == figures["bytes_doubled"] == figures["commands_twice"] == 0
     assert figures["sessions_severed"] == 0
     assert figures["sessions_moved"] > 0
+    judged = {entry["step"]: entry["reason"] for entry in verdicts(fleet, "load.commands_twice")}
+    assert set(judged) >= {"watch-100-b1", "gate"}, judged
+    assert "at each of 1 host, the worst of them one" in judged["watch-100-b1"]
+    assert "at each of 3 hosts" in judged["gate"]
     samples = next((fleet.folder / "state" / "runs" / "staging").glob("*/load-*/samples.jsonl")).read_text()
     assert {json.loads(line)["host"] for line in samples.splitlines()} == set(HOSTS)
+
+
+def verdicts(fleet: Fleet, gate: str) -> list[dict]:
+    return [entry for entry in fleet.json("report", "staging")["gates"] if entry["gate"] == gate]
 
 
 def test_a_bad_build_is_taken_back_where_it_was_and_never_sent_to_the_others(fleet):

@@ -23,6 +23,7 @@ class Gate:
     max_age: float = 300.0
     severity: str = "critical"
     compare: str = "threshold"
+    each: str = "all"
     unit: str = ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rollout.checks.infra import SUITE as INFRA
-from rollout.checks.runner import CheckResult
+from rollout.checks.runner import CheckResult, check_everywhere
 from rollout.checks.smoke import smoke
 from rollout.checks.validate import validate
 from rollout.errors import EngineError
@@ -127,4 +127,4 @@ class Judge(Step):
 def _suite(trial: Trial, suite: str) -> list[CheckResult]:
     if suite == INFRA:
         return verify(trial.config, trial.environment, trial.engine, trial.ledger, trial=trial.record)
-    return [result for target in trial.engine.targets() for result in SUITES[suite](target)]
+    return check_everywhere(SUITES[suite], trial.engine.targets())

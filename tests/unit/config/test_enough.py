@@ -101,6 +101,27 @@ def test_relations_between_need_and_time(tmp_path: Path, old: str, new: str, exp
     assert expected in caught.value.message
 
 
+def test_where_each_host_is_judged_it_has_its_share_of_the_users_only(tmp_path: Path) -> None:
+    two = "{a: {root: /tmp/r/a}, b: {root: /tmp/r/b, listen: {system: 7001, claude: 7002, web: 7110}}}"
+    text = written(tmp_path, "{local: {root: /tmp/r/staging}}", two).read_text()
+    path = tmp_path / "rollout.yaml"
+    text = text.replace(
+        'load.reconnect_rate, op: ">", threshold: 0.99',
+        'load.reconnect_rate, op: ">", threshold: 0.98, each: host',
+    )
+    path.write_text(text)
+    load(path)
+    path.write_text(text.replace("users: 60", "users: 12"))
+    with pytest.raises(ConfigError, match="and 6 users of 12 at 50 % at one host make about 189"):
+        load(path)
+    path.write_text(text.replace("each: host", "each: region"))
+    with pytest.raises(ConfigError, match="some hosts have no region; give each one: region"):
+        load(path)
+    regions = two.replace("r/a}", "r/a, region: eu}").replace("r/b,", "r/b, region: us,")
+    path.write_text(text.replace(two, regions).replace("each: host", "each: region"))
+    load(path)
+
+
 def test_too_few_users_for_a_percentile_at_the_first_step_are_told_before_anything_starts(
     tmp_path: Path,
 ) -> None:
