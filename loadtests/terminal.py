@@ -19,6 +19,8 @@ import os
 import random
 import time
 from argparse import ArgumentParser
+from dataclasses import asdict
+from functools import reduce
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ FINAL_SECONDS = 30.0
 
 _numbers = count()
 _samples: Path | None = None
+_of_workers: dict[str, Findings] = {}
+"""What each has reported last, where this is their master."""
 
 
 @events.init_command_line_parser.add_listener
@@ -50,6 +54,7 @@ def _options(parser: ArgumentParser) -> None:
         "--doors-file", default="", help="JSON list of host, url, token, ca: users are spread over them"
     )
     parser.add_argument("--samples", default="")
+    parser.add_argument("--share", type=int, default=1, help="workers that the users are shared among")
     parser.add_argument("--cut-every", type=float, default=5.0, help="mean seconds between cuts, 0: never")
 
 
@@ -58,6 +63,18 @@ def _start(environment: Environment, **_: Any) -> None:
     global _samples
     if environment.parsed_options and environment.parsed_options.samples:
         _samples = Path(environment.parsed_options.samples)
+
+
+@events.report_to_master.add_listener
+def _report(client_id: str, data: dict[str, Any]) -> None:
+    """What this worker's users have found so far."""
+    data["found"] = asdict(Person.total)
+
+
+@events.worker_report.add_listener
+def _reported(client_id: str, data: dict[str, Any]) -> None:
+    _of_workers[client_id] = Findings(**data["found"])
+    Person.total = reduce(Findings.plus, _of_workers.values())
 
 
 @events.quitting.add_listener
@@ -90,7 +107,9 @@ class Person(User):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         options: Any = environment.parsed_options
-        self.number = next(_numbers)
+        # Of all workers together: each has those that its own number, and then every so many, give.
+        index = getattr(environment.runner, "worker_index", 0)
+        self.number = next(_numbers) * options.share + index
         self.random = random.Random(self.number)  # noqa: S311 - a schedule, no secret
         self.cut_every: float = options.cut_every
         self.door = _door(options, self.number)

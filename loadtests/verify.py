@@ -54,6 +54,15 @@ class Findings:
             self.twice - earlier.twice,
         )
 
+    def plus(self, other: Findings) -> Findings:
+        """Both together."""
+        return Findings(
+            self.verified + other.verified,
+            self.lost + other.lost,
+            self.doubled + other.doubled,
+            self.twice + other.twice,
+        )
+
     def copy(self) -> Findings:
         """A snapshot."""
         return Findings(self.verified, self.lost, self.doubled, self.twice)

@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from rollout.checks.runner import Target
 from rollout.errors import EngineError
 
 STOP_SECONDS = 45.0
+READY_SECONDS = 60.0
+LOOPBACK = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -98,7 +101,10 @@ class LoadSummary:
 
 
 class LoadRun:
-    """Locust users in live shells, spread evenly over hosts. Samples and log are kept in ``directory``."""
+    """Locust users in live shells, spread evenly over hosts. Samples and log are kept in ``directory``.
+
+    With more ``processes`` than one these are Locust's workers, and one more leads them.
+    """
 
     def __init__(
         self,
@@ -108,6 +114,7 @@ class LoadRun:
         spawn_rate: float,
         cut_every: float,
         directory: Path,
+        processes: int = 1,
         run_seconds: float | None = None,
     ) -> None:
         self._targets = list(targets)
@@ -115,10 +122,12 @@ class LoadRun:
         self._spawn_rate = spawn_rate
         self._cut_every = cut_every
         self._run_seconds = run_seconds
+        self._workers = processes if processes > 1 else 0
         self._directory = directory
         self.samples_path = directory / "samples.jsonl"
         self.log = directory / "locust.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        """The one that leads, and then the workers, where there are any."""
         self._doors_file: str | None = None
         self._offset = 0
         self._samples: list[dict[str, Any]] = []
@@ -139,29 +148,50 @@ class LoadRun:
         ]
         with os.fdopen(descriptor, "w") as file:
             json.dump(doors, file)
+        if not self._workers:
+            self._spawn(*self._orders(), *self._what())
+            return
+        port = str(_free_port())
+        lead = ["--master", "--master-bind-host", LOOPBACK, "--master-bind-port", port]
+        lead += ["--expect-workers", str(self._workers), "--expect-workers-max-wait", f"{READY_SECONDS:.0f}"]
+        self._spawn(*self._orders(), *self._what(), *lead)
+        for _ in range(self._workers):
+            follow = ["--worker", "--master-host", LOOPBACK, "--master-port", port]
+            self._spawn(*self._what(), *follow)
+
+    def _orders(self) -> list[str]:
+        """What whoever leads has to know."""
+        orders = ["--headless", "--only-summary", "--users", str(self.users)]
+        orders += ["--spawn-rate", str(self._spawn_rate), "--stop-timeout", f"{STOP_SECONDS:.0f}"]
+        return orders if self._run_seconds is None else [*orders, "--run-time", f"{self._run_seconds:.0f}s"]
+
+    def _what(self) -> list[str]:
+        assert self._doors_file is not None
+        what = ["--doors-file", self._doors_file, "--samples", str(self.samples_path)]
+        what += ["--cut-every", str(self._cut_every)]
+        # Of everybody's own options, those of whoever leads count.
+        return [*what, "--share", str(self._workers)] if self._workers else what
+
+    def _spawn(self, *words: str) -> None:
         locustfile = Path(next(iter(loadtests.__path__))) / "terminal.py"
-        command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", "--only-summary"]
-        command += ["--users", str(self.users), "--spawn-rate", str(self._spawn_rate)]
-        command += ["--stop-timeout", f"{STOP_SECONDS:.0f}", "--cut-every", str(self._cut_every)]
-        command += ["--doors-file", self._doors_file, "--samples", str(self.samples_path)]
-        if self._run_seconds is not None:
-            command += ["--run-time", f"{self._run_seconds:.0f}s"]
         path = os.pathsep.join(p for p in [str(locustfile.parent.parent), os.environ.get("PYTHONPATH")] if p)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
+            self._processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "locust", "-f", str(locustfile), *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, "PYTHONPATH": path},
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent,
+                )
             )
 
     @property
     def running(self) -> bool:
-        """Whether Locust is still there."""
-        return self._process is not None and self._process.poll() is None
+        """Whether Locust is still there, all of it: with a worker its users go."""
+        return bool(self._processes) and all(process.poll() is None for process in self._processes)
 
     def wait_ready(self, timeout: float, look: Callable[[], None] = lambda: None) -> None:
         """Wait until every user is in its shell and has had a command answered; ``look`` may end it.
@@ -222,9 +252,9 @@ class LoadRun:
         Raises:
             EngineError: it did not end in time.
         """
-        assert self._process is not None
+        assert self._processes
         try:
-            self._process.wait(timeout)
+            self._wait(timeout)
         except subprocess.TimeoutExpired:
             self.stop()
             raise EngineError(f"the load run did not end within {timeout:.0f} s") from None
@@ -234,15 +264,26 @@ class LoadRun:
 
     def stop(self) -> LoadSummary:
         """Let every user finish, verify and leave; returns the summary of the whole run."""
-        if self._process is not None and self.running:
-            self._process.send_signal(signal.SIGTERM)
+        if self._processes:
+            # Whoever leads tells the workers, and does not wait for them.
+            if self._processes[0].poll() is None:
+                self._processes[0].send_signal(signal.SIGTERM)
+            else:
+                for worker in self._processes[1:]:
+                    worker.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(STOP_SECONDS + 15)
+                self._wait(STOP_SECONDS + 15)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                for process in self._processes:
+                    process.kill()
+                    process.wait()
         self._clean()
         return self.summary()
+
+    def _wait(self, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        for process in self._processes:
+            process.wait(max(0.0, end - time.monotonic()))
 
     def _clean(self) -> None:
         if self._doors_file is not None:
@@ -254,6 +295,12 @@ class LoadRun:
             lines = self.log.read_text(errors="replace").strip().splitlines()
             return " / ".join(lines[-3:]) or "it printed nothing"
         return "it left no log"
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind((LOOPBACK, 0))
+        return int(free.getsockname()[1])
 
 
 def _end_with_parent() -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from rollout.checks.load import LoadRun
 from rollout.config import Config, Load
 from rollout.errors import ChecksFailed
-from rollout.evidence import from_load
+from rollout.evidence import from_load, from_parts
 from rollout.gates import deciding, evaluate_all
 from rollout.model import Verdict
 from rollout.pipeline.begin import engine_of
@@ -35,6 +35,7 @@ def run(
         users=users or settings.users,
         spawn_rate=settings.spawn_rate,
         cut_every=cut_every or settings.cut_every,
+        processes=settings.processes,
         directory=config.state / "runs" / name / f"loadtest-{time.time_ns()}",
     )
     with Console(stderr=True).status("users take up work") as status:
@@ -64,7 +65,10 @@ def run(
         if gate.metric.startswith("load.") and gate.compare != "baseline"
     ]
     ended = time.time()
-    results = evaluate_all(gates, from_load(summary, summary, (started, ended), "all"), ended)
+    regions = {name: host.region or "" for name, host in environment.hosts.items()}
+    window = (started, ended)
+    evidence = from_load(summary, summary, window, "all") + from_parts(load, regions, gates, window, None)
+    results = evaluate_all(gates, evidence, ended)
     data = {
         "users": summary.users,
         "commands": summary.commands,

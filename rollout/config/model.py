@@ -268,11 +268,15 @@ class Move(Section):
 
 
 class Load(Section):
-    """Locust users through the cutover, each with a live shell; ``cut_every``: mean seconds between cuts."""
+    """Locust users through the cutover, each with a live shell; ``cut_every``: mean seconds between cuts.
+
+    ``processes``: Locust's workers, which share the users; one: there is no master.
+    """
 
     users: Annotated[StrictInt, Field(ge=1, le=5000)]
     spawn_rate: Annotated[float, Field(gt=0)] = 20.0
     cut_every: Duration = 3.0
+    processes: Annotated[StrictInt, Field(ge=1, le=64)] = 1
 
 
 class Gate(Section):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rollout.checks.load import LoadRun
 from rollout.config import Gate
 from rollout.errors import EngineError
-from rollout.evidence import from_comparison, from_generation, from_load
+from rollout.evidence import from_comparison, from_generation, from_load, from_parts
 from rollout.gates import Watch, deciding, evaluate_all
 from rollout.model import Evidence, GateResult, Verdict, worst
 from rollout.pipeline.sources import Sources
@@ -88,6 +88,7 @@ class Judging:
             users=settings.users,
             spawn_rate=settings.spawn_rate,
             cut_every=settings.cut_every,
+            processes=settings.processes,
             directory=self._trial.runs / f"load-{time.time_ns()}",
         )
         self._load.start()
@@ -144,39 +145,23 @@ class Judging:
         beside the baseline."""
         start, end = max(window[0], self.ready_at), window[1]
         window = (start, end)
-        plan, full = self._trial.plan, self._trial.full_at
+        trial = self._trial
+        plan, full = trial.plan, trial.full_at
         new, old = plan.generation, plan.previous_generation
         found = from_load(load.summary(start), load.summary(start, generation=new), window, new)
-        found += self._of_parts(load, window)
+        # Those that have the new generation by now.
+        regions = {host: trial.environment.hosts[host].region or "" for host in trial.reached()}
+        found += from_parts(load, regions, self.all_gates, window, new)
         for seconds in {gate.window for gate in self.all_gates if gate.window is not None}:
             since = max(start, end - seconds)
             alone = load.summary(since, generation=new)
             found += from_load(load.summary(since), alone, (since, end), new, only=seconds)
-            found += self._of_parts(load, (since, end), seconds)
+            found += from_parts(load, regions, self.all_gates, (since, end), new, only=seconds)
         if old is not None and any(gate.compare == "baseline" for gate in self.all_gates):
             until = end if full is None else max(start, full)
             both = [load.summary(start, until, generation) for generation in (new, old)]
             found += from_comparison(both[0], both[1], (start, until), new, old)
         return found
-
-    def _of_parts(
-        self, load: LoadRun, window: tuple[float, float], only: float | None = None
-    ) -> Iterator[Evidence]:
-        """The same, of each host by itself, and of each region that a gate asks for: of those that have the
-        new generation by now."""
-        trial, new = self._trial, self._trial.plan.generation
-        hosts = trial.environment.hosts
-        wanted = {gate.each for gate in self.all_gates}
-        if len(hosts) == 1 and wanted <= {"all"}:
-            return
-        reached = trial.reached()
-        parts = {"host": {name: name for name in reached}}
-        if "region" in wanted:
-            parts["region"] = {name: hosts[name].region or "" for name in reached}
-        for by, of in parts.items():
-            everybody = load.parts(of, window[0])
-            for part, alone in load.parts(of, window[0], new).items():
-                yield from from_load(everybody[part], alone, window, new, only=only, part=(by, part))
 
     def watch(
         self, gates: Sequence[Gate], hold: float, *, last: bool = True

@@ -70,8 +70,9 @@ def test_wrong_token_fails_every_terminal_check(target):
     assert not any(result.ok for result in smoke(wrong) if result.name != "API health")
 
 
-def test_load_run_verifies_live_shells_through_cuts(target, tmp_path):
-    run = LoadRun([target], users=5, spawn_rate=5, cut_every=3, directory=tmp_path)
+@pytest.mark.parametrize("processes", [1, 2], ids=["alone", "master and workers"])
+def test_load_run_verifies_live_shells_through_cuts(target, tmp_path, processes):
+    run = LoadRun([target], users=5, spawn_rate=5, cut_every=3, directory=tmp_path, processes=processes)
     run.start()
     try:
         run.wait_ready(60)
@@ -85,3 +86,18 @@ def test_load_run_verifies_live_shells_through_cuts(target, tmp_path):
     assert summary.kept == summary.reconnections >= 3
     assert summary.errors == []
     assert min(summary.connect_ms) > 0
+    assert summary.finished == set(range(5)), "each user is one, whichever worker has it"
+    assert not run.running
+
+
+def test_a_worker_of_the_load_that_dies_is_the_end_of_the_load(target, tmp_path):
+    run = LoadRun([target], users=4, spawn_rate=4, cut_every=0, directory=tmp_path, processes=2)
+    run.start()
+    try:
+        run.wait_ready(60)
+        run._processes[1].kill()
+        until(lambda: not run.running, "its end being seen")
+    finally:
+        summary = run.stop()
+    assert len(summary.finished) >= 2, "the users of the other worker have verified all they saw"
+    assert all(process.poll() is not None for process in run._processes)
