@@ -44,7 +44,11 @@ class Line:
 def lines(entries: Iterable[EnvironmentStatus], now: float | None = None) -> list[Line]:
     """A line a host."""
     now = time.time() if now is None else now
-    return [_line(entry, host, manager, now) for entry in entries for host, manager in entry.hosts.items()]
+    return [
+        _line(entry, host, manager, now)
+        for entry in entries
+        for host, manager in (entry.hosts | dict.fromkeys(entry.lost)).items()
+    ]
 
 
 def _line(entry: EnvironmentStatus, host: str, manager: dict[str, Any] | None, now: float) -> Line:
@@ -76,6 +80,9 @@ def _notes(
         yield f"{said} ({entry.held_by})" if entry.held_by else f"{said}: rollout resume {env}"
     elif entry.held_by:
         yield f"held by {entry.held_by}"
+    if host in entry.lost:
+        yield "stated to be lost"
+        return
     if manager is None and entry.current:
         yield "not running" if len(entry.hosts) == 1 else f"not running; where it is new: rollout apply {env}"
     if drift := entry.drift.get(host):

@@ -47,6 +47,7 @@ def problems(config: Config) -> Iterator[Problem]:
         place: Place = ("environments", environment.name)
         for found in (
             *_engine(environment),
+            *_lost(environment),
             *_tags(config, environment),
             *_peers(environment),
             *_door(environment),
@@ -192,6 +193,11 @@ def _engine(environment: Environment) -> Iterator[Problem]:
                 yield Problem(
                     ("hosts", host.name, key), "the engine process runs on this machine; use engine: docker"
                 )
+
+
+def _lost(environment: Environment) -> Iterator[Problem]:
+    if all(host.lost for host in environment.hosts.values()):
+        yield Problem(("hosts",), "all of them are stated to be lost; there is nothing to go on with")
 
 
 def _tls(environment: Environment) -> Iterator[Place]:

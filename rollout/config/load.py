@@ -16,7 +16,7 @@ from rollout.config.units import describe
 from rollout.config.wording import suggestion
 from rollout.errors import ConfigError
 
-_GIVEN_BY_THE_KEY = ("Environment", "Host")
+_GIVEN_BY_THE_KEY = ("Environment", "Host", "DoorHost")
 _RENAMED = {("Environment", "criteria"): "soak_gates", ("Environment", "watch"): "takeback"}
 
 
@@ -44,7 +44,8 @@ def load(path: str | Path) -> Config:
     found = sorted(problems(config), key=lambda problem: document.position(problem.place))
     if found:
         raise document.error(found[0].place, found[0].text + _others(len(found) - 1))
-    return config
+    parted = {name: environment.without_lost() for name, environment in config.environments.items()}
+    return config.model_copy(update={"environments": parted})
 
 
 def _refuse_given_names(document: Document) -> None:
@@ -55,12 +56,14 @@ def _refuse_given_names(document: Document) -> None:
     for name, environment in environments.items() if isinstance(environments, dict) else ():
         if not isinstance(environment, dict):
             continue
-        hosts = environment.get("hosts")
         places: list[tuple[Place, Any]] = [(("environments", name), environment)]
-        places += [
-            (("environments", name, "hosts", key), host)
-            for key, host in (hosts.items() if isinstance(hosts, dict) else ())
-        ]
+        door = environment.get("door")
+        for at, section in (((), environment), (("door",), door)):
+            hosts = section.get("hosts") if isinstance(section, dict) else None
+            places += [
+                (("environments", name, *at, "hosts", key), host)
+                for key, host in (hosts.items() if isinstance(hosts, dict) else ())
+            ]
         for place, section in places:
             if isinstance(section, dict) and "name" in section:
                 raise document.error((*place, "name"), "unknown key; the name is the key above it", key=True)

@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     StrictBool,
     StrictInt,
     StrictStr,
@@ -98,7 +99,10 @@ class Section(BaseModel):
 
 
 class Host(Section):
-    """A machine of an environment, and the directory there that holds everything of it."""
+    """A machine of an environment, and the directory there that holds everything of it.
+
+    ``lost``: it is not to be reached, and all goes on without it; the others still know of it.
+    """
 
     name: str = ""
     root: FilePath
@@ -107,6 +111,7 @@ class Host(Section):
     address: StrictStr | None = None
     tag: Annotated[StrictStr, Field(pattern=r"^[a-z0-9]{4}$")] | None = None
     region: Annotated[StrictStr, Field(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
+    lost: StrictBool = False
 
 
 class Tls(Section):
@@ -485,6 +490,19 @@ class Environment(Section):
     soak: Duration = 24 * 3600.0
     rollback_window: Duration = 24 * 3600.0
     keep: Annotated[StrictInt, Field(ge=2)] = 3
+    _absent: dict[str, Host] = PrivateAttr(default_factory=dict)
+
+    @property
+    def absent(self) -> dict[str, Host]:
+        """The hosts that are stated to be lost; they are not among ``hosts``."""
+        return self._absent
+
+    def without_lost(self) -> Environment:
+        """With the hosts that are stated to be lost set apart."""
+        there = {name: host for name, host in self.hosts.items() if not host.lost}
+        parted = self.model_copy(update={"hosts": there})
+        parted._absent = {name: host for name, host in self.hosts.items() if host.lost}
+        return parted
 
     def host_batches(self, sessions: Mapping[str, int] | None = None) -> list[list[str]]:
         """The hosts in their turns: as many at a time as ``batches`` says, the last size again and again.
@@ -514,8 +532,8 @@ class Environment(Section):
         return turns
 
     def listens(self, host: str) -> Listen:
-        """Where a host is reached."""
-        return self.hosts[host].listen or self.listen
+        """Where a host is reached, or was."""
+        return (self.hosts | self.absent)[host].listen or self.listen
 
     @field_validator("hosts", mode="after")
     @classmethod

@@ -132,6 +132,8 @@ def sites_of(config: Config, environment: Environment, hosts: Sequence[str] = ()
     Raises:
         ConfigError: the environment has no host of that name.
     """
+    if lost := [name for name in hosts if name in environment.absent]:
+        raise ConfigError(f"{lost[0]} is stated to be lost; take lost: true away in {config.path.name} first")
     unknown = [name for name in hosts if name not in environment.hosts]
     if unknown:
         raise ConfigError(

@@ -56,6 +56,9 @@ def examine_hosts(config: Config, environment: Environment) -> list[Finding]:
             findings.append(Finding("wrong", name, "host", str(result), "see above"))
         else:
             findings += result
+    for name in environment.absent:
+        remedy = f"when it is back, take lost: true away, then: rollout apply {environment.name}"
+        findings.append(Finding("warning", name, "host", "stated to be lost; nothing was looked at", remedy))
     return findings
 
 

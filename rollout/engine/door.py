@@ -32,7 +32,7 @@ def bring_door(
     """
     behind = [
         {"name": name, "tag": host.tag, "address": _place(environment, name)}
-        for name, host in environment.hosts.items()
+        for name, host in (environment.hosts | environment.absent).items()
     ]
     more = {
         "terminals_host_compose_source": str(Path(sys.executable).with_name("docker-compose")),
@@ -95,5 +95,5 @@ def _run(
 
 def _place(environment: Environment, name: str) -> str:
     listen = environment.listens(name)
-    address = environment.hosts[name].address or listen.host
+    address = (environment.hosts | environment.absent)[name].address or listen.host
     return f"[{address}]:{listen.web}" if ":" in address else f"{address}:{listen.web}"

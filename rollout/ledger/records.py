@@ -17,6 +17,7 @@ EventKind = Literal[
     "drain",
     "certify",
     "door",
+    "lost",
 ]
 
 

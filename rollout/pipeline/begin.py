@@ -148,7 +148,9 @@ def _proposed(
         current = None  # torn down, or the machine was started anew: nothing lives that could be moved
     wanted = engine.wanted(build)
     plan = make_plan(environment, build, f"g{number}", facts, current, wanted, kind=kind)
-    there = (*standing(ledger, env, engine), *new_holders(facts, wanted), *apart(env, current, facts))
+    # In the middle of a rollout they are on several.
+    mixed = () if ledger.unfinished(env) else apart(env, current, facts)
+    there = (*standing(ledger, env, engine), *new_holders(facts, wanted), *mixed)
     return plan, [*there, *lacking(config, environment, facts)]
 
 
@@ -179,6 +181,10 @@ def run(
             " that began it"
         ) from None
     _same_hosts(environment, trial.plan, record)
+    if environment.absent:
+        lost = list(environment.absent)
+        observer.message(f"without {', '.join(lost)}: stated to be lost, in {config.path.name}", "warning")
+        lease.ledger.add_event(environment.name, "lost", by=operator(), rollout=record.id, hosts=lost)
     with heeding(lease.ledger, record, interrupts):
         return Runner(trial).run()
 

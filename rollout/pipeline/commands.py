@@ -27,7 +27,7 @@ from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
 from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
-from rollout.pipeline.parts import new_holders, replacements, summary
+from rollout.pipeline.parts import beside, lacks, new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.readiness import since, soaked
 from rollout.pipeline.steps.judge import SUITES
@@ -52,6 +52,8 @@ class EnvironmentStatus:
     """Who is at work there, ``user@machine``; "" where nobody is."""
     drift: dict[str, str] = field(default_factory=dict)
     """By host: what of the session manager that runs is not what is declared."""
+    lost: tuple[str, ...] = ()
+    """Hosts that are stated to be lost; they are not among ``hosts``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +282,8 @@ def teardown(config: Config, env: str, *, observer: Observer) -> None:
         live = sum(int(status["sessions"]["live"]) for status in engine.status().values() if status)
         lease.ledger.add_event(env, "teardown", by=operator(), sessions=live)
         engine.teardown()
+        for host in environment.absent:
+            observer.message(f"{host}: stated to be lost; what it has stays there", "warning")
 
 
 def _status(config: Config, environment: Environment, ledger: Ledger) -> EnvironmentStatus:
@@ -301,6 +305,7 @@ def _status(config: Config, environment: Environment, ledger: Ledger) -> Environ
         seconds,
         held_by(ledger, environment.name),
         _drift(config, environment, engine, current, hosts, settled=unfinished is None),
+        tuple(environment.absent),
     )
 
 
@@ -325,9 +330,11 @@ def _drift(
     found = {host: summary(pair) for host, pair in replacements(facts, wanted).items()}
     for host in facts if settled else ():
         assert host.status is not None
+        said = [found[host.host]] if host.host in found else []
         if current.generation not in [entry["name"] for entry in host.status["generations"]]:
-            said = [found[host.host]] if host.host in found else []
             found[host.host] = "; ".join([*said, f"{current.generation} does not serve there"])
+        elif not lacks(host, current.generation) and (other := beside(host, current.generation)):
+            found[host.host] = "; ".join([*said, f"{other} serves there, too"])
     return found
 
 

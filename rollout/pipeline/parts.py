@@ -53,12 +53,27 @@ def lacks(host: HostFacts, generation: str) -> bool:
     return not any(entry["name"] == generation and entry["weight"] for entry in host.status["generations"])
 
 
+def beside(host: HostFacts, generation: str) -> str:
+    """What serves on a host beside the generation that serves on the others, "" where nothing does: it was
+    away while a rollout of that was taken back."""
+    entries = host.status["generations"] if host.status else []
+    others = [entry for entry in entries if entry["weight"] and entry["name"] != generation]
+    return str(max(others, key=lambda entry: int(entry["weight"]))["name"]) if others else ""
+
+
 def apart(env: str, current: RolloutRecord | None, facts: Sequence[HostFacts]) -> list[Obstacle]:
-    """Hosts that have not had what serves: nobody could be led from it there, nor back to it."""
-    if current is None or not (hosts := [host.host for host in facts if lacks(host, current.generation)]):
+    """Hosts that do not serve what the others do, or not that alone: nobody could be led from it there, nor
+    back to it."""
+    if current is None:
         return []
-    text = f"{', '.join(hosts)}: not on {current.generation}, which serves on the others"
-    return [Obstacle(f"{text}; bring it there first: rollout apply {env}")]
+    lacking = [host.host for host in facts if lacks(host, current.generation)]
+    said = (
+        [f"{', '.join(lacking)}: not on {current.generation}, which serves on the others"] if lacking else []
+    )
+    for host in facts:
+        if host.host not in lacking and (other := beside(host, current.generation)):
+            said.append(f"{host.host}: on {other}, too, while the others are on {current.generation} alone")
+    return [Obstacle(f"{text}; bring it there first: rollout apply {env}") for text in said]
 
 
 def new_holders(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> list[Obstacle]:

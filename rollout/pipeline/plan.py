@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rollout.config import Environment
@@ -12,7 +12,7 @@ from rollout.engine import HostFacts
 from rollout.engine.base import Parts
 from rollout.ledger import RolloutRecord
 from rollout.model import BuildRef
-from rollout.pipeline.parts import Replaced, lacks, replacements
+from rollout.pipeline.parts import Replaced, beside, lacks, replacements
 from rollout.pipeline.steps import (
     KINDS,
     Back,
@@ -57,6 +57,15 @@ class Plan:
     def steps(self) -> tuple[Step, ...]:
         """All of them; a step's place here is its index in the journal."""
         return self.forward + self.backward
+
+    def without(self, lost: Container[str]) -> Plan:
+        """The same steps, for the other hosts alone. One that has none left keeps its place, and has none."""
+
+        def left(step: Step) -> Step:
+            there = {host: text for host, text in step.hosts.items() if host not in lost}
+            return replace(step, hosts=there)
+
+        return replace(self, forward=tuple(map(left, self.forward)), backward=tuple(map(left, self.backward)))
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON, for the ledger and ``--output json``."""
@@ -261,7 +270,8 @@ def make_apply_plan(
     nothing has."""
     names = [host.host for host in facts]
     pairs = replacements(facts, wanted)
-    joining = [host for host in facts if lacks(host, current.generation)]
+    serving = current.generation
+    joining = [host for host in facts if lacks(host, serving) or beside(host, serving)]
     if not pairs and not joining:
         return None
     ahead: list[Step] = []
@@ -269,11 +279,15 @@ def make_apply_plan(
         ahead.append(Install.everywhere(f"put {current.build} on the host, checked by digest", fresh))
     if pairs:
         ahead.append(Replace.of(pairs))
-    before = {host.host: old for host in joining if (old := _serving(host)) is not None}
+    before = {host.host: old for host in joining if (old := beside(host, serving))}
     if joining:
         there = [host.host for host in joining]
         text = f"start {current.generation}, which serves on the others"
-        ahead.append(JoinStart.everywhere(text, there, before=before))
+        # What serves beside it is nothing to go back to: the others were taken back from it.
+        back = {
+            host.host: before[host.host] for host in joining if host.host in before and lacks(host, serving)
+        }
+        ahead.append(JoinStart.everywhere(text, there, before=back))
         ahead.append(Join.everywhere(f"all traffic and live sessions to {current.generation}", there))
     if environment.checks:
         text, otherwise = f"run {' and '.join(environment.checks)}", "as it is declared it does not pass"
@@ -302,13 +316,6 @@ def _join_finish(environment: Environment, current: RolloutRecord, before: Mappi
         for host, old in before.items()
     }
     return JoinFinish(summary="stop what served there before", hosts=said, before=dict(before), warm=warm)
-
-
-def _serving(host: HostFacts) -> str | None:
-    """The generation that has most of a host's traffic."""
-    entries = host.status["generations"] if host.status else []
-    serving = [entry for entry in entries if entry["weight"]]
-    return max(serving, key=lambda entry: int(entry["weight"]))["name"] if serving else None
 
 
 def make_rehearsal_plan(

@@ -56,5 +56,6 @@ def _rehearsal(
         obstacles.append(Obstacle(gone.message))
     number = next((record.number for record in ledger.rollouts(env)), 0) + 1
     facts = engine.facts()
-    obstacles += apart(env, current, facts)
+    if ledger.unfinished(env) is None:
+        obstacles += apart(env, current, facts)
     return current, make_rehearsal_plan(environment, current, facts, f"g{number}"), obstacles

@@ -164,7 +164,8 @@ class Runner:
         trial.worked = True
         try:
             with self._interrupts.open():
-                detail = step.run(trial)
+                nowhere = any(step is lost for lost in trial.nowhere)
+                detail = "its hosts are lost" if nowhere else step.run(trial)
         except BaseException as error:
             text = " ".join(str(error).split()) or type(error).__name__
             self._note_failure(index, step, time.monotonic() - started, text)

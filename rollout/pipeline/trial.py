@@ -42,7 +42,11 @@ class Trial:
         self.record = record
         self.interrupts = interrupts
         """What waits looks here whether somebody wants the rollout to end."""
-        self.plan = Plan.from_dict(record.plan)
+        planned = Plan.from_dict(record.plan)
+        self.plan = planned.without(environment.absent)
+        pairs = zip(planned.steps, self.plan.steps, strict=True)
+        self.nowhere = [step for before, step in pairs if before.hosts and not step.hosts]
+        """Steps all of whose hosts are stated to be lost by now."""
         self.runs = config.runs(environment.name, record.number)
         self.shifted_at: float | None = None
         self.full_at: float | None = None

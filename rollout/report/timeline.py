@@ -77,6 +77,8 @@ def _told(event: Event) -> str:
             return f"{data.get('host', '')} is {data.get('state', '')} for new sessions, says {event.by}"
         case "certify":
             return f"certificates of {event.env} were brought by {event.by}"
+        case "lost":
+            return f"without {', '.join(data.get('hosts', ()))}: stated to be lost, says {event.by}"
         case "door":
             done = "taken away" if data.get("removed") else "brought up to date"
             return f"the door of {event.env} was {done} by {event.by}"

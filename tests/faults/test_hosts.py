@@ -88,6 +88,32 @@ def test_a_host_that_is_lost_in_its_turn_is_returned_when_it_is_back(project, re
     assert project.serving("staging") == before
 
 
+def test_without_a_host_that_is_stated_to_be_lost_the_others_are_taken_back(project, residents):
+    before = project.serving("staging")
+    name = first(project)
+    (other,) = set(HOSTS) - {name}
+    process = project.start("promote", "staging")
+    project.reached("staging", "watch-50-b1", process)
+    faults.cut(project.lab, project.host(name))
+    try:
+        assert project.finish(process) == ExitCode.ROLLBACK_FAILED, project.said
+        project.configure(lost=name)
+        assert project.run("resume", "staging") in (ExitCode.ENGINE, ExitCode.GATE_FAILED), project.said
+        assert f"without {name}: stated to be lost" in project.said
+        assert newest(project)["state"] == "rolled-back"
+        assert {name for name, entry in project.generations(other).items() if entry["weight"]} == set(*before)
+        assert project.run("status", "staging") == 0
+        assert "stated to be lost" in project.said
+    finally:
+        faults.mend(project.lab, project.host(name))
+        project.configure()
+    # It still has half of its people on what was taken back elsewhere.
+    assert project.run("promote", "staging", "--plan") == 0
+    assert f"{name}: " in project.said and "rollout apply staging" in project.said
+    assert project.run("apply", "staging") == 0, project.said
+    assert project.serving("staging") == before
+
+
 def test_a_host_that_is_lost_after_its_turn_returns_with_the_others(project, residents):
     before = project.serving("staging")
     name = first(project)

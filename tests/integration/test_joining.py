@@ -23,9 +23,12 @@ class Growing(Project):
 
     may_break = True  # one of its hosts is killed
 
-    def hosts(self, *names: str, profiles: dict = PROFILES) -> None:
+    def hosts(self, *names: str, profiles: dict = PROFILES, lost: str = "") -> None:
+        def host(name: str) -> dict:
+            return {"root": name, "listen": self.listen(name), **({"lost": True} if name == lost else {})}
+
         dev = {
-            "hosts": {name: {"root": name, "listen": self.listen(name)} for name in names},
+            "hosts": {name: host(name) for name in names},
             "listen": self.listen(names[0]),
             "profiles": profiles,
             "canary": [{"weight": 50, "hold": "1s"}, {"weight": 100, "hold": "1s"}],
@@ -107,8 +110,15 @@ def test_a_build_comes_to_one_that_is_being_emptied_too(project):
 
 def test_one_that_was_away_comes_back_with_its_shells_to_what_the_others_serve_by_then(project):
     somebody = Resident(project.terminal("two"))
-    project.hosts("one")  # the other is away: nothing waits for it
+    project.hosts("one", "two", lost="two")  # the other is away: nothing waits for it
     assert project.run("deploy", "dev") == 0, project.said
+    assert "without two: stated to be lost, in rollout.yaml" in project.said
+    told = [entry["text"] for entry in project.json("report", "dev")["timeline"] if "two" in entry["text"]]
+    assert any("without two: stated to be lost, says" in text for text in told), told
+    assert project.run("status", "dev") == 0
+    assert "stated to be lost" in project.said
+    assert project.run("logs", "dev", "--host", "two") == ExitCode.USAGE
+    assert "two is stated to be lost; take lost: true away" in project.said
     current = project.json("status", "dev")[0]["current"]["generation"]
     project.hosts("one", "two")
     assert project.run("deploy", "dev") == ExitCode.REFUSED, project.said

@@ -116,8 +116,9 @@ class LabProject:
         for environment, _ in lab.counts:
             assert self.run("provision", environment) == 0, self.said
 
-    def configure(self, **staging: Any) -> None:
-        """Write the configuration; ``staging`` overrides keys of all environments but the first."""
+    def configure(self, *, lost: str = "", **staging: Any) -> None:
+        """Write the configuration; ``staging`` overrides keys of all environments but the first. ``lost``: a
+        host that is stated to be."""
         environments: dict[str, Any] = {}
         after = None
         for name, count in self.lab.counts:
@@ -126,7 +127,11 @@ class LabProject:
                 "ssh_config": str(self.lab.ssh_config),
                 "after": after,
                 "hosts": {
-                    host.name: {"root": f"/srv/terminals/{name}", "address": host.address}
+                    host.name: {
+                        "root": f"/srv/terminals/{name}",
+                        "address": host.address,
+                        "lost": host.name == lost,
+                    }
                     for host in self.lab.hosts
                     if host.environment == name
                 },

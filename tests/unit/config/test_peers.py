@@ -72,6 +72,17 @@ def test_each_is_told_of_the_others_and_by_what_it_is_known(tmp_path):
     assert (homes.rules.region, homes.others["eu-1"].peers) == ("", "https://eu-1.example.org:4140")
 
 
+def test_one_that_is_lost_is_still_known_to_the_others(tmp_path):
+    hosts = {**HOSTS, "us-1": {**HOSTS["us-1"], "lost": True}}
+    before = of_manager(tmp_path, "eu-1")
+    assert of_manager(tmp_path, "eu-1", hosts=hosts).digest == before.digest
+    environment = load(written(tmp_path, hosts=hosts)).environment("e")
+    assert (list(environment.hosts), list(environment.absent)) == (["eu-1"], ["us-1"])
+    assert environment.host_batches() == [["eu-1"]]
+    with pytest.raises(ConfigError, match="all of them are stated to be lost"):
+        load(written(tmp_path, hosts={name: {**host, "lost": True} for name, host in HOSTS.items()}))
+
+
 def test_without_a_port_nothing_of_it_reaches_them(tmp_path):
     listen = {key: port for key, port in LISTEN.items() if key != "peers"}
     homes = of_manager(tmp_path, "eu-1", listen=listen, authority=None).homes

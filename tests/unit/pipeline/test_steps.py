@@ -15,7 +15,7 @@ from rollout.ledger import Lease
 from rollout.model import BuildRef
 from rollout.observer import NullObserver
 from rollout.pipeline.interrupts import Interrupts
-from rollout.pipeline.parts import lacks
+from rollout.pipeline.parts import apart, lacks
 from rollout.pipeline.plan import Plan, make_apply_plan, make_plan, make_rehearsal_plan, make_rollback_plan
 from rollout.pipeline.steps import read_step
 from rollout.pipeline.trial import Trial
@@ -122,6 +122,48 @@ def test_a_way_back_ends_what_is_left_where_it_is(config, ledger):
 )
 def test_whether_a_host_lacks_what_serves(host, lacking):
     assert lacks(host, "g1") is lacking
+
+
+def of(host: str, **weights: int) -> HostFacts:
+    entries = [{"name": name, "weight": weight} for name, weight in weights.items()]
+    return HostFacts(host, ("1-abc",), {"generations": entries, "sessions": {"live": 3}})
+
+
+def test_a_host_that_was_away_when_a_build_was_taken_back_is_no_host_like_the_others(config, ledger):
+    """Half of its people are on what the others were taken back from, and nobody would know."""
+    serving = begun(ledger, generation="g1")
+    there, half, all_of_it = of("there", g1=100, g0=0), of("half", g1=50, g2=50), of("gone", g1=0, g2=100)
+    assert apart("dev", serving, [there]) == []
+    said = [obstacle.text for obstacle in apart("dev", serving, [there, half, all_of_it])]
+    assert said == [
+        "gone: not on g1, which serves on the others; bring it there first: rollout apply dev",
+        "half: on g2, too, while the others are on g1 alone; bring it there first: rollout apply dev",
+    ]
+    plan = make_apply_plan(config.environment("dev"), serving, [there, half, all_of_it], {})
+    assert plan is not None
+    steps = {step.kind: step for step in plan.steps}
+    assert list(steps["join"].hosts) == ["half", "gone"]
+    # It ends on both, and is gone back to only where nothing else served.
+    assert steps["join-finish"].before == {"half": "g2", "gone": "g2"}
+    assert steps["rollback-join"].before == {"gone": "g2"}
+    assert make_apply_plan(config.environment("dev"), serving, [there], {}) is None
+
+
+def test_a_plan_goes_on_without_hosts_that_are_lost_and_each_step_keeps_its_place(config, ledger):
+    dev = config.environment("dev")
+    for plan in plans(config, ledger).values():
+        left = plan.without({"local"})
+        assert [step.name for step in left.steps] == [step.name for step in plan.steps]
+        assert not any("local" in step.hosts for step in left.steps)
+        assert plan.without(()) == plan
+        record = begun(ledger, generation=plan.generation, plan=plan.as_dict(), kind=plan.kind)
+        lost = dev.model_copy(
+            update={"hosts": {"local": dev.hosts["local"].model_copy(update={"lost": True})}}
+        )
+        parts = (config, lost.without_lost(), ProcessEngine(config, dev), Lease(ledger, "dev"))
+        trial = Trial(*parts, NullObserver(), record, Interrupts(print))
+        assert len(trial.nowhere) == sum(bool(step.hosts) for step in plan.steps)
+        assert trial.reached() == []
 
 
 @pytest.mark.parametrize(
