@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def bring_door(
         "terminals_door_certificate": certificate,
         "terminals_door_port": door.port,
         "terminals_door_image": door.image,
+        "terminals_door_silence": max(60, math.ceil(4 * config.defaults.heartbeat_seconds)),
     }
     _run(config, environment, door, "door", more, check=check, on_event=on_event)
 

@@ -36,7 +36,9 @@ def rendered(name: str, hosts: Iterable[dict[str, str]]) -> str:
     """The configuration for hosts: ``name``, ``tag`` and ``address`` (host and port) of each."""
     made = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     template = made.from_string(TEMPLATE.read_text())
-    return template.render(terminals_door_name=name, terminals_door_hosts=list(hosts))
+    return template.render(
+        terminals_door_name=name, terminals_door_hosts=list(hosts), terminals_door_silence=60
+    )
 
 
 def program() -> str:
