@@ -12,6 +12,7 @@ from rollout.config.model import Door, DoorHost
 from rollout.errors import ConfigError, why_unread
 
 ANSWER_SECONDS = 5.0
+OTHER_CERTIFICATE = "shows another certificate than"
 
 
 def read_certificate(door: Door, tags: Iterable[str]) -> tuple[str, float]:
@@ -58,7 +59,7 @@ def why_no_answer(door: Door, host: DoorHost, tag: str | None = None) -> str:
             context.wrap_socket(raw, server_hostname=name) as tls,
         ):
             if tls.getpeercert(binary_form=True) != _first(door.certificate.read_text()):
-                return f"shows another certificate than {door.certificate}"
+                return f"{OTHER_CERTIFICATE} {door.certificate}"
             tls.sendall(f"GET /health/live HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
             answer = http.client.HTTPResponse(tls)
             answer.begin()

@@ -104,6 +104,8 @@ def _asks(gate: Gate) -> str:
         text = f"{gate.op} {number(gate.threshold)} times the generation before, at the same time"
     else:
         text = f"{gate.op} {asked(gate)}"
+    if gate.each != "all":
+        text += f", at each {gate.each}"
     if gate.window is not None:
         text += f", over the last {duration(gate.window)}"
     return text
@@ -119,6 +121,7 @@ def _last(gate: Gate, judged: Judged) -> dict[str, Any]:
     low, high = (again.low, again.high) if same else (None, None)
     failed = _failed(gate, judged.evidence)
     passed = result.verdict is Verdict.PASS
+    spares = passed and same and gate.each == "all"  # which part has least to spare is not recorded
     return {
         "verdict": result.verdict.value,
         "rollout": judged.record.number,
@@ -131,7 +134,7 @@ def _last(gate: Gate, judged: Judged) -> dict[str, Any]:
         "high": high,
         "n": result.n,
         "needed": again.needed if same and not passed else None,
-        "spare": describe.spare(gate, gate.about.kind, result.n, failed) if passed and same else None,
+        "spare": describe.spare(gate, gate.about.kind, result.n, failed) if spares else None,
         "reason": result.reason,
         "evidence": list(result.evidence),
     }

@@ -44,11 +44,7 @@ class Line:
 def lines(entries: Iterable[EnvironmentStatus], now: float | None = None) -> list[Line]:
     """A line a host."""
     now = time.time() if now is None else now
-    return [
-        _line(entry, host, manager, now)
-        for entry in entries
-        for host, manager in (entry.hosts | dict.fromkeys(entry.lost)).items()
-    ]
+    return [_line(entry, host, manager, now) for entry in entries for host, manager in entry.known.items()]
 
 
 def _line(entry: EnvironmentStatus, host: str, manager: dict[str, Any] | None, now: float) -> Line:

@@ -42,6 +42,7 @@ def problems(config: Config) -> Iterator[Problem]:
     """Find everything that is wrong with a well-formed configuration."""
     yield from _order(config)
     yield from _addresses(config)
+    yield from _doors(config)
     yield from _notify(config)
     for environment in config.environments.values():
         place: Place = ("environments", environment.name)
@@ -55,7 +56,7 @@ def problems(config: Config) -> Iterator[Problem]:
             *_times(environment),
             *_leaving(config, environment),
             *_gates(environment),
-            *(Problem(at, text) for at, text in enough(environment)),
+            *_enough(environment),
             *_monitor(environment),
             *(Problem(at, text) for at, text in source_problems(config, environment)),
         ):
@@ -119,6 +120,27 @@ def _addresses(config: Config) -> Iterator[Problem]:
             if root in roots:
                 yield Problem(at, f"{root} is the root of {roots[root]} already; every host needs its own")
             roots.setdefault(root, f"environments.{environment.name}.hosts.{host.name}")
+
+
+def _doors(config: Config) -> Iterator[Problem]:
+    """Doors of several environments may be on one machine, each with a directory and a port of its own."""
+    ports: dict[tuple[str, int], str] = {}
+    seen: list[tuple[str, Path, str]] = []
+    for environment in config.environments.values():
+        if environment.door is None:
+            continue
+        port = environment.door.port
+        place: Place = ("environments", environment.name, "door")
+        for name, host in environment.door.hosts.items():
+            machine, at = host.ssh or name, (*place, "hosts", name)
+            yield from _alone(config, (*at, "root"), machine, host.root, seen)
+            if any((machine, host.root) == other[:2] for other in seen):
+                yield Problem((*at, "root"), f"{host.root} is that of another door there; each needs its own")
+            seen.append((machine, host.root, f"environments.{environment.name}.door.hosts.{name}"))
+            other = ports.setdefault((machine, port), environment.name)
+            if other != environment.name:
+                text = f"port {port} of {machine} is the door's of {other}; choose another"
+                yield Problem((*place, "port"), text)
 
 
 def _alone(
@@ -195,6 +217,13 @@ def _engine(environment: Environment) -> Iterator[Problem]:
                 )
 
 
+def _enough(environment: Environment) -> Iterator[Problem]:
+    """Of what the hosts measure that are there."""
+    there = environment.without_lost()
+    if there.hosts:
+        yield from (Problem(at, text) for at, text in enough(there))
+
+
 def _lost(environment: Environment) -> Iterator[Problem]:
     if all(host.lost for host in environment.hosts.values()):
         yield Problem(("hosts",), "all of them are stated to be lost; there is nothing to go on with")
@@ -268,26 +297,22 @@ def _door(environment: Environment) -> Iterator[Problem]:
         return
     if environment.engine != "docker":
         yield Problem(("door",), "hosts of the engine process are this machine; use engine: docker")
+    machines = {host.ssh or name for name, host in environment.hosts.items()}
+    for name, there in door.hosts.items():
+        if (there.ssh or name) in machines:
+            text = "is a host of this environment, to which all people would come from one address"
+            yield Problem(("door", "hosts", name), f"{text}; a door needs a machine of its own")
     for name, host in environment.hosts.items():
-        listen = environment.listens(name)
+        address = host.address or environment.listens(name).host
         if host.tag is None:
-            yield Problem(
-                ("hosts", name), "has no tag, by which the door tells hosts apart; give it one: tag"
-            )
-        if host.address is None and listen.host in LOCAL_OR_ALL:
-            yield Problem(
-                ("hosts", name), "has no address, at which the door reaches it; give it one: address"
-            )
-        for other, there in door.hosts.items():
-            if (there.ssh or other) != (host.ssh or name):
-                continue
-            place: Place = ("door", "hosts", other, "root")
-            if door.port in (listen.system, listen.claude, listen.web, listen.peers):
-                yield Problem(
-                    ("door", "port"), f"port {door.port} is taken by {name}, which {other} is; choose another"
-                )
-            if there.root.is_relative_to(host.root) or host.root.is_relative_to(there.root):
-                yield Problem(place, f"{there.root} and the root of {name} are one in the other; part them")
+            text = "has no tag, by which the door tells hosts apart; give it one: tag"
+            yield Problem(("hosts", name), text)
+        if address in LOCAL_OR_ALL:
+            text = "has no address, at which the door reaches it; give it one: address"
+            yield Problem(("hosts", name), text)
+        elif ":" in address:
+            text = f"{address}: the door's container has no IPv6; give its IPv4 address, or a name"
+            yield Problem(("hosts", name, "address"), text)
 
 
 def _canary(environment: Environment) -> Iterator[Problem]:
@@ -341,6 +366,7 @@ def _leaving(config: Config, environment: Environment) -> Iterator[Problem]:
             yield Problem(
                 (*place, "metric"), f"{gate.metric} is not known any more when a build leaves; make it a gate"
             )
+        yield from _each(environment, gate, place)
         yield from _threshold(gate, place)
     names = Counter(gate.name for gate in environment.soak_gates)
     for index, gate in enumerate(environment.soak_gates):

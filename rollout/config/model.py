@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -56,11 +56,11 @@ def _source(value: Any, info: ValidationInfo) -> Path | str:
     return value if value == "installed" else _path(value, info)
 
 
-def _ip_address(value: str) -> str:
+def _ipv4(value: str) -> str:
     try:
-        return str(ip_address(value))
+        return str(IPv4Address(value))
     except ValueError:
-        raise ValueError(f"expected an IP address, got {describe(value)}") from None
+        raise ValueError(f"expected an IPv4 address, got {describe(value)}") from None
 
 
 def _batch_size(value: Any) -> int | str:
@@ -142,13 +142,13 @@ class DoorHost(Section):
 
     name: str = ""
     root: FilePath
-    address: Annotated[StrictStr, AfterValidator(_ip_address)]
+    address: Annotated[StrictStr, AfterValidator(_ipv4)]
     ssh: StrictStr | None = None
 
     @property
     def network(self) -> str:
         """Of its address alone, in CIDR notation."""
-        return str(ip_network(self.address))
+        return f"{self.address}/32"
 
 
 class Door(Section):

@@ -68,7 +68,7 @@ def _environment(
         "soak": entry.soak,
         "soaked": None if entry.soaked is None else min(entry.soaked, entry.soak),
         "held_by": entry.held_by,
-        "hosts": [_host(host, manager, said.get(host, "")) for host, manager in entry.hosts.items()],
+        "hosts": [_host(host, manager, said.get(host, "")) for host, manager in entry.known.items()],
         "alerts": heard["alerts"],
         "monitored": heard["said"],
         "figures": [*memory.curves.of(entry.environment), *heard["figures"]],

@@ -126,6 +126,11 @@ class Site:
         self.ask("sh", "-c", script)
 
 
+def lost_host(config: Config, host: str) -> str:
+    """Why nothing is done with a host that is stated to be lost, and the way out."""
+    return f"{host} is stated to be lost; take lost: true away in {config.path.name} first"
+
+
 def sites_of(config: Config, environment: Environment, hosts: Sequence[str] = ()) -> list[Site]:
     """The hosts of an environment, or those named.
 
@@ -133,7 +138,7 @@ def sites_of(config: Config, environment: Environment, hosts: Sequence[str] = ()
         ConfigError: the environment has no host of that name.
     """
     if lost := [name for name in hosts if name in environment.absent]:
-        raise ConfigError(f"{lost[0]} is stated to be lost; take lost: true away in {config.path.name} first")
+        raise ConfigError(lost_host(config, lost[0]))
     unknown = [name for name in hosts if name not in environment.hosts]
     if unknown:
         raise ConfigError(

@@ -79,7 +79,7 @@ def _run(
             "ansible_host": host.ssh or name,
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_common_args": shlex.join(ssh_options(environment.ssh_config)),
-            "terminals_host_directory": str(host.root.parent),
+            "terminals_host_directory": str(host.root),
             "terminals_door_root": str(host.root),
             "terminals_door_project": f"{config.project}-{environment.name}-door",
         }
@@ -98,4 +98,4 @@ def _run(
 def _place(environment: Environment, name: str) -> str:
     listen = environment.listens(name)
     address = (environment.hosts | environment.absent)[name].address or listen.host
-    return f"[{address}]:{listen.web}" if ":" in address else f"{address}:{listen.web}"
+    return f"{address}:{listen.web}"

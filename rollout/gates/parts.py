@@ -21,7 +21,7 @@ Judge = Callable[[GateLike, Sequence[Evidence], Look], Finding]
 
 
 def judge_each(gate: GateLike, pieces: Sequence[Evidence], look: Look, judge: Judge) -> Finding:
-    """Judge each part by itself; the worst counts.
+    """Judge each part by itself; the worst counts, and the figures are those of it.
 
     All have to pass, so a wrong pass of the whole is no likelier than one of a single part; any may fail, so
     they share the probability of a wrong fail (Bonferroni).
@@ -37,7 +37,7 @@ def judge_each(gate: GateLike, pieces: Sequence[Evidence], look: Look, judge: Ju
     else:
         others = f" (as at {_listed(same[1:])})" if len(same) > 1 else ""
         text = f"at {name}{others}: "
-    return replace(found[name], text=text + found[name].text, n=total(pieces))
+    return replace(found[name], text=text + found[name].text)
 
 
 def blame(gate: GateLike, evidence: Iterable[Evidence], judged: Sequence[Evidence]) -> str:

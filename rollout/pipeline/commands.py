@@ -55,6 +55,11 @@ class EnvironmentStatus:
     lost: tuple[str, ...] = ()
     """Hosts that are stated to be lost; they are not among ``hosts``."""
 
+    @property
+    def known(self) -> dict[str, dict[str, Any] | None]:
+        """All of them: those that are lost say nothing."""
+        return self.hosts | dict.fromkeys(self.lost)
+
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:

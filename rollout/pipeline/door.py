@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from rollout.config import Config
-from rollout.door import read_certificate, why_no_answer
+from rollout.door import OTHER_CERTIFICATE, read_certificate, why_no_answer
 from rollout.engine.door import bring_door, remove_door
-from rollout.errors import ConfigError
+from rollout.errors import ConfigError, EngineError
 from rollout.ledger import Lease, Ledger
 from rollout.model import EngineEvent
 from rollout.observer import Observer
@@ -57,13 +57,18 @@ def door(
         carry_out()
         done = {host: tasks for host, tasks in changed.items() if tasks}
         ledger.add_event(env, "door", by=operator(), removed=remove, hosts=sorted(done))
-    if not remove:
-        for name, host in wanted.hosts.items():
-            end = time.monotonic() + OPENS_SECONDS
-            while (why := why_no_answer(wanted, host)) and time.monotonic() < end:
-                time.sleep(0.2)
-            if why:
-                observer.message(f"{name}: {why}; look at: rollout doctor {env}")
+    if remove:
+        text = f"the hosts still send people there; take door away in {config.path.name}, then"
+        observer.message(f"{text}: rollout apply {env}", "warning")
+        return _provisioned(changed)
+    for name, host in wanted.hosts.items():
+        end = time.monotonic() + OPENS_SECONDS
+        while (why := why_no_answer(wanted, host)) and time.monotonic() < end:
+            time.sleep(0.2)
+        if OTHER_CERTIFICATE in why:
+            raise EngineError(f"{name}: {why}: it has not read the new one; what it says: docker logs, there")
+        if why:
+            observer.message(f"{name}: {why}; look at: rollout doctor {env}", "warning")
     return _provisioned(changed)
 
 

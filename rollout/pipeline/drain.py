@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rollout.config import Config, Environment
+from rollout.direct.sites import lost_host
 from rollout.engine import Engine
 from rollout.errors import ConfigError
 from rollout.ledger import Ledger
@@ -85,10 +86,14 @@ def _be(
 def _where(config: Config, host: str, env: str | None) -> Environment:
     if env is not None:
         environment = config.environment(env)
+        if host in environment.absent:
+            raise ConfigError(lost_host(config, host))
         if host not in environment.hosts:
             names = ", ".join(environment.hosts)
             raise ConfigError(f"{env} has no host {host!r}; its hosts: {names}")
         return environment
+    if any(host in each.absent for each in config.environments.values()):
+        raise ConfigError(lost_host(config, host))
     found = [each for each in config.environments.values() if host in each.hosts]
     if not found:
         known = sorted({name for each in config.environments.values() for name in each.hosts})

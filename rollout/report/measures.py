@@ -36,7 +36,8 @@ def metrics(material: Material, judged: Sequence[dict[str, Any]]) -> list[dict[s
     """One row for each metric there is evidence of, in the catalogue's order; then the rollout's figures."""
     newest: dict[str, dict[tuple[tuple[str, str], ...], Evidence]] = {}
     for item in material.evidence:
-        if item.labels.get("role") != "baseline":
+        # Parts are in the whole, which is there, too.
+        if item.labels.get("role") != "baseline" and item.part == "all":
             newest.setdefault(item.metric, {})[tuple(sorted(item.labels.items()))] = item
     known = [name for name in METRICS if name in newest]
     rows = []

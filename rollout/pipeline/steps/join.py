@@ -61,11 +61,11 @@ class JoinFinish(Step):
 
     @property
     def final(self) -> bool:
-        return any(not self.warm.get(host) for host in self.before)
+        return any(not self.warm.get(host) for host in self.hosts)
 
     def run(self, trial: Trial) -> str:
-        for host, old in self.before.items():
-            after = self.warm.get(host, 0.0)
+        for host in self.hosts:
+            old, after = self.before[host], self.warm.get(host, 0.0)
             way_back = trial.plan.generation if after else None
             fence = trial.lease.token
             trial.engine.retire(old, after=after, way_back_from=way_back, fence=fence, hosts=[host])

@@ -15,7 +15,10 @@ from rollout.door import read_certificate
 from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError
 from tests.support.authority import Authority
-from tests.unit.config.test_peers import HOSTS, LISTEN, without, written
+from tests.unit.config import test_peers
+from tests.unit.config.test_peers import LISTEN
+
+HOSTS = {**test_peers.HOSTS, "us-1": {**test_peers.HOSTS["us-1"], "address": "us-1.example.org"}}
 
 DOOR: dict[str, Any] = {
     "name": "t.example.org",
@@ -23,6 +26,15 @@ DOOR: dict[str, Any] = {
     "key": "key.pem",
     "hosts": {"door-1": {"root": "/srv/door", "address": "192.0.2.7"}},
 }
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    return test_peers.written(folder, **{"hosts": HOSTS, **changes})
+
+
+def without(key: str) -> dict[str, Any]:
+    """The second host, without something."""
+    return {"us-1": {name: value for name, value in HOSTS["us-1"].items() if name != key}}
 
 
 def managers(folder: Path, defaults: dict[str, Any] | None = None) -> dict[str, ManagerConfig]:
@@ -66,12 +78,17 @@ def test_what_is_said_for_all_environments_counts_too(tmp_path):
         ({"name": "t_1.example.org"}, "e.door.name: "),
         ({"port": 0}, "e.door.port: "),
         ({"hosts": {}}, "e.door.hosts: "),
-        ({"hosts": {"door-1": {"root": "/srv/d", "address": "door.example.org"}}}, "expected an IP address"),
-        ({"hosts": {"door-1": {"root": "/srv/d"}}}, "e.door.hosts.door-1.address: missing key"),
-        ({"hosts": {"eu-1": {"root": "/srv/t/d", "address": "192.0.2.7"}}}, "one in the other; part them"),
         (
-            {"port": 4110, "hosts": {"x": {"root": "/srv/d", "address": "192.0.2.7", "ssh": "eu-1"}}},
-            "e.door.port: port 4110 is taken by eu-1, which x is",
+            {"hosts": {"door-1": {"root": "/srv/d", "address": "door.example.org"}}},
+            "expected an IPv4 address",
+        ),
+        ({"hosts": {"door-1": {"root": "/srv/d", "address": "2001:db8::7"}}}, "expected an IPv4 address"),
+        ({"hosts": {"door-1": {"root": "/", "address": "192.0.2.7"}}}, "/ is no directory to give away"),
+        ({"hosts": {"door-1": {"root": "/srv/d", "address": "192.0.2.7", "name": "x"}}}, "unknown key"),
+        ({"hosts": {"door-1": {"root": "/srv/d"}}}, "e.door.hosts.door-1.address: missing key"),
+        (
+            {"hosts": {"x": {"root": "/srv/d", "address": "192.0.2.7", "ssh": "eu-1"}}},
+            "e.door.hosts.x: is a host of this environment, to which all people would come from one address",
         ),
     ],
 )
@@ -82,16 +99,20 @@ def test_what_could_never_work_is_refused(tmp_path, changes, said):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("hosts", "said"),
     [
-        ({"hosts": {"us-1": without("us-1", "tag")["us-1"]}}, "e.hosts.us-1: has no tag, by which the door"),
-        ({"hosts": without("us-1", "address")}, "e.hosts.us-1: has no address, at which the door"),
+        (without("tag"), "e.hosts.us-1: has no tag, by which the door"),
+        (without("address"), "e.hosts.us-1: has no address, at which the door"),
+        (
+            {"us-1": {**HOSTS["us-1"], "address": "2001:db8::1"}},
+            "e.hosts.us-1.address: 2001:db8::1: the door's container has no IPv6",
+        ),
     ],
 )
-def test_hosts_that_it_could_not_lead_to_are_said(tmp_path, changes, said):
+def test_hosts_that_it_could_not_lead_to_are_said(tmp_path, hosts, said):
     listen = {key: port for key, port in LISTEN.items() if key != "peers"}
     with pytest.raises(ConfigError) as caught:
-        load(written(tmp_path, door=DOOR, listen=listen, authority=None, **changes))
+        load(written(tmp_path, door=DOOR, listen=listen, authority=None, hosts=hosts))
     assert said in str(caught.value)
 
 
@@ -139,3 +160,29 @@ def test_hosts_may_be_named_in_it_one_by_one(tmp_path):
     assert door is not None
     text, _ = read_certificate(door, [host["tag"] for host in HOSTS.values()])
     assert text.index("BEGIN CERTIFICATE") < text.index("PRIVATE KEY")
+
+
+def test_two_doors_on_one_machine_have_a_directory_and_a_port_each(tmp_path):
+    path = written(tmp_path, door=DOOR)
+    said = json.loads(path.read_text())
+    first = said["environments"]["e"]
+    moved = {
+        name: {**host, "root": f"/srv/{name}", "tag": f"x{host['tag'][1:]}"} for name, host in HOSTS.items()
+    }
+    for door, expected in (
+        (DOOR, "environments.f.door.port: port 443 of door-1 is the door's of e"),
+        ({**DOOR, "port": 8443}, "f.door.hosts.door-1.root: /srv/door is that of another door there"),
+        (
+            {**DOOR, "port": 8443, "hosts": {"door-1": {"root": "/srv/door/f", "address": "192.0.2.7"}}},
+            "part them",
+        ),
+    ):
+        said["environments"]["f"] = {**first, "hosts": moved, "door": door}
+        path.write_text(json.dumps(said))
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        assert expected in str(caught.value)
+    alone = {"door-1": {"root": "/srv/other", "address": "192.0.2.7"}}
+    said["environments"]["f"]["door"] = {**DOOR, "port": 8443, "hosts": alone}
+    path.write_text(json.dumps(said))
+    load(path)

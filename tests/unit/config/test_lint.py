@@ -72,6 +72,7 @@ def test_the_base_of_these_tests_is_sound(tmp_path: Path) -> None:
         ("dev:\n    hosts: {local: {root: /tmp/r/dev}}", "dev:\n    hosts: {local: {root: /tmp/r/dev, region: Europe}}", "dev.hosts.local.region:"),
         ("metric: load.connect_ms, op: \"<\", threshold: 100", "metric: generation.loops, op: ==, threshold: 0, each: host", "staging.gates.1.each: generation.loops is not measured by host, or always is; leave it out"),
         ("threshold: 100", "threshold: 1.5, compare: baseline, each: host", "staging.gates.1.each: a comparison is of all hosts together; leave it out"),
+        ("    max_hold: 2m", "    soak_gates: [{metric: monitor.success_rate, op: '>', threshold: 0.9, each: host}]\n    monitor: {}\n    max_hold: 2m", "staging.soak_gates.0.each: monitor.success_rate is not measured by host, or always is; leave it out"),
         ("threshold: 100", "threshold: 100, each: rack", "staging.gates.1.each:"),
         ("after: dev", "after: dve", 'rollout.yaml:13:12: environments.staging.after: no environment "dve"; did you mean "dev"?'),
         ("after: dev", "after: staging", "a circle: staging after staging"),

@@ -38,7 +38,7 @@ def test_one_bad_host_is_watered_down_in_the_whole_and_not_where_each_counts() -
     assert found.verdict is FAIL
     assert "gate > 0.9: at eu-2: 60 of 100 (60 %)" in found.reason
     assert found.evidence == ("host-eu-1", "host-eu-2"), "the whole was not judged"
-    assert (found.measured, found.n) == (0.6, 500)
+    assert (found.measured, found.n) == (0.6, 100)
 
 
 def test_all_have_to_pass_and_the_worst_is_named() -> None:
@@ -95,7 +95,7 @@ def test_parts_of_another_window_are_not_spoken_of() -> None:
     gate = Gate(op=">", threshold=0.9, window=60.0)
     whole = rate(60, 100, labels={"window": "60"})
     old = [at("a", rate(1, 100)), at("b", rate(100, 100))]
-    assert "a" not in evaluate(gate, [whole, *old]).reason.partition(":")[2].split("; ")[1:]
+    assert "at a" not in evaluate(gate, [whole, *old]).reason
     new = [at("a", rate(1, 100, labels={"window": "60"})), at("b", rate(99, 100, labels={"window": "60"}))]
     assert "at a: 1 of 100 (1 %); not at b" in evaluate(gate, [whole, *old, *new]).reason
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -163,7 +164,21 @@ def test_a_plan_goes_on_without_hosts_that_are_lost_and_each_step_keeps_its_plac
         parts = (config, lost.without_lost(), ProcessEngine(config, dev), Lease(ledger, "dev"))
         trial = Trial(*parts, NullObserver(), record, Interrupts(print))
         assert len(trial.nowhere) == sum(bool(step.hosts) for step in plan.steps)
+        for index, step in enumerate(plan.steps):
+            ledger.write(record.id, index, step.name, "begin", fence=1)
         assert trial.reached() == []
+
+
+def test_what_served_before_ends_on_the_hosts_alone_that_are_there(config, ledger):
+    serving = begun(ledger, generation="g1")
+    plan = make_apply_plan(config.environment("dev"), serving, [of("a", g0=100), of("b", g0=100)], {})
+    assert plan is not None
+    step = plan.without({"b"}).forward[-1]
+    ended: list[str] = []
+    engine = SimpleNamespace(retire=lambda old, hosts, **rest: ended.extend(hosts))
+    trial = SimpleNamespace(plan=plan, engine=engine, lease=SimpleNamespace(token=1))
+    step.run(trial)
+    assert (step.kind, ended, step.final) == ("join-finish", ["a"], True)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from rollout.config import load
 from rollout.evidence import from_monitor
 from rollout.gates import evaluate_all
 from rollout.report import collect
+from rollout.report.measures import metrics
 from tests.support import summaries
+from tests.support.gates import count
 
 DRIFT = '      - {name: drift, metric: monitor.memory_drift, op: "<=", threshold: 0.0, severity: warning}\n'
 
@@ -33,3 +37,15 @@ def test_a_drift_is_shown_as_the_growth_that_was_judged(short_path):
         "5 of 6 soak gates for leaving passed (1 of the others only warns)." in text
         for text in data["summary"]
     )
+
+
+def test_what_is_known_of_one_host_alone_is_counted_with_the_whole_only():
+    labels = {"part": "host", "host": "a"}
+    evidence = [
+        count(3, 90, metric="load.loops", id="whole"),
+        count(3, 50, metric="load.loops", id="a", labels=labels),
+        count(0, 40, metric="load.loops", id="b", labels={**labels, "host": "b"}),
+    ]
+    material = SimpleNamespace(evidence=evidence, record=SimpleNamespace(figures={}))
+    (row,) = metrics(material, [])
+    assert (row["value"], row["n"], row["evidence"]) == (3, 90, ["whole"])
