@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import selectors
 import socket
 import threading
@@ -53,7 +54,12 @@ class Relay:
             threading.Thread(target=self._carry, args=(conn,), daemon=True).start()
 
     def _carry(self, conn: socket.socket) -> None:
-        self._open.wait()
+        left = select.poll()
+        left.register(conn, select.POLLRDHUP)
+        while not self._open.wait(1.0):
+            if left.poll(0):  # whoever asked has given up
+                self._ends.remove(conn)
+                return conn.close()
         with contextlib.suppress(OSError, ValueError), selectors.DefaultSelector() as ready:
             other = socket.create_connection(("127.0.0.1", self._to))
             self._ends.append(other)
