@@ -76,7 +76,7 @@ class Two(LabHost):
         """Say so in the configuration."""
         there = {"root": "/srv/door", "address": self.before_them.address}
         files = {"certificate": "cert.pem", "key": "key.pem", "image": "haproxy-of:debian"}
-        self.ask_each_other(door={"name": door.NAME, "hosts": {"door-1": there}, **files, **said})
+        self.ask_each_other(door={"name": door.NAME, "hosts": {"staging-1": there}, **files, **said})
 
     def engine(self) -> DockerEngine:
         config = load(self.folder / "rollout.yaml")
@@ -97,7 +97,7 @@ class Two(LabHost):
 
 @pytest.fixture(scope="module")
 def two(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    project = Two(tmp_path_factory.mktemp("two"), the_lab.fresh(dev=2, door=1), built[0])
+    project = Two(tmp_path_factory.mktemp("two"), the_lab.fresh(dev=2, staging=1), built[0])
     assert project.run("provision", "dev") == 0, project.said
     assert project.run("deploy", "dev") == 0, project.said
     yield project
@@ -113,7 +113,7 @@ def test_without_an_authority_nothing_is_begun(two, somebody):
     assert two.run("certify", "dev") == ExitCode.USAGE
     assert "say listen.peers and authority first" in two.said
     two.ask_each_other()
-    assert two.run("apply", "dev") == ExitCode.REFUSED
+    assert two.run("apply", "dev") == ExitCode.REFUSED, two.said
     assert "make the authority with rollout certify" in two.said
     assert (
         two.at(two.names[0], "inspect", "--format", "{{.HostConfig.NetworkMode}}", MANAGER).strip() == "none"
@@ -214,7 +214,9 @@ def by_the_door(authority: Authority, tag: str = "", **options: Any) -> Terminal
 
 def the_door(two: Two, *words: str) -> str:
     """What the engine of the door's host says to a command."""
-    return SshHost("door-1", options=ssh_options(two.lab.ssh_config)).run(["docker", *words]).output.strip()
+    return (
+        SshHost("staging-1", options=ssh_options(two.lab.ssh_config)).run(["docker", *words]).output.strip()
+    )
 
 
 DOOR = f"{PROJECT}-dev-door-door-1"
@@ -224,11 +226,13 @@ def test_before_both_there_is_one_address_and_each_is_found_by_it(two, somebody,
     two.ask_each_other()
     assert two.run("door", "dev") == ExitCode.USAGE
     assert "dev has no door; say its name" in two.said
-    host = SshHost("door-1", options=ssh_options(two.lab.ssh_config))
+    host = SshHost("staging-1", options=ssh_options(two.lab.ssh_config))
     assert host.run(["docker", "import", "-", "haproxy-of:debian"], [door.image()]).status == 0
     two.have_a_door()
     assert two.run("apply", "dev") == 0, two.said
-    assert f"page: https://{door.NAME}/ " in two.said
+    assert two.run("open", "dev", "--no-browser") == 0, two.said
+    first, *others = two.printed.splitlines()
+    assert first.startswith(f"https://{door.NAME}/#ticket=") and len(others) == 2
     assert two.run("door", "dev", "--check", "--output", "json") == 0, two.said
     assert {"Write where people are led", "Start the door"} <= set(json.loads(two.printed)[0]["changed"])
     assert the_door(two, "ps", "--quiet") == ""
@@ -247,13 +251,13 @@ def test_before_both_there_is_one_address_and_each_is_found_by_it(two, somebody,
             again.close()
         again.open()
     assert two.run("doctor", "dev") == 0, two.said
-    assert f"door-1: door: leads to {', '.join(two.names)}" in two.said
+    assert f"staging-1: door: leads to {', '.join(two.names)}" in two.said
 
 
 def test_again_there_is_nothing_to_do(two, somebody, behind_a_door):
     for words in (["--check"], []):
         assert two.run("door", "dev", "--output", "json", *words) == 0, two.said
-        assert json.loads(two.printed) == [{"host": "door-1", "changed": []}], two.said
+        assert json.loads(two.printed) == [{"host": "staging-1", "changed": []}], two.said
 
 
 def test_another_certificate_is_seen_by_nobody_who_is_there(two, somebody, behind_a_door):
@@ -261,11 +265,13 @@ def test_another_certificate_is_seen_by_nobody_who_is_there(two, somebody, behin
     before = the_door(two, "inspect", "--format", "{{.State.Pid}}", DOOR)
     behind_a_door.issue()
     (two.folder / "key.pem").chmod(0o600)
+    assert two.run("door", "dev", "--check", "--output", "json") == 0, two.said
+    assert json.loads(two.printed)[0]["changed"] == ["Put it in force"]
     assert two.run("doctor", "dev") == ExitCode.CHECKS_FAILED, two.said
     assert "shows another certificate than" in two.said
     assert two.run("door", "dev", "--output", "json") == 0, two.said
     changed = json.loads(two.printed)[0]["changed"]
-    assert changed == ["Bring the certificate", "Have it read what has changed"]
+    assert changed == ["Put it in force", "Have it read what has changed"]
     assert two.run("doctor", "dev") == 0, two.said
     assert the_door(two, "inspect", "--format", "{{.State.Pid}}", DOOR) == before
     assert there.terminal.stats.reconnects == 0
@@ -275,13 +281,13 @@ def test_another_certificate_is_seen_by_nobody_who_is_there(two, somebody, behin
 def test_when_it_dies_it_comes_back_and_so_does_everybody(two, somebody, behind_a_door):
     there = Resident(by_the_door(behind_a_door))
     pid = the_door(two, "inspect", "--format", "{{.State.Pid}}", DOOR)
-    hosts.ssh(two.lab, two.before_them, f"kill -KILL {pid}")
+    hosts.ssh(two.lab, two.before_them, f"sudo kill -KILL {pid}")
     until(lambda: there.terminal.stats.reconnects == 1, "there again")
     there.leave()
 
 
 def test_a_host_knows_where_people_come_from(two, somebody, behind_a_door):
-    page = Visitor(f"https://h-ho01.{door.NAME}/", ca=behind_a_door.ca)
+    page = Visitor(f"https://h-ho01.{door.NAME}:443/", ca=behind_a_door.ca)
     status, _ = page.ask("GET", "api/sessions", X_Terminals="page", Authorization="Bearer wrong")
     assert status == 401
     own = str(two.before_them.address).rpartition(".")[0] + ".1"
@@ -308,7 +314,7 @@ def test_taken_away_it_leaves_nothing(two, somebody, behind_a_door):
     assert the_door(two, "ps", "--all", "--quiet") == ""
     assert "No such file" in hosts.ssh(two.lab, two.before_them, "ls /srv/door 2>&1; true")
     assert two.run("door", "dev", "--remove", "--output", "json") == 0, two.said
-    assert json.loads(two.printed) == [{"host": "door-1", "changed": []}]
+    assert json.loads(two.printed) == [{"host": "staging-1", "changed": []}]
 
 
 def test_taken_back_they_ask_no_more_and_no_shell_has_ended(two, somebody):
