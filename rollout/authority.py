@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from rollout.config.model import Authority
-from rollout.errors import ConfigError, why_unread
+from rollout.errors import ConfigError
+from rollout.files import read_pair
 
 AUTHORITY_DAYS: Final = 3650
 HOST_DAYS: Final = 365
@@ -72,7 +73,7 @@ def check_authority(files: Authority) -> float:
     Raises:
         ConfigError: what is wrong with them.
     """
-    return float(_authority(files)[1].not_valid_after_utc.timestamp())
+    return float(read_pair("authority", files, WAY_OUT).certificate.not_valid_after_utc.timestamp())
 
 
 def host_certificate(files: Authority, tag: str, folder: Path) -> Issued:
@@ -82,25 +83,11 @@ def host_certificate(files: Authority, tag: str, folder: Path) -> Issued:
     Raises:
         ConfigError: the authority's files cannot be read, or are none; ``folder`` cannot be written.
     """
-    text, authority, signer = _authority(files)
-    certificate, key = _kept(authority, tag, folder) or _issue(authority, signer, tag, folder)
-    return Issued(text, _text(certificate), _key_text(key), certificate.not_valid_after_utc.timestamp())
-
-
-def _authority(files: Authority) -> tuple[str, Any, Any]:
-    """The text of its certificate, which may have others with it; the certificate; and its private key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-
-    try:
-        text = _read("certificate", files.certificate)
-        certificate = x509.load_pem_x509_certificate(text.encode())
-        key = serialization.load_pem_private_key(_read("key", files.key).encode(), None)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"authority: {files.certificate}, {files.key}: {error}") from None
-    if key.public_key() != certificate.public_key():
-        raise ConfigError(f"authority: {files.key} is not the private key of {files.certificate}")
-    return text, certificate, key
+    own = read_pair("authority", files, WAY_OUT)
+    certificate, key = _kept(own.certificate, tag, folder) or _issue(own.certificate, own.key, tag, folder)
+    return Issued(
+        own.certificate_text, _text(certificate), _key_text(key), certificate.not_valid_after_utc.timestamp()
+    )
 
 
 def _kept(authority: Any, tag: str, folder: Path) -> tuple[Any, Any] | None:
@@ -185,13 +172,6 @@ def _key_text(key: Any) -> str:
 
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return str(key.private_bytes(*form).decode())
-
-
-def _read(which: str, path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"authority.{which}: {path}: {why_unread(error)}; {WAY_OUT}") from None
 
 
 def _write_new(path: Path, text: str) -> None:

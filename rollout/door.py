@@ -6,10 +6,10 @@ import http.client
 import socket
 import ssl
 from collections.abc import Iterable
-from pathlib import Path
 
 from rollout.config.model import Door, DoorHost
-from rollout.errors import ConfigError, why_unread
+from rollout.errors import ConfigError
+from rollout.files import read_pair
 
 ANSWER_SECONDS = 5.0
 OTHER_CERTIFICATE = "shows another certificate than"
@@ -23,18 +23,10 @@ def read_certificate(door: Door, tags: Iterable[str]) -> tuple[str, float]:
             people come by: ``name`` itself, or ``h-TAG.name`` of one of ``tags``.
     """
     from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
 
-    texts = [_read(key, path) for key, path in (("certificate", door.certificate), ("key", door.key))]
+    pair = read_pair("door", door)
     try:
-        certificate = x509.load_pem_x509_certificate(texts[0].encode())
-        key = serialization.load_pem_private_key(texts[1].encode(), None)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"door: {door.certificate}, {door.key}: {error}") from None
-    if key.public_key() != certificate.public_key():
-        raise ConfigError(f"door: {door.key} is not the private key of {door.certificate}")
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = pair.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         known = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
     except x509.ExtensionNotFound:
         known = set()
@@ -43,7 +35,11 @@ def read_certificate(door: Door, tags: Iterable[str]) -> tuple[str, float]:
             raise ConfigError(
                 f"door: {door.certificate} is not for {name}; get one for {door.name} and *.{door.name}"
             )
-    return "".join(text.rstrip("\n") + "\n" for text in texts), certificate.not_valid_after_utc.timestamp()
+    texts = (pair.certificate_text, pair.key_text)
+    return (
+        "".join(text.rstrip("\n") + "\n" for text in texts),
+        pair.certificate.not_valid_after_utc.timestamp(),
+    )
 
 
 def why_no_answer(door: Door, host: DoorHost, tag: str | None = None) -> str:
@@ -72,10 +68,3 @@ def _first(text: str) -> bytes:
     """The first certificate of a file, which is the door's own."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     return ssl.PEM_cert_to_DER_cert(begin + text.partition(begin)[2].partition(end)[0] + end)
-
-
-def _read(key: str, path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"door: {key}: {path}: {why_unread(error)}") from None

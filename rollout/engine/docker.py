@@ -34,7 +34,8 @@ from rollout.engine.monitor import age_since, as_log, monitor_config
 from rollout.engine.playbooks import packaged, run_playbook
 from rollout.engine.ssh import ssh_options
 from rollout.engine.stats import HostStats, host_stats
-from rollout.errors import ConfigError, EngineError, RolloutError, why_unread
+from rollout.errors import ConfigError, EngineError, RolloutError
+from rollout.files import read_text
 from rollout.model import BuildRef, EngineEvent, ImageRef, MonitorLog
 
 PROGRESS_SECONDS = 0.5
@@ -374,7 +375,7 @@ class DockerEngine(ManagerCommands):
         told = self._environment.notify if self._environment.monitor else ()
         files = {name: self._config.notify[name].url_file for name in told}
         return {
-            name: _text(f"notify.{name}.url_file", path).strip()
+            name: read_text(f"notify.{name}.url_file", path).strip()
             for name, path in files.items()
             if path is not None
         }
@@ -383,7 +384,7 @@ class DockerEngine(ManagerCommands):
         """What web processes need of the provider that people sign in by, by the name of each file there."""
         oidc = self._environment.oidc
         files = oidc.files() if oidc else {}
-        return {OIDC[key]: _text(f"oidc.{key}", path) for key, path in files.items()}
+        return {OIDC[key]: read_text(f"oidc.{key}", path) for key, path in files.items()}
 
     def _certificates(self, host: str) -> dict[str, str]:
         """By what a host knows the others, and they know it, by the name of each file there."""
@@ -493,13 +494,6 @@ class DockerEngine(ManagerCommands):
             check=check,
             vault=environment.vault,
         )
-
-
-def _text(what: str, path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{what}: {path}: {why_unread(error)}") from None
 
 
 def _at_hand(files: Callable[[], dict[str, str]]) -> dict[str, str]:
