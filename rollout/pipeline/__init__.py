@@ -3,9 +3,9 @@
 from rollout.pipeline.begin import Override
 from rollout.pipeline.cancel import cancel
 from rollout.pipeline.certify import Certificates, Certified, certify
+from rollout.pipeline.changes import Provisioned
 from rollout.pipeline.commands import (
     EnvironmentStatus,
-    Provisioned,
     adopt,
     apply,
     check,

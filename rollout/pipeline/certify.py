@@ -10,9 +10,9 @@ from rollout.config import Config
 from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError
 from rollout.ledger import Lease, Ledger
-from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.begin import operator
+from rollout.pipeline.changes import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,7 @@ def certify(config: Config, env: str, *, observer: Observer) -> Certificates:
         raise ConfigError(
             f"authority: {found} is there, and {missing} is not: bring it from where they were made"
         )
-    changed: set[str] = set()
-
-    def event(event: EngineEvent) -> None:
-        observer.engine_event(event)
-        if event.status == "changed":
-            changed.add(event.host)
-
+    changes = Changes(environment.hosts, observer)
     with Ledger(config.ledger_url) as ledger, Lease(ledger, env) as lease:
         if not any(there):
             make_authority(files, f"hosts of {config.project} {env}")
@@ -74,13 +68,14 @@ def certify(config: Config, env: str, *, observer: Observer) -> Certificates:
         }
         if current := ledger.current(env):
             build = BuildStore(config.builds_dir).find(current.build)
-            DockerEngine(config, environment, on_event=event).certify(build, fence=lease.token)
-        ledger.add_event(env, "certify", by=operator(), made=not any(there), hosts=sorted(changed))
+            DockerEngine(config, environment, on_event=changes).certify(build, fence=lease.token)
+        brought = changes.hosts()
+        ledger.add_event(env, "certify", by=operator(), made=not any(there), hosts=brought)
     return Certificates(
         env,
         not any(there),
         tuple(
-            Certified(name, environment.hosts[name].tag or "", one.ends, name in changed)
+            Certified(name, environment.hosts[name].tag or "", one.ends, name in brought)
             for name, one in issued.items()
         ),
     )

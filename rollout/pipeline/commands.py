@@ -19,11 +19,11 @@ from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError, Refused
 from rollout.evidence.junit import write_junit
 from rollout.ledger import Lease, Ledger, RolloutRecord, State, held_by
-from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted
 from rollout.pipeline.begin import attending, begin, engine_of, operator, recorded, run
 from rollout.pipeline.builds import build_at_hand
+from rollout.pipeline.changes import Changes, Provisioned
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
 from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
@@ -59,14 +59,6 @@ class EnvironmentStatus:
     def known(self) -> dict[str, dict[str, Any] | None]:
         """All of them: those that are lost say nothing."""
         return self.hosts | dict.fromkeys(self.lost)
-
-
-@dataclass(frozen=True, slots=True)
-class Provisioned:
-    """What setting a host up has changed there, or would."""
-
-    host: str
-    changed: tuple[str, ...]
 
 
 def deploy(
@@ -223,20 +215,14 @@ def provision(config: Config, env: str, *, check: bool, observer: Observer) -> l
     environment = config.environment(env)
     if environment.engine != "docker":
         raise ConfigError(f"{env} runs processes on this machine: there is nothing to provision")
-    changed: dict[str, list[str]] = {host: [] for host in environment.hosts}
-
-    def event(event: EngineEvent) -> None:
-        observer.engine_event(event)
-        if event.status == "changed":
-            changed[event.host].append(event.task.rpartition(" : ")[2])
-
-    engine = DockerEngine(config, environment, on_event=event)
+    changes = Changes(environment.hosts, observer)
+    engine = DockerEngine(config, environment, on_event=changes)
     if check:
         engine.provision(check=True)
     else:
         with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
             engine.provision(check=False)
-    return [Provisioned(host, tuple(tasks)) for host, tasks in changed.items()]
+    return changes.all()
 
 
 def check(

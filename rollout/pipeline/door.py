@@ -9,10 +9,9 @@ from rollout.door import OTHER_CERTIFICATE, read_certificate, why_no_answer
 from rollout.engine.door import bring_door, remove_door
 from rollout.errors import ConfigError, EngineError
 from rollout.ledger import Lease, Ledger
-from rollout.model import EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.begin import operator
-from rollout.pipeline.commands import Provisioned
+from rollout.pipeline.changes import Changes, Provisioned
 
 OPENS_SECONDS = 15.0
 
@@ -33,34 +32,28 @@ def door(
     wanted = environment.door
     if wanted is None:
         raise ConfigError(f"{env} has no door; say its name, certificate, key and hosts first: door")
-    changed: dict[str, list[str]] = {host: [] for host in wanted.hosts}
-
-    def event(event: EngineEvent) -> None:
-        observer.engine_event(event)
-        if event.status == "changed":
-            changed[event.host].append(event.task.rpartition(" : ")[2])
+    changes = Changes(wanted.hosts, observer)
 
     def carry_out() -> None:
         if remove:
-            remove_door(config, environment, wanted, check=check, on_event=event)
+            remove_door(config, environment, wanted, check=check, on_event=changes)
             return
         tags = [host.tag for host in environment.hosts.values() if host.tag is not None]
         text, ends = read_certificate(wanted, tags)
         if ends <= time.time():
             raise ConfigError(f"door: {wanted.certificate} has ended; bring another one")
-        bring_door(config, environment, wanted, text, check=check, on_event=event)
+        bring_door(config, environment, wanted, text, check=check, on_event=changes)
 
     if check:
         carry_out()
-        return _provisioned(changed)
+        return changes.all()
     with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
         carry_out()
-        done = {host: tasks for host, tasks in changed.items() if tasks}
-        ledger.add_event(env, "door", by=operator(), removed=remove, hosts=sorted(done))
+        ledger.add_event(env, "door", by=operator(), removed=remove, hosts=changes.hosts())
     if remove:
         text = f"the hosts still send people there; take door away in {config.path.name}, then"
         observer.message(f"{text}: rollout apply {env}", "warning")
-        return _provisioned(changed)
+        return changes.all()
     for name, host in wanted.hosts.items():
         end = time.monotonic() + OPENS_SECONDS
         while (why := why_no_answer(wanted, host)) and time.monotonic() < end:
@@ -69,8 +62,4 @@ def door(
             raise EngineError(f"{name}: {why}: it has not read the new one; what it says: docker logs, there")
         if why:
             observer.message(f"{name}: {why}; look at: rollout doctor {env}", "warning")
-    return _provisioned(changed)
-
-
-def _provisioned(changed: dict[str, list[str]]) -> list[Provisioned]:
-    return [Provisioned(host, tuple(tasks)) for host, tasks in changed.items()]
+    return changes.all()
