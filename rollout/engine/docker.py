@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -31,8 +30,8 @@ from rollout.direct.mark import (
 from rollout.engine.base import HostFacts, PartRef, Parts
 from rollout.engine.manager import OIDC, ManagerCommands, Order, R, manager_config
 from rollout.engine.monitor import age_since, as_log, monitor_config
-from rollout.engine.playbooks import packaged, run_playbook
-from rollout.engine.ssh import ssh_options
+from rollout.engine.playbooks import compose_program, packaged, run_playbook
+from rollout.engine.ssh import reached_by, ssh_options
 from rollout.engine.stats import HostStats, host_stats
 from rollout.errors import ConfigError, EngineError, RolloutError
 from rollout.files import read_text
@@ -216,7 +215,7 @@ class DockerEngine(ManagerCommands):
             "provision",
             list(self._environment.hosts),
             check=check,
-            terminals_host_compose_source=str(Path(sys.executable).with_name("docker-compose")),
+            terminals_host_compose_source=compose_program(),
             terminals_host_firewall=self._environment.firewall,
         )
 
@@ -466,9 +465,7 @@ class DockerEngine(ManagerCommands):
         for name in hosts:
             host, listen = environment.hosts[name], environment.listens(name)
             inventory[name] = {
-                "ansible_host": host.ssh or name,
-                "ansible_python_interpreter": "/usr/bin/python3",
-                "ansible_ssh_common_args": shlex.join(self._ssh),
+                **reached_by(host.ssh or name, self._ssh),
                 "terminals_engine": "docker",
                 "terminals_docker_root": str(host.root),
                 "terminals_docker_project": self._project,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rollout.config import Config, Environment
 from rollout.config.model import Door
-from rollout.engine.playbooks import packaged, run_playbook
-from rollout.engine.ssh import ssh_options
+from rollout.engine.playbooks import compose_program, packaged, run_playbook
+from rollout.engine.ssh import reached_by, ssh_options
 from rollout.model import EngineEvent
 
 
@@ -36,7 +33,7 @@ def bring_door(
         for name, host in (environment.hosts | environment.absent).items()
     ]
     more = {
-        "terminals_host_compose_source": str(Path(sys.executable).with_name("docker-compose")),
+        "terminals_host_compose_source": compose_program(),
         "terminals_door_compose_source": str(packaged("compose")),
         "terminals_door_name": door.name,
         "terminals_door_hosts": behind,
@@ -76,9 +73,7 @@ def _run(
 ) -> None:
     inventory = {
         name: {
-            "ansible_host": host.ssh or name,
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "ansible_ssh_common_args": shlex.join(ssh_options(environment.ssh_config)),
+            **reached_by(host.ssh or name, ssh_options(environment.ssh_config)),
             "terminals_host_directory": str(host.root),
             "terminals_door_root": str(host.root),
             "terminals_door_project": f"{config.project}-{environment.name}-door",

@@ -47,6 +47,11 @@ def packaged(name: str) -> Path:
     raise EngineError(f"{package}: the folder {name} is missing; install rollout again")
 
 
+def compose_program() -> str:
+    """The Compose program that came along, for hosts without one."""
+    return str(Path(sys.executable).with_name("docker-compose"))
+
+
 def folder() -> Path:
     """Where the collection is that has the playbooks, below ``ansible_collections``."""
     return packaged("playbooks")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 CONNECT_SECONDS = 10
@@ -34,6 +36,15 @@ def ssh_options(config: Path | None) -> tuple[str, ...]:
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     return (*(("-F", str(config)) if config else ()), *words)
+
+
+def reached_by(ssh: str, options: Sequence[str]) -> dict[str, str]:
+    """How Ansible reaches a host that ``ssh`` knows by this name."""
+    return {
+        "ansible_host": ssh,
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_common_args": shlex.join(options),
+    }
 
 
 @functools.cache
