@@ -497,6 +497,11 @@ class Environment(Section):
         """The hosts that are stated to be lost; they are not among ``hosts``."""
         return self._absent
 
+    @property
+    def known(self) -> dict[str, Host]:
+        """All hosts, those that are lost too."""
+        return self.hosts | self._absent
+
     def without_lost(self) -> Environment:
         """With the hosts that are stated to be lost set apart."""
         there = {name: host for name, host in self.hosts.items() if not host.lost}
@@ -533,7 +538,7 @@ class Environment(Section):
 
     def listens(self, host: str) -> Listen:
         """Where a host is reached, or was."""
-        return (self.hosts | self.absent)[host].listen or self.listen
+        return self.known[host].listen or self.listen
 
     @field_validator("hosts", mode="after")
     @classmethod

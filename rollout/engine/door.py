@@ -30,7 +30,7 @@ def bring_door(
     """
     behind = [
         {"name": name, "tag": host.tag, "address": _place(environment, name)}
-        for name, host in (environment.hosts | environment.absent).items()
+        for name, host in environment.known.items()
     ]
     more = {
         "terminals_host_compose_source": compose_program(),
@@ -92,5 +92,5 @@ def _run(
 
 def _place(environment: Environment, name: str) -> str:
     listen = environment.listens(name)
-    address = (environment.hosts | environment.absent)[name].address or listen.host
+    address = environment.known[name].address or listen.host
     return f"{address}:{listen.web}"

@@ -95,7 +95,7 @@ def _homes(environment: Environment, name: str) -> dict[str, Any]:
         return {}
     others: dict[str, dict[str, Any]] = {}
     # One that is lost is known as such: clients who ask for its sessions are told so.
-    for other, known in (environment.hosts | environment.absent).items():
+    for other, known in environment.known.items():
         if other != name and known.tag is not None:
             listen = environment.listens(other)
             others[other] = {"tag": known.tag, "urls": _terminals(environment, other)}
@@ -106,7 +106,7 @@ def _homes(environment: Environment, name: str) -> dict[str, Any]:
 
 def _terminals(environment: Environment, name: str) -> dict[str, str]:
     """Where clients find a host's terminals, by profile: by the door, where there is one."""
-    host = (environment.hosts | environment.absent)[name]
+    host = environment.known[name]
     listen, door = environment.listens(name), environment.door
     if door is not None:
         return {profile: f"{door.url('wss', host.tag)}/ws/{profile}" for profile in ("system", "claude")}
