@@ -9,21 +9,11 @@ import pytest
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
 from rollout.errors import EngineError
+from tests.unit.config import test_peers
+from tests.unit.config.test_peers import written
 
-FILE = """\
-version: 1
-project: terminals
-source: services
-state: .rollout
-environments:
-  dev:
-    engine: docker
-    hosts: {a: {root: /srv/terminals}}
-    listen: {system: 5001, claude: 5002, web: 5110}
-    canary: [{weight: 100, hold: 30s}]
-    checks: [smoke]
-    gates: [{metric: smoke.pass_ratio, op: ">=", threshold: 100%}]
-"""
+LISTEN = {name: port for name, port in test_peers.LISTEN.items() if name != "peers"}
+
 SSH = """#!/bin/sh
 # The first time and the second, what was printed is lost.
 echo "$*" >> {folder}/asked
@@ -41,10 +31,8 @@ def engine(tmp_path: Path, monkeypatch):
     def made(lost: int) -> DockerEngine:
         program.write_text(SSH.format(folder=tmp_path, lost=lost))
         program.chmod(0o755)
-        path = tmp_path / "rollout.yaml"
-        path.write_text(FILE)
-        config = load(path)
-        return DockerEngine(config, config.environments["dev"])
+        config = load(written(tmp_path, hosts={"a": {"root": "/srv/t"}}, listen=LISTEN, authority=None))
+        return DockerEngine(config, config.environment("e"))
 
     return made
 
@@ -55,7 +43,7 @@ def test_a_token_whose_text_the_engine_has_lost_is_read_again(engine, tmp_path):
     assert [target.token for target in made.targets()] == ["the-token"]
     asked = (tmp_path / "asked").read_text().splitlines()
     assert len(asked) == 3
-    assert all("docker exec terminals-dev-manager-1 cat /run/terminals/token" in line for line in asked)
+    assert all("docker exec p-e-manager-1 cat /run/terminals/token" in line for line in asked)
 
 
 def test_nothing_is_no_token(engine):
