@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -65,9 +65,11 @@ def run(
         if gate.metric.startswith("load.") and gate.compare != "baseline"
     ]
     ended = time.time()
-    regions = {name: host.region or "" for name, host in environment.hosts.items()}
     window = (started, ended)
-    evidence = from_load(summary, summary, window, "all") + from_parts(load, regions, gates, window, None)
+    evidence = from_load(summary, summary, window, "all")
+    ways: tuple[Literal["host", "region"], ...] = ("host", "region")
+    for by in ways:
+        evidence += from_parts(load, by, environment.parts(by, environment.hosts), window, None)
     results = evaluate_all(gates, evidence, ended)
     data = {
         "users": summary.users,

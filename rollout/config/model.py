@@ -509,6 +509,10 @@ class Environment(Section):
         parted._absent = {name: host for name, host in self.hosts.items() if host.lost}
         return parted
 
+    def parts(self, by: Literal["host", "region"], hosts: Iterable[str]) -> dict[str, str]:
+        """Which part each of these hosts belongs to: itself, or its region."""
+        return {name: name if by == "host" else self.hosts[name].region or "" for name in hosts}
+
     def host_batches(self, sessions: Mapping[str, int] | None = None) -> list[list[str]]:
         """The hosts in their turns: as many at a time as ``batches`` says, the last size again and again.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rollout.checks.load import LoadRun, LoadSummary
 from rollout.checks.runner import CheckResult
-from rollout.gates.condition import GateLike
 from rollout.model import Evidence, EvidenceKind
 
 
@@ -64,31 +63,25 @@ def from_load(
 
 def from_parts(
     load: LoadRun,
-    regions: Mapping[str, str],
-    gates: Iterable[GateLike],
+    by: str,
+    of: Mapping[str, str],
     window: tuple[float, float],
     generation: str | None,
     *,
     only: float | None = None,
 ) -> list[Evidence]:
-    """Evidence of a load run at each host by itself, and in each region where one of ``gates`` asks for it.
+    """Evidence of a load run part by part, e.g. ``by`` host: ``of`` says which part each host belongs to.
 
-    ``regions`` has the hosts to look at, each with its region. ``generation`` is that on trial; ``None``:
-    there is none, all count. Nothing where there is one host, and no gate asks for it.
+    ``generation`` is that on trial; ``None``: there is none, all count.
     """
-    wanted = {gate.each for gate in gates}
-    if len(regions) < 2 and wanted <= {"all"}:
-        return []
-    parts = {"host": {host: host for host in regions}}
-    if "region" in wanted:
-        parts["region"] = dict(regions)
-    found = []
-    for by, of in parts.items():
-        everybody = load.parts(of, window[0])
-        for name, on_new in load.parts(of, window[0], generation).items():
-            part = (by, name)
-            found += from_load(everybody[name], on_new, window, generation or "all", only=only, part=part)
-    return found
+    everybody = load.parts(of, window[0])
+    return [
+        piece
+        for name, on_new in load.parts(of, window[0], generation).items()
+        for piece in from_load(
+            everybody[name], on_new, window, generation or "all", only=only, part=(by, name)
+        )
+    ]
 
 
 def from_comparison(

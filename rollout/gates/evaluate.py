@@ -16,6 +16,7 @@ over inconclusive over pass. Gates of severity ``warning`` are judged and report
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 
 from rollout.gates import baseline, figures, parts, rates, samples, trend
 from rollout.gates.condition import ONCE, Finding, GateLike, Look, asked, where
@@ -31,25 +32,32 @@ def evaluate_all(
     evidence: Sequence[Evidence],
     now: float | None = None,
     look: Callable[[GateLike], Look] | None = None,
+    of_hosts: Callable[[], Sequence[Evidence]] = tuple,
 ) -> list[GateResult]:
-    """Judge every gate by the evidence of its metric; ``now`` and ``look`` as in :func:`evaluate`."""
-    return [evaluate(gate, evidence, now, look(gate) if look else ONCE) for gate in gates]
+    """Judge every gate by the evidence of its metric; all else as in :func:`evaluate`."""
+    once = cache(of_hosts)
+    return [evaluate(gate, evidence, now, look(gate) if look else ONCE, once) for gate in gates]
 
 
 def evaluate(
-    gate: GateLike, evidence: Iterable[Evidence], now: float | None = None, look: Look = ONCE
+    gate: GateLike,
+    evidence: Iterable[Evidence],
+    now: float | None = None,
+    look: Look = ONCE,
+    of_hosts: Callable[[], Sequence[Evidence]] = tuple,
 ) -> GateResult:
     """Judge one gate. Evidence of other metrics is passed over; several pieces are taken together.
 
     ``now`` (unix seconds) is what age is measured by; without it, evidence is never stale. ``look`` says what
-    this judgement may use up of the error rate, when it is one of several.
+    this judgement may use up of the error rate, when it is one of several. ``of_hosts`` gives what is known
+    of each host by itself, where that is not among the evidence: a gate that fails says at which of them.
     """
     evidence = list(evidence)
     chosen = select(gate, evidence, now)
     found = chosen.stop or _judged(gate, chosen, look)
     where_not = ""
     if found.verdict is Verdict.FAIL and gate.each == "all" and gate.compare != "baseline":
-        where_not = parts.blame(gate, evidence, chosen.pieces)
+        where_not = parts.blame(gate, [*evidence, *of_hosts()], chosen.pieces)
     ids = tuple(piece.id for piece in (*chosen.pieces, *chosen.base))
     notes = dict.fromkeys(piece.labels["note"] for piece in chosen.pieces if "note" in piece.labels)
     return GateResult(

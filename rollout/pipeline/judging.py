@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from rollout.checks.load import LoadRun
 from rollout.config import Gate
@@ -59,6 +60,8 @@ class Judging:
         """What the session managers have said last."""
         self.found: list[Evidence] = []
         """Evidence of checks."""
+        self.of_hosts: Callable[[], Sequence[Evidence]] = tuple
+        """What the load says of each host by itself, where a gate fails: it takes as long as the rest."""
         self._sources = Sources(
             trial.config,
             environment,
@@ -148,15 +151,27 @@ class Judging:
         trial = self._trial
         plan, full = trial.plan, trial.full_at
         new, old = plan.generation, plan.previous_generation
-        found = from_load(load.summary(start), load.summary(start, generation=new), window, new)
-        # Those that have the new generation by now.
-        regions = {host: trial.environment.hosts[host].region or "" for host in trial.reached()}
-        found += from_parts(load, regions, self.all_gates, window, new)
-        for seconds in {gate.window for gate in self.all_gates if gate.window is not None}:
-            since = max(start, end - seconds)
-            alone = load.summary(since, generation=new)
-            found += from_load(load.summary(since), alone, (since, end), new, only=seconds)
-            found += from_parts(load, regions, self.all_gates, (since, end), new, only=seconds)
+        lasting = {gate.window for gate in self.all_gates if gate.window is not None}
+        since: dict[float | None, float] = {None: start}
+        since |= {seconds: max(start, end - seconds) for seconds in lasting}
+        found: list[Evidence] = []
+        for only, at in since.items():
+            alone = load.summary(at, generation=new)
+            found += from_load(load.summary(at), alone, (at, end), new, only=only)
+
+        def parts(by: Literal["host", "region"]) -> list[Evidence]:
+            # Of those that have the new generation by now.
+            of = trial.environment.parts(by, trial.reached())
+            return [
+                piece
+                for only, at in since.items()
+                for piece in from_parts(load, by, of, (at, end), new, only=only)
+            ]
+
+        asked = {gate.each for gate in self.all_gates if gate.each != "all"}
+        for by in asked:
+            found += parts(by)
+        self.of_hosts = tuple if "host" in asked else partial(parts, "host")
         if old is not None and any(gate.compare == "baseline" for gate in self.all_gates):
             until = end if full is None else max(start, full)
             both = [load.summary(start, until, generation) for generation in (new, old)]
@@ -183,7 +198,7 @@ class Judging:
             elapsed = time.monotonic() - started
             watch.tick(elapsed)
             evidence = self.observe()
-            results = evaluate_all(gates, evidence, time.time(), watch.look)
+            results = evaluate_all(gates, evidence, time.time(), watch.look, self.of_hosts)
             verdict = verdict_of(results)
             passed = elapsed >= hold and verdict is Verdict.PASS
             if passed or verdict in (Verdict.FAIL, Verdict.ERROR) or elapsed >= watch.limit:

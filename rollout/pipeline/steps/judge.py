@@ -103,7 +103,7 @@ class Judge(Step):
         judging.finish_load()
         evidence = [*judging.found, *judging.observe()]
         at = time.time()
-        results = evaluate_all(judging.all_gates, evidence, at, lambda _: END)
+        results = evaluate_all(judging.all_gates, evidence, at, lambda _: END, judging.of_hosts)
         trial.ledger.record_verdicts(trial.record.id, self.name, results, evidence)
         trial.observer.gate_results(results, True)
         if not deciding(results) or verdict_of(results) is not Verdict.PASS:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rollout.checks.load import LoadRun
 from rollout.checks.runner import CheckResult
 from rollout.evidence import from_checks, from_load
-from rollout.gates import evaluate
+from rollout.gates import evaluate, evaluate_all
 from rollout.gates.condition import Look
 from rollout.model import Evidence, Verdict
 from tests.support.gates import Gate, count, rate, samples
@@ -89,6 +89,21 @@ def test_where_the_whole_fails_it_is_said_at_which_hosts(gate, whole, parts, sai
     assert found.verdict is FAIL
     assert found.evidence == (whole.id,), "they are not what was judged"
     assert found.reason.endswith(said) if said else "eu-" not in found.reason
+
+
+def test_hosts_are_asked_for_where_a_gate_fails_and_then_once() -> None:
+    asked: list[int] = []
+
+    def of_hosts() -> list[Evidence]:
+        asked.append(1)
+        return PARTS
+
+    good, bad = rate(460, 460, id="good"), rate(300, 500, id="bad")
+    assert evaluate_all([RATE], [good], of_hosts=of_hosts)[0].verdict is PASS
+    assert asked == []
+    for result in evaluate_all([RATE, RATE], [bad], of_hosts=of_hosts):
+        assert result.reason.endswith("at eu-2: 60 of 100 (60 %); not at eu-1")
+    assert asked == [1]
 
 
 def test_parts_of_another_window_are_not_spoken_of() -> None:

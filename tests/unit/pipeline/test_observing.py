@@ -105,6 +105,17 @@ def test_a_window_is_judged_by_its_own_samples_and_the_whole_by_all(
     assert (lately.verdict, lately.n) == (Verdict.PASS, 200)
 
 
+def test_what_each_host_shows_is_worked_out_for_a_gate_that_fails_alone(
+    tmp_path: Path, config: Config, ledger: Ledger
+) -> None:
+    bench = Bench(tmp_path, ledger, config)
+    bench.sampled(*({**one, "host": "local"} for one in commands("new", 80.0, START)))
+    assert {piece.part for piece in bench.observed(START + 30)} == {"all"}
+    ledger.write(bench.trial.record.id, 1, "start", "begin", fence=1)
+    of_hosts = [piece for piece in bench.trial.judging.of_hosts() if piece.metric == "load.command_ms"]
+    assert {(piece.part, piece.labels["host"], piece.n) for piece in of_hosts} >= {("host", "local", 200)}
+
+
 def test_the_ramp_up_of_the_load_is_not_judged(tmp_path: Path, config: Config, ledger: Ledger) -> None:
     """A first deployment gets its users all at once, after the shift: that is no figure of its build."""
     bench = Bench(tmp_path, ledger, config, first=True)
