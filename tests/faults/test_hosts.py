@@ -108,7 +108,7 @@ def test_without_a_host_that_is_stated_to_be_lost_the_others_are_taken_back(proj
         faults.mend(project.lab, project.host(name))
         project.configure()
     # It still has half of its people on what was taken back elsewhere.
-    assert project.run("promote", "staging", "--plan") == 0
+    assert project.run("promote", "staging", "--plan") == ExitCode.REFUSED, project.said
     assert f"{name}: " in project.said and "rollout apply staging" in project.said
     assert project.run("apply", "staging") == 0, project.said
     assert project.serving("staging") == before
