@@ -108,9 +108,12 @@ class Door:
         self._process.send_signal(number)
 
     def reload(self) -> None:
-        before = self.log().count("New worker")
+        """Returns when the process from before takes no connections any more: for a moment both of them do."""
+        signs = ("New worker", "Proxy door stopped")
+        before = self.log()
         self.signal(signal.SIGUSR2)
-        until(lambda: self.log().count("New worker") > before and self._listens(), "another worker")
+        until(lambda: all(self.log().count(sign) > before.count(sign) for sign in signs), "another worker")
+        assert self._listens()
 
     def workers(self) -> list[int]:
         assert self._process is not None
