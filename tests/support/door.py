@@ -108,7 +108,7 @@ class Door:
         self._process.send_signal(number)
 
     def reload(self) -> None:
-        """Returns when the process from before takes no connections any more: for a moment both of them do."""
+        """Returns when the process from before takes no connections any more: for a moment both do."""
         signs = ("New worker", "Proxy door stopped")
         before = self.log()
         self.signal(signal.SIGUSR2)
