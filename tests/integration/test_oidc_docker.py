@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rollout.config import load
@@ -26,7 +28,9 @@ def there(built, tmp_path):
     """An environment that is up, a provider that containers reach by the engine's bridge, and the page."""
     build, image = built
     client().images.get(image.id).tag(PROJECT, build.id)
-    gateway = client().networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    # A new engine does not say it until its next start (moby#26799).
+    bridge = client().networks.get("bridge").attrs["Options"]["com.docker.network.bridge.name"]
+    gateway = next(one.address for one in psutil.net_if_addrs()[bridge] if one.family == socket.AF_INET)
     system, claude, web = free_ports(3)
     page = f"http://127.0.0.1:{web}/terminals/"
     (tmp_path / "tls").mkdir()
