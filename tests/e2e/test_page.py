@@ -24,7 +24,7 @@ from tests.support.stack import TOKEN, Stack, until
 
 __all__ = ["address", "browser"]
 pytestmark = needs_chromium
-DETAIL = pytest.mark.slow("a page and a shell for one detail; a dozen such are in the first tier")
+DETAIL = pytest.mark.slow("a page and a shell for one detail; ten such are in the first tier")
 
 
 @pytest.fixture
@@ -126,6 +126,7 @@ def test_a_paste_can_be_stopped(stack, page):
     assert path.stat().st_size < 10_000_000
 
 
+@DETAIL
 def test_the_keys_of_the_page_are_typed_only_where_they_are_off(page):
     page.get_by_role("button", name="+ shell").click()
     page.keyboard.press("Alt+1")
@@ -175,6 +176,7 @@ def test_a_huge_window_is_a_terminal_of_a_thousand_columns(page):
     connected(page)
 
 
+@DETAIL
 def test_what_is_typed_ahead_in_several_terminals_survives_a_reload(stack, page, address):
     paths = [stack.root / f"typed-{number}" for number in range(2)]
     for number, path in enumerate(paths):
@@ -309,6 +311,7 @@ def test_settings_hold_and_are_seen(page, tmp_path):
     page.screenshot(path=tmp_path / "light.png")
 
 
+@DETAIL
 def test_a_phone_has_the_keys_that_its_keyboard_lacks(browser, address, tmp_path):
     context = browser.new_context(
         viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True, device_scale_factor=2

@@ -239,5 +239,6 @@ def test_images_are_drawn_where_they_are_wanted_and_loaded_only_then(page, addre
 
 
 @needs_axe
+@pytest.mark.slow("one pane is looked at in the first tier")
 def test_nothing_serious_is_in_the_way_of_assistive_technology_with_several_panes(four):
     assert serious(four) == []

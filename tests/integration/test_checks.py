@@ -70,7 +70,13 @@ def test_wrong_token_fails_every_terminal_check(target):
     assert not any(result.ok for result in smoke(wrong) if result.name != "API health")
 
 
-@pytest.mark.parametrize("processes", [1, 2], ids=["alone", "master and workers"])
+@pytest.mark.parametrize(
+    "processes",
+    [
+        pytest.param(1, id="alone"),
+        pytest.param(2, id="master and workers", marks=pytest.mark.slow("three processes of Locust's")),
+    ],
+)
 def test_load_run_verifies_live_shells_through_cuts(target, tmp_path, processes):
     run = LoadRun([target], users=5, spawn_rate=5, cut_every=3, directory=tmp_path, processes=processes)
     run.start()
