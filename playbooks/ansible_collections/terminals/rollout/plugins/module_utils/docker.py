@@ -80,19 +80,11 @@ class Environment:
 
     # --- generations -------------------------------------------------------------------------
 
-    def start(
-        self,
-        generation: str,
-        workers: int,
-        manager: Part,
-        monitor: Part | None,
-        token: str | None,
-        fence: int | None,
-    ) -> None:
-        """Start a generation, without traffic; holder, session manager and monitor where there is none.
+    def prepare(self, manager: Part, token: str | None, fence: int | None) -> None:
+        """See that there is what a generation needs: a holder and a session manager.
 
         Raises:
-            Failed: somebody else is in charge, or it is not ready in time.
+            Failed: somebody else is in charge, or one of them cannot be started.
         """
         status = self.control.in_charge(fence)
         new = not self._there("holder", "status=running")
@@ -105,6 +97,24 @@ class Environment:
             self.replace_manager(manager)
         if not new and status is not None:
             self._reap(status)
+
+    def start(self, generation: str, workers: int, monitor: Part | None, *, started: bool = False) -> None:
+        """Start a generation, without traffic, and the monitor where there is none. ``started``: a Swarm has
+        done so with the generation.
+
+        Raises:
+            Failed: it is not ready in time.
+        """
+        if not started:
+            self._start_containers(generation, workers)
+        if not self._host.check:
+            self.control.until_ready(generation, workers, self._seconds)
+        if monitor and self._there("monitor"):
+            self._bring_secrets("monitor", MONITOR, monitor["image"], monitor.get("secrets"))
+        elif monitor:
+            self.replace_monitor(monitor)
+
+    def _start_containers(self, generation: str, workers: int) -> None:
         project = f"{self._project}-{generation}"
         filters = ["--filter", "status=running", "--filter", f"label=com.docker.compose.project={project}"]
         there = self._host.expect("containers cannot be listed", ["docker", "ps", "--quiet", *filters])
@@ -112,12 +122,6 @@ class Environment:
         self._up("generation.yaml", words, project=project)
         if len(there.split()) != workers + 1:
             self._host.did.append("Start the generation")
-        if not self._host.check:
-            self.control.until_ready(generation, workers, self._seconds)
-        if monitor and self._there("monitor"):
-            self._bring_secrets("monitor", MONITOR, monitor["image"], monitor.get("secrets"))
-        elif monitor:
-            self.replace_monitor(monitor)
 
     def verify(self, generation: str, workers: int, image_id: str) -> None:
         """See whether a generation is ready, and of the image that it is to be of.
@@ -311,8 +315,11 @@ class Environment:
         self._host.expect(what, command, cwd=self._root / "compose", environment=environment)
 
     def _remove_containers(self, which: str) -> None:
-        words = ["docker", "ps", "--all", "--quiet", "--filter", which]
-        if found := self._host.expect("containers cannot be listed", words).split():
+        """Those of a Swarm stay: it would start others in their place. They go with their service."""
+        form = '{{.ID}} {{.Label "com.docker.swarm.service.id"}}'
+        words = ["docker", "ps", "--all", "--format", form, "--filter", which]
+        listed = self._host.expect("containers cannot be listed", words).splitlines()
+        if found := [words[0] for line in listed if len(words := line.split()) == 1]:
             self._remove("Remove the generation's containers", found)
 
     def _remove(self, what: str, containers: Sequence[str]) -> None:

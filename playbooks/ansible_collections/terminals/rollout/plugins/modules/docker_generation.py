@@ -20,6 +20,19 @@ extends_documentation_fragment:
   - terminals.rollout.generation
   - terminals.rollout.task
 options:
+  state:
+    description:
+      - With C(present) it runs afterwards, without traffic, and is ready.
+      - With C(prepared) only what it needs is there, the holder and the session manager.
+      - With C(absent) it is stopped, and nothing of it is left but its build.
+      - With C(verified) nothing is changed, and it is an error if it is not ready.
+    type: str
+    choices: [present, prepared, absent, verified]
+    default: present
+  swarm:
+    description: With C(present), a Docker Swarm starts its containers; they are only waited for.
+    type: bool
+    default: false
   image_id:
     description: With C(verified), what the engine has to call the image of its containers.
     type: str
@@ -71,6 +84,12 @@ SPEC: dict[str, Any] = {
     **COMPOSE,
     **DOCKER_PARTS,
     **GENERATION,
+    "state": {
+        "type": "str",
+        "choices": ["present", "prepared", "absent", "verified"],
+        "default": "present",
+    },
+    "swarm": {"type": "bool", "default": False},
     "image_id": {"type": "str"},
     "token": {"type": "str", "no_log": True},
 }
@@ -81,8 +100,10 @@ def act(host: Host, options: dict[str, Any]) -> None:
     environment = docker_environment(host, options)
     generation, workers, fence = options["generation"], options["workers"], options["fence"]
     if options["state"] == "present":
-        parts = options["manager"], options["monitor"]
-        environment.start(generation, workers, *parts, options["token"], fence)
+        environment.prepare(options["manager"], options["token"], fence)
+        environment.start(generation, workers, options["monitor"], started=options["swarm"])
+    elif options["state"] == "prepared":
+        environment.prepare(options["manager"], options["token"], fence)
     elif options["state"] == "absent":
         environment.stop(generation, fence)
     else:
@@ -91,7 +112,11 @@ def act(host: Host, options: dict[str, Any]) -> None:
 
 def main() -> None:
     """Carry the task out."""
-    needed = [("state", "present", ("manager",)), ("state", "verified", ("image_id",))]
+    needed = [
+        ("state", "present", ("manager",)),
+        ("state", "prepared", ("manager",)),
+        ("state", "verified", ("image_id",)),
+    ]
     carry_out(SPEC, act, required_if=needed)
 
 
