@@ -1,0 +1,1 @@
+"""A Docker Swarm that has the generations of an environment: its nodes and its services."""
