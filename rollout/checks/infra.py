@@ -61,6 +61,8 @@ class Expected:
     """What web processes may be in; or none, where they were started before that was declared."""
     manager_network: str = "none"
     """The same of the session manager."""
+    swarm_network: str = ""
+    """What the containers of generations are in, where a Swarm runs them; "": none does."""
 
 
 def infra(

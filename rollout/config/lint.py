@@ -11,6 +11,7 @@ import pwd
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +28,7 @@ ROOT_LIMIT = 80
 """Characters of a host's root: unix sockets live below it, and the kernel allows 107 for their whole path."""
 LOCAL_OR_ALL = ("127.0.0.1", "::1", "0.0.0.0", "::")  # noqa: S104
 """What a host may listen at, and where no other machine finds it."""
+NOT_OF_A_SWARM = ("docker.restarts",)
 NOT_IN_A_ROOT = ("%", ";", "\n", '"')
 
 
@@ -43,6 +45,7 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _order(config)
     yield from _addresses(config)
     yield from _doors(config)
+    yield from _machines(config)
     yield from _notify(config)
     for environment in config.environments.values():
         place: Place = ("environments", environment.name)
@@ -52,6 +55,7 @@ def problems(config: Config) -> Iterator[Problem]:
             *_tags(config, environment),
             *_peers(environment),
             *_door(environment),
+            *_swarm(environment),
             *_canary(environment),
             *_times(environment),
             *_leaving(config, environment),
@@ -103,7 +107,7 @@ def _addresses(config: Config) -> Iterator[Problem]:
         for host in environment.hosts.values():
             root = str(host.root)
             at: Place = (*place, "hosts", host.name, "root")
-            if environment.engine == "docker":
+            if environment.containers:
                 root = f"{host.ssh or host.name}:{root}"
             elif len(root) > ROOT_LIMIT:
                 yield Problem(
@@ -114,7 +118,7 @@ def _addresses(config: Config) -> Iterator[Problem]:
             elif bad := next((sign for sign in NOT_IN_A_ROOT if sign in root), None):
                 text = f"{root} has {bad!r} in it, which means something else in a supervisor's configuration"
                 yield Problem(at, f"{text}: choose another directory")
-            machine = f"{host.ssh or host.name}" if environment.engine == "docker" else ""
+            machine = f"{host.ssh or host.name}" if environment.containers else ""
             yield from _alone(config, at, machine, host.root, seen)
             seen.append((machine, host.root, f"environments.{environment.name}.hosts.{host.name}"))
             if root in roots:
@@ -141,6 +145,20 @@ def _doors(config: Config) -> Iterator[Problem]:
             if other != environment.name:
                 text = f"port {port} of {machine} is the door's of {other}; choose another"
                 yield Problem((*place, "port"), text)
+
+
+def _machines(config: Config) -> Iterator[Problem]:
+    """What an engine is set up for holds for the whole machine."""
+    engines: dict[str, Environment] = {}
+    for environment in config.environments.values():
+        for name, host in environment.hosts.items() if environment.containers else ():
+            other = engines.setdefault(host.ssh or name, environment)
+            if other.engine != environment.engine:
+                yield Problem(
+                    ("environments", environment.name, "hosts", name),
+                    f"is a host of {other.name}, too, with engine {other.engine}: a node of a Swarm has no"
+                    " live-restore, which that engine is for; give both the same engine",
+                )
 
 
 def _alone(
@@ -191,7 +209,7 @@ def _listens(environment: Environment) -> Iterator[tuple[tuple[str, ...], Listen
 
 def _engine(environment: Environment) -> Iterator[Problem]:
     """What only one of the engines knows."""
-    if environment.engine == "docker":
+    if environment.containers:
         for place in _tls(environment):
             yield Problem(
                 (*place, "tls"),
@@ -251,7 +269,7 @@ def _tags(config: Config, environment: Environment) -> Iterator[Problem]:
             yield Problem((*place, name, "tag"), f"is that of {first[tag]}, too; each host has its own")
     if len(first) < len(tags):
         return
-    if environment.engine != "docker" or environment.vault is None:
+    if not environment.containers or environment.vault is None:
         yield Problem(
             place,
             "with tags, a client goes from host to host with the same credentials: the token has to be one"
@@ -266,7 +284,7 @@ def _peers(environment: Environment) -> Iterator[Problem]:
         if environment.authority is not None:
             yield Problem(("authority",), "no host asks another one; say at which port: listen.peers")
         return
-    if environment.engine != "docker":
+    if not environment.containers:
         yield Problem(("listen", "peers"), "hosts of the engine process are this machine; use engine: docker")
     if len(environment.hosts) == 1:
         yield Problem(("listen", "peers"), "there is no other host that would ask; leave it out")
@@ -295,7 +313,7 @@ def _door(environment: Environment) -> Iterator[Problem]:
     door = environment.door
     if door is None:
         return
-    if environment.engine != "docker":
+    if not environment.containers:
         yield Problem(("door",), "hosts of the engine process are this machine; use engine: docker")
     machines = {host.ssh or name for name, host in environment.hosts.items()}
     for name, there in door.hosts.items():
@@ -313,6 +331,47 @@ def _door(environment: Environment) -> Iterator[Problem]:
         elif ":" in address:
             text = f"{address}: the door's container has no IPv6; give its IPv4 address, or a name"
             yield Problem(("hosts", name, "address"), text)
+
+
+def _swarm(environment: Environment) -> Iterator[Problem]:
+    """Hosts that are nodes of a Docker Swarm."""
+    said = {name: host.swarm for name, host in environment.hosts.items() if host.swarm is not None}
+    if environment.engine != "swarm":
+        for name in said:
+            text = f"the engine {environment.engine} has no Swarm; use engine: swarm, or leave it out"
+            yield Problem(("hosts", name, "swarm"), text)
+        return
+    for name, host in environment.hosts.items():
+        address = host.address or environment.listens(name).host
+        if address in LOCAL_OR_ALL:
+            text = "has no address, at which other nodes of the Swarm reach it; give it one: address"
+            yield Problem(("hosts", name), text)
+        elif not _ip(address):
+            text = f"{address}: nodes of a Swarm know each other by IP addresses; give this one's"
+            yield Problem(("hosts", name, "address"), text)
+    managers = environment.swarm_managers
+    if not managers:
+        yield Problem(("hosts",), "none manages the Swarm; make one, or three: swarm: manager")
+    elif len(managers) % 2 == 0:
+        yield Problem(
+            ("hosts", managers[-1]),
+            f"{len(managers)} managers of a Swarm survive no more losses than {len(managers) - 1}; make it"
+            " one less, or one more",
+        )
+    for index, gate in enumerate(environment.gates):
+        if gate.metric in NOT_OF_A_SWARM:
+            yield Problem(
+                ("gates", index, "metric"),
+                f"a Swarm makes containers anew, and {gate.metric} would always be 0; leave it out",
+            )
+
+
+def _ip(address: str) -> bool:
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _canary(environment: Environment) -> Iterator[Problem]:

@@ -82,12 +82,14 @@ Words = Annotated[tuple[StrictStr, ...], Field(min_length=1)]
 BatchSize = Annotated[int | str, BeforeValidator(_batch_size)]
 """A number of hosts, or a share of all of them such as ``50%``."""
 ProfileName = Literal["system", "claude"]
-EngineName = Literal["process", "docker"]
+EngineName = Literal["process", "docker", "swarm"]
 Suite = Literal["validate", "smoke", "infra"]
 Op = Literal["<", "<=", ">", ">=", "=="]
 When = Literal["shift", "checks", "any"]
 
 
+SWARM_MANAGERS = 3
+"""The fewest of which one may be lost."""
 FEW = 4
 """Sessions: whoever has fewer has none worth waiting for."""
 
@@ -101,7 +103,8 @@ class Section(BaseModel):
 class Host(Section):
     """A machine of an environment, and the directory there that holds everything of it.
 
-    ``lost``: it is not to be reached, and all goes on without it; the others still know of it.
+    ``lost``: it is not to be reached, and all goes on without it; the others still know of it. ``swarm``:
+    what it is in the Swarm, with that engine.
     """
 
     name: str = ""
@@ -111,6 +114,7 @@ class Host(Section):
     address: StrictStr | None = None
     tag: Annotated[StrictStr, Field(pattern=r"^[a-z0-9]{4}$")] | None = None
     region: Annotated[StrictStr, Field(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
+    swarm: Literal["manager", "worker"] | None = None
     lost: StrictBool = False
 
 
@@ -491,11 +495,29 @@ class Environment(Section):
     rollback_window: Duration = 24 * 3600.0
     keep: Annotated[StrictInt, Field(ge=2)] = 3
     _absent: dict[str, Host] = PrivateAttr(default_factory=dict)
+    _managers: tuple[str, ...] | None = PrivateAttr(default=None)
+
+    @property
+    def containers(self) -> bool:
+        """Whether the services are containers, on hosts that are reached over SSH."""
+        return self.engine != "process"
 
     @property
     def absent(self) -> dict[str, Host]:
         """The hosts that are stated to be lost; they are not among ``hosts``."""
         return self._absent
+
+    @property
+    def swarm_managers(self) -> tuple[str, ...]:
+        """The hosts that manage the Swarm: those that are said to; else the first three, or the first one.
+
+        Whoever is lost stays one of them: no other takes its place.
+        """
+        if self._managers is not None:
+            return tuple(name for name in self._managers if name in self.hosts)
+        named = tuple(name for name, host in self.hosts.items() if host.swarm == "manager")
+        may = [name for name, host in self.hosts.items() if host.swarm is None]
+        return named or tuple(may[: SWARM_MANAGERS if len(may) >= SWARM_MANAGERS else 1])
 
     @property
     def known(self) -> dict[str, Host]:
@@ -507,6 +529,7 @@ class Environment(Section):
         there = {name: host for name, host in self.hosts.items() if not host.lost}
         parted = self.model_copy(update={"hosts": there})
         parted._absent = {name: host for name, host in self.hosts.items() if host.lost}
+        parted._managers = self.swarm_managers
         return parted
 
     def parts(self, by: Literal["host", "region"], hosts: Iterable[str]) -> dict[str, str]:
@@ -659,7 +682,7 @@ class Config(Section):
     @property
     def needs_image(self) -> bool:
         """Whether an environment runs builds as images."""
-        return any(environment.engine == "docker" for environment in self.environments.values())
+        return any(environment.containers for environment in self.environments.values())
 
     def environment(self, name: str) -> Environment:
         """Find an environment by its name.

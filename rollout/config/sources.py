@@ -84,7 +84,7 @@ def _source(
     metric = gate.about
     if metric.source == "prometheus" and config.prometheus is None:
         yield (*place, "metric"), f"{metric.name} needs somebody to ask; add prometheus: URL to the file"
-    if metric.source == "docker" and environment.engine != "docker":
+    if metric.source == "docker" and not environment.containers:
         yield (*place, "metric"), f"{metric.name} looks at containers; use engine: docker, or leave it out"
     if metric.source == "junit" and gate.query is not None:
         path = PurePosixPath(gate.query)

@@ -149,7 +149,7 @@ def sites_of(config: Config, environment: Environment, hosts: Sequence[str] = ()
 
 def _site(config: Config, environment: Environment, name: str) -> Site:
     host, listen = environment.hosts[name], environment.listens(name)
-    if environment.engine == "docker":
+    if environment.containers:
         project = f"{config.project}-{environment.name}"
         inside = ("docker", "exec", f"{project}-manager-1")
         with_ports = ("docker", "exec", f"{project}-holder-1")

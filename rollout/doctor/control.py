@@ -21,7 +21,7 @@ from rollout.errors import ConfigError, RolloutError
 
 def examine_control(config: Config, environments: list[Environment]) -> list[Finding]:
     """Look at this machine, for what these environments need of it. Changes nothing."""
-    docker = any(environment.engine == "docker" for environment in environments)
+    docker = any(environment.containers for environment in environments)
     findings = [_python(), _uv(), *examine_machine(config), _source(config), _ledger(config)]
     for environment in environments:
         findings += [*examine_oidc(environment), *examine_authority(environment)]

@@ -29,6 +29,7 @@ say uid "$(id -u)"
 say docker "$(command -v docker)"
 say engine "$(docker version --format '{{.Server.Version}}' 2>&1)"
 say live "$(docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)"
+say swarm "$(docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)"
 say compose "$(docker compose version --short 2>/dev/null)"
 say root "$([ -d $root ] && { [ -w $root ] && echo writable || echo closed; })"
 say disk "$(df --output=avail -B1 "$at" 2>/dev/null | tail -n 1)"
@@ -86,7 +87,7 @@ def _examine(site: Site, environment: Environment) -> Iterator[Finding]:
     answer = site.reach.run(["sh", "-c", _SCRIPT % names])
     facts = dict(line.partition("=")[::2] for line in answer.output.splitlines() if "=" in line)
     facts = {key: value.strip() for key, value in facts.items()}
-    yield from _engine(site.name, facts)
+    yield from _engine(site.name, facts, environment)
     yield from _room(site, facts)
     yield from _ports(site, facts)
     yield from _services(site.name, facts)
@@ -103,7 +104,7 @@ def _clock(site: Site) -> Finding:
     return Finding("ok", site.name, "clock", f"within {off + after - before:.1f} s of this machine's")
 
 
-def _engine(host: str, facts: dict[str, str]) -> Iterator[Finding]:
+def _engine(host: str, facts: dict[str, str], environment: Environment) -> Iterator[Finding]:
     if not facts["docker"]:
         yield Finding("wrong", host, "Docker engine", "there is none", "apt-get install docker.io")
         return
@@ -120,7 +121,9 @@ def _engine(host: str, facts: dict[str, str]) -> Iterator[Finding]:
         yield Finding("wrong", host, "Docker engine", facts["engine"], "upgrade it to 20.10 or newer")
     else:
         yield Finding("ok", host, "Docker engine", facts["engine"])
-    if not facts["live"].startswith("true"):
+    if environment.engine == "swarm":
+        yield from _node(host, facts, environment.name)
+    elif not facts["live"].startswith("true"):
         remedy = (
             '"live-restore": true in /etc/docker/daemon.json: sessions then outlive a restart of the engine'
         )
@@ -132,6 +135,15 @@ def _engine(host: str, facts: dict[str, str]) -> Iterator[Finding]:
         yield Finding("wrong", host, "Compose plugin", "docker compose does not work there", remedy)
     else:
         yield Finding("ok", host, "Compose plugin", facts["compose"])
+
+
+def _node(host: str, facts: dict[str, str], environment: str) -> Iterator[Finding]:
+    if facts["swarm"] != "active":
+        remedy = f"rollout provision {environment}"
+        yield Finding("wrong", host, "Swarm", facts["swarm"] or "not known", remedy)
+    else:
+        text = "a node; a restart of its engine ends the shells there: rollout drain comes before it"
+        yield Finding("ok", host, "Swarm", text)
 
 
 def _room(site: Site, facts: dict[str, str]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from rollout.errors import why_unread
 
 def examine_receivers(config: Config, environment: Environment) -> Iterator[Finding]:
     """Look at each: one that cannot be read is brought to no monitor, and would leave it without a word."""
-    needed = environment.monitor is not None and environment.engine == "docker"
+    needed = environment.monitor is not None and environment.containers
     for name in environment.notify:
         path = config.notify[name].url_file
         if path is None:

@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from terminals.control import answers, packets
@@ -52,6 +52,11 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - in the container; its engine publishes it
 
 class DockerEngine(ManagerCommands):
     """Implements :class:`rollout.engine.Engine` for hosts with a Docker engine of their own."""
+
+    live_restore: ClassVar[bool] = True
+    """Whether containers outlive a restart of their engine."""
+    more_ports: ClassVar[tuple[int, ...]] = ()
+    """Those that hosts reach each other at, besides the terminals' own."""
 
     def __init__(
         self,
@@ -138,18 +143,7 @@ class DockerEngine(ManagerCommands):
 
     def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.start`."""
-        image = self._image(build)
-        self._run(
-            "deploy",
-            hosts,
-            terminals_docker_image=image.tag,
-            terminals_docker_image_id=image.id,
-            terminals_docker_build=build.id,
-            terminals_docker_generation=generation,
-            terminals_docker_workers=self._environment.workers,
-            terminals_manager_fence=fence,
-            parts={host: parts for host, parts in self.wanted(build).items() if host in hosts},
-        )
+        self._run("deploy", hosts, **self._start_variables(build, generation, fence=fence, hosts=hosts))
 
     def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.stop`."""
@@ -217,6 +211,7 @@ class DockerEngine(ManagerCommands):
             check=check,
             terminals_host_compose_source=compose_program(),
             terminals_host_firewall=self._environment.firewall,
+            terminals_host_live_restore=self.live_restore,
         )
 
     # --- one host ---------------------------------------------------------------------------
@@ -255,10 +250,19 @@ class DockerEngine(ManagerCommands):
         return not self._ask(name, "docker", "ps", "--all", "--quiet", *which).output.strip()
 
     def _tidy(self, name: str, keep: Collection[str]) -> set[str]:
-        # Other tags than build ids are somebody else's.
-        builds = {build for build in self._builds(name) if BuildRef.is_id(build)} - set(keep)
+        form = "{{.Tag}} {{.ID}}"
+        listed = self._ask(name, "docker", "image", "ls", "--no-trunc", "--format", form, self._image_name)
+        images = dict(line.split() for line in listed.output.splitlines())
+        # By its name, or by its id where a Swarm has made it.
         used = self._ask(name, "docker", "ps", "--all", "--no-trunc", "--format", "{{.Image}}").output.split()
-        old = {build for build in builds if f"{self._image_name}:{build}" not in used}
+        # Other tags than build ids are somebody else's.
+        old = {
+            build
+            for build, image in images.items()
+            if BuildRef.is_id(build)
+            and build not in keep
+            and not {f"{self._image_name}:{build}", image, image.removeprefix("sha256:")} & set(used)
+        }
         if old:
             self._ask(name, "docker", "image", "rm", *(f"{self._image_name}:{build}" for build in old))
         return old
@@ -362,6 +366,21 @@ class DockerEngine(ManagerCommands):
             raise EngineError(f"{host}: {words[0]}: not an answer: {answer.output[:100]!r}") from None
 
     # --- what is declared --------------------------------------------------------------------
+
+    def _start_variables(
+        self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]
+    ) -> dict[str, Any]:
+        """What :meth:`_run` is told of a generation that is to be started."""
+        image = self._image(build)
+        return {
+            "terminals_docker_image": image.tag,
+            "terminals_docker_image_id": image.id,
+            "terminals_docker_build": build.id,
+            "terminals_docker_generation": generation,
+            "terminals_docker_workers": self._environment.workers,
+            "terminals_manager_fence": fence,
+            "parts": {host: parts for host, parts in self.wanted(build).items() if host in hosts},
+        }
 
     def _image(self, build: BuildRef) -> ImageRef:
         image = read_image(Path(build.path))
@@ -479,7 +498,11 @@ class DockerEngine(ManagerCommands):
             if playbook == "provision":
                 inventory[name]["terminals_host_directory"] = str(host.root.parent)
                 ports = [listen.system, listen.claude, listen.web]
-                inventory[name]["terminals_host_ports"] = [*ports, *filter(None, [listen.peers])]
+                inventory[name]["terminals_host_ports"] = [
+                    *ports,
+                    *filter(None, [listen.peers]),
+                    *self.more_ports,
+                ]
             if parts:
                 inventory[name] |= self._variables("terminals_docker", name, parts[name])
         run_playbook(

@@ -6,15 +6,17 @@ import dataclasses
 import os
 import pwd
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rollout.config import Config, Environment
 from rollout.engine import Engine
 from rollout.engine.docker import DockerEngine
 from rollout.engine.process import ProcessEngine
+from rollout.engine.swarm import SwarmEngine
 from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
-from rollout.model import BuildRef
+from rollout.model import BuildRef, EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.interrupts import Interrupts, heeding
 from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
@@ -43,10 +45,22 @@ class Leave:
 
 def engine_of(config: Config, environment: Environment, observer: Observer | None = None) -> Engine:
     """The engine of an environment; its events go to the observer."""
-    kind = DockerEngine if environment.engine == "docker" else ProcessEngine
-    if observer is None:
-        return kind(config, environment)
-    return kind(config, environment, on_event=observer.engine_event)
+
+    def tell(event: EngineEvent) -> None:
+        if observer is not None:
+            observer.engine_event(event)
+
+    if environment.containers:
+        return containers_engine(config, environment, tell)
+    return ProcessEngine(config, environment, on_event=tell)
+
+
+def containers_engine(
+    config: Config, environment: Environment, on_event: Callable[[EngineEvent], None]
+) -> DockerEngine:
+    """The engine of an environment whose services are containers; its events go to ``on_event``."""
+    kind = SwarmEngine if environment.engine == "swarm" else DockerEngine
+    return kind(config, environment, on_event=on_event)
 
 
 def operator() -> str:

@@ -19,7 +19,7 @@ def build_at_hand(config: Config, environment: Environment, build_id: str) -> Bu
         return BuildStore(config.builds_dir).find(build_id)
     except ConfigError:
         pass
-    if environment.engine == "docker":  # whose hosts have an image, and not what is in a build besides
+    if environment.containers:  # whose hosts have an image, and not what is in a build besides
         raise Refused(f"build {build_id} is not in {config.builds_dir} any more; put it back there")
     stores = {name: BuildStore(host.root / "builds") for name, host in environment.hosts.items()}
     lacking = [name for name, store in stores.items() if not (store.folder / build_id / COMPLETE).is_file()]

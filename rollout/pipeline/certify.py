@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from rollout.authority import host_certificate, make_authority
 from rollout.build import BuildStore
 from rollout.config import Config
-from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError
 from rollout.ledger import Lease, Ledger
 from rollout.observer import Observer
-from rollout.pipeline.begin import operator
+from rollout.pipeline.begin import containers_engine, operator
 from rollout.pipeline.changes import Changes
 
 
@@ -68,7 +67,7 @@ def certify(config: Config, env: str, *, observer: Observer) -> Certificates:
         }
         if current := ledger.current(env):
             build = BuildStore(config.builds_dir).find(current.build)
-            DockerEngine(config, environment, on_event=changes).certify(build, fence=lease.token)
+            containers_engine(config, environment, changes).certify(build, fence=lease.token)
         brought = changes.hosts()
         ledger.add_event(env, "certify", by=operator(), made=not any(there), hosts=brought)
     return Certificates(

@@ -15,13 +15,12 @@ from rollout.checks.runner import check_everywhere
 from rollout.config import Config, Environment
 from rollout.direct.mark import Mark
 from rollout.engine import Engine, HostFacts
-from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError, Refused
 from rollout.evidence.junit import write_junit
 from rollout.ledger import Lease, Ledger, RolloutRecord, State, held_by
 from rollout.observer import Observer
 from rollout.pipeline.adopt import adopted
-from rollout.pipeline.begin import attending, begin, engine_of, operator, recorded, run
+from rollout.pipeline.begin import attending, begin, containers_engine, engine_of, operator, recorded, run
 from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.changes import Changes, Provisioned
 from rollout.pipeline.glass import nothing_broken
@@ -213,10 +212,10 @@ def provision(config: Config, env: str, *, check: bool, observer: Observer) -> l
         EngineError: a host failed.
     """
     environment = config.environment(env)
-    if environment.engine != "docker":
+    if not environment.containers:
         raise ConfigError(f"{env} runs processes on this machine: there is nothing to provision")
     changes = Changes(environment.hosts, observer)
-    engine = DockerEngine(config, environment, on_event=changes)
+    engine = containers_engine(config, environment, changes)
     if check:
         engine.provision(check=True)
     else:
@@ -397,7 +396,7 @@ def _settings(
 
 def _without_files(environment: Environment) -> str:
     """Another way back, where there is one."""
-    if environment.engine != "docker":
+    if not environment.containers:
         return ""
     return f", or start it from the image on the hosts: rollout rollback {environment.name} --break-glass"
 

@@ -20,6 +20,7 @@ from rollout.engine.docker import EVERYWHERE, DockerEngine
 from rollout.engine.playbooks import packaged
 from rollout.errors import ConfigError, Refused
 from rollout.ledger import Ledger, RolloutRecord, State
+from rollout.swarm.words import network
 
 USER = "10001:10001"
 """Who the image's processes run as; see services/Dockerfile."""
@@ -69,6 +70,7 @@ def verify(
             ended=tuple(f"{project}-{generation}-*" for generation in sorted(ended)),
             web_network=compose_variables(environment)["TERMINALS_WEB_NETWORK"],
             manager_network="none" if listen.peers is None else "bridge",
+            swarm_network=network(project) if environment.engine == "swarm" else "",
         )
         return infra(
             expected,

@@ -103,7 +103,7 @@ def lacking(config: Config, environment: Environment, facts: Sequence[HostFacts]
         *examine_authority(environment),
         *examine_receivers(config, environment),
     ]
-    fresh = [host.host for host in facts if host.status is None] if environment.engine == "docker" else []
+    fresh = [host.host for host in facts if host.status is None] if environment.containers else []
     if fresh:
         findings += [each for each in examine_hosts(config, environment) if each.where in fresh]
     for host in facts if environment.engine == "process" else ():

@@ -11,7 +11,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,20 @@ class Container:
     @property
     def is_web(self) -> bool:
         return self.labels.get(SERVICE) == "web"
+
+    @property
+    def of_a_swarm(self) -> bool:
+        """Whether a Swarm runs it: it starts another one in its place, and knows no security options."""
+        return "com.docker.swarm.service.id" in self.labels
+
+    @property
+    def known_as(self) -> str:
+        """Its name; of what a Swarm runs that of the service, behind which the Swarm puts node and task."""
+        return self.labels.get("com.docker.swarm.service.name", self.name)
+
+    @property
+    def networks(self) -> set[str]:
+        return set(self.facts["NetworkSettings"]["Networks"] or ())
 
     @property
     def published(self) -> set[str]:
@@ -164,9 +178,10 @@ def _lingers(container: Container, ask: Asking) -> bool:
 def _ours(facts: dict[str, Any], expected: dict[str, Any]) -> Container | None:
     """A container of the environment: by its project, by its name, or because it has the shells' volumes."""
     project = expected["project"]
-    called = facts["Name"].lstrip("/")
-    declared = (what for pattern, what in expected["containers"].items() if fnmatchcase(called, pattern))
-    container = Container(called, facts, next(declared, None))
+    container = Container(facts["Name"].lstrip("/"), facts, None)
+    patterns = expected["containers"].items()
+    declared = (what for pattern, what in patterns if fnmatchcase(container.known_as, pattern))
+    container = replace(container, declared=next(declared, None))
     own = re.compile(rf"{re.escape(project)}(-g\d+[a-z0-9]*)?")
     volumes = {mount.get("Name", "").rpartition("_")[0] for mount in facts["Mounts"]}
     name = re.match(rf"{re.escape(project)}-(holder|manager|monitor|g\d)", container.name)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from fnmatch import fnmatchcase
 
 CLOCK_SECONDS = 5.0
 
 
 def test_all_declared_containers_run(containers, expected, saw):
-    state = {one.name: one.state["Status"] for one in containers}
     wanted = [name for name, declared in expected["containers"].items() if declared["runs"]]
-    missing = [f"{name} {state.get(name, 'is missing')}" for name in wanted if state.get(name) != "running"]
+    missing = []
+    for name in wanted:
+        # Of what a Swarm runs, one that has ended may be there beside the one that runs.
+        states = {one.state["Status"] for one in containers if fnmatchcase(one.known_as, name)}
+        if "running" not in states:
+            missing.append(f"{name} {' and '.join(sorted(states)) or 'is missing'}")
     assert not missing, "; ".join(missing)
     saw(f"{len(wanted)} of {len(wanted)}")
 
@@ -73,7 +78,9 @@ def test_no_capabilities(running):
 
 def test_no_new_privileges(running):
     allowed = {"no-new-privileges", "no-new-privileges:true"}
-    wrong = [one.name for one in running if not allowed & set(one.limits["SecurityOpt"] or ())]
+    # `docker service create` has no such option. There is no capability either that it would keep away.
+    others = [one for one in running if not one.of_a_swarm]
+    wrong = [one.name for one in others if not allowed & set(one.limits["SecurityOpt"] or ())]
     assert not wrong, f"may gain privileges: {', '.join(wrong)}"
 
 
@@ -102,8 +109,13 @@ def test_only_holder_and_monitor_have_a_network(running, expected):
     wrong = [
         f"{one.name} has {one.limits['NetworkMode']}"
         for one in running
-        if not (one.is_holder or one.is_monitor) and one.limits["NetworkMode"] not in allowed(one)
+        if not (one.is_holder or one.is_monitor or one.of_a_swarm)
+        and one.limits["NetworkMode"] not in allowed(one)
     ]
+    for one in running:
+        may = {expected["swarm_network"], *({expected["web_network"]} if one.is_web else ())}
+        if one.of_a_swarm and not one.networks <= may:
+            wrong.append(f"{one.name} is in {', '.join(sorted(one.networks))}")
     assert not wrong, "; ".join(wrong)
 
 
@@ -139,6 +151,15 @@ def test_published_ports_are_those_declared(containers, expected, saw):
     saw(", ".join(sorted(found)))
 
 
+def test_a_swarm_has_what_may_end_and_nothing_else(running, expected, saw):
+    """It ends what it runs when it loses sight of the host."""
+    owned = [one for one in running if one.of_a_swarm]
+    wrong = [one.name for one in owned if one.is_holder or one.is_manager or one.is_monitor]
+    wrong += [] if expected["swarm_network"] else [one.name for one in owned]
+    assert not wrong, f"a Swarm may end: {', '.join(wrong)}"
+    saw(f"{len(owned)} are of a Swarm" if owned else "there is no Swarm")
+
+
 def test_processes_and_memory_are_limited(running):
     wrong = []
     for one in running:
@@ -159,7 +180,9 @@ def test_processes_and_memory_are_limited(running):
 
 def test_come_back_after_a_reboot(running):
     wrong = [
-        one.name for one in running if one.limits["RestartPolicy"]["Name"] not in ("unless-stopped", "always")
+        one.name
+        for one in running
+        if not one.of_a_swarm and one.limits["RestartPolicy"]["Name"] not in ("unless-stopped", "always")
     ]
     assert not wrong, f"would stay down: {', '.join(wrong)}"
 

@@ -21,9 +21,21 @@ def test_engine_answers(engine, saw):
     saw(f"Docker {engine['ServerVersion']}, {engine['Driver']}")
 
 
-def test_containers_outlive_the_engine(engine, saw):
+def test_containers_outlive_the_engine(engine, expected, saw):
+    if expected["swarm_network"]:
+        saw("not on a node of a Swarm: empty the host before its engine is restarted")
+        return
     assert engine["LiveRestoreEnabled"] is True, "live-restore is off; set it with: rollout provision"
     saw("live-restore is on")
+
+
+def test_a_node_of_a_swarm_is_one(engine, expected, saw):
+    state, error = engine["Swarm"]["LocalNodeState"], engine["Swarm"].get("Error", "")
+    if not expected["swarm_network"]:
+        saw(f"no Swarm is asked for; {state}")
+        return
+    assert state == "active", f"it is {state}: {error or 'rollout provision makes it one'}"
+    saw("a manager" if engine["Swarm"]["ControlAvailable"] else "a worker")
 
 
 def test_engine_is_for_its_group_only(host, ask, saw):

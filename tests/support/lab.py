@@ -20,6 +20,7 @@ from lab.model import Host, Lab
 from rollout.checks.runner import Target
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
+from rollout.pipeline.begin import containers_engine
 from tests.support import docker, logs, wheels
 from tests.support.project import source_of
 from tests.support.stack import until
@@ -106,6 +107,8 @@ class TheLab:
 class LabProject:
     """A project on the hosts of a lab, set up: the first environment, and those after it."""
 
+    engine_name = "docker"
+
     def __init__(self, lab: Lab) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-"))
         self._began = 0.0
@@ -123,7 +126,7 @@ class LabProject:
         after = None
         for name, count in self.lab.counts:
             environments[name] = {
-                "engine": "docker",
+                "engine": self.engine_name,
                 "ssh_config": str(self.lab.ssh_config),
                 "after": after,
                 "hosts": {
@@ -206,7 +209,7 @@ class LabProject:
 
     def engine(self, environment: str) -> DockerEngine:
         config = load(self.folder / "rollout.yaml")
-        return DockerEngine(config, config.environment(environment))
+        return containers_engine(config, config.environment(environment), lambda event: None)
 
     def target(self, host: str) -> Target:
         environment = host.rpartition("-")[0]

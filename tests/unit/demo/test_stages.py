@@ -23,16 +23,18 @@ FIGURES = (
 )  # fmt: skip
 
 
-@pytest.fixture(params=["processes", "hosts"])
+@pytest.fixture(params=["process", "docker", "swarm"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     """What the demo is played by."""
-    if request.param == "processes":
+    if request.param == "process":
         return load(PROCESS_CONFIG)
     (tmp_path / "ssh_config").touch()
     counts = (("dev", 1), ("staging", 2), ("production", 3))
     path = tmp_path / "rollout.yaml"
     path.write_text(
-        json.dumps(lab_config(Lab("demo", tmp_path, ipaddress.IPv4Network("10.0.0.0/24"), counts)))
+        json.dumps(
+            lab_config(Lab("demo", tmp_path, ipaddress.IPv4Network("10.0.0.0/24"), counts), request.param)
+        )
     )
     return load(path)
 

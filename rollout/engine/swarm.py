@@ -1,0 +1,183 @@
+"""The swarm engine: generations are services of a Docker Swarm, and what holds the shells is none of them.
+
+Holder, session manager and monitor are brought up on each host as by :class:`DockerEngine`, outside the
+Swarm: it ends what it runs when it loses sight of a host. It has what may end: a generation is services of
+its own name, which are never updated; when it has retired, they are removed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from rollout.build.hosts import Answer
+from rollout.config import Config, Environment
+from rollout.engine.docker import ASK_SECONDS, DockerEngine
+from rollout.errors import EngineError
+from rollout.model import BuildRef, EngineEvent
+from rollout.swarm.cluster import AWAY, Node, Swarm
+from rollout.swarm.membership import PORTS, Membership
+from rollout.swarm.words import STOP_SECONDS, service_words
+
+GONE_SECONDS = STOP_SECONDS + 15.0
+GONE_POLL = 0.5
+
+
+class SwarmEngine(DockerEngine):
+    """Implements :class:`rollout.engine.Engine` for hosts that are nodes of a Docker Swarm."""
+
+    # A Swarm refuses an engine whose containers outlive it.
+    live_restore: ClassVar[bool] = False
+    more_ports: ClassVar[tuple[int, ...]] = PORTS
+
+    def __init__(
+        self,
+        config: Config,
+        environment: Environment,
+        *,
+        on_event: Callable[[EngineEvent], None] = lambda event: None,
+    ) -> None:
+        super().__init__(config, environment, on_event=on_event)
+        # Others may be managers, too.
+        asked = dict.fromkeys([*environment.swarm_managers, *environment.hosts])
+        self._swarm = Swarm(self._project, list(asked), self._answer)
+
+    def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
+        """See :meth:`rollout.engine.Engine.start`. The Swarm starts it; it is waited for on each host."""
+        away = self._swarm.labels.generation(generation)
+        self._nodes(hosts)  # of one that is none nothing is begun
+        self._swarm.ours()
+        variables = self._start_variables(build, generation, fence=fence, hosts=hosts)
+        # What holds the shells, where there is none. It is there before who connects to it.
+        self._run("deploy", hosts, **variables, terminals_docker_state="prepared")
+        # One that is gone back to may have retired, and what is left of it waits to be taken away.
+        if generation in self._reap():
+            self._at_once(hosts, lambda name: self._gone(name, generation))
+        others = {service.generation for service in self._swarm.ours()}
+        if generation not in others:
+            # Where it is not to run yet; on a node that is no host of this configuration any more, never.
+            for node in self._here():
+                if node.host not in hosts:
+                    self._swarm.label(node, {away: AWAY})
+        status = self.status()
+        for host, node in self._nodes(hosts).items():
+            # Where a generation never was, its image may not be either.
+            known = {entry["name"] for entry in (status[host] or {}).get("generations", ())}
+            unknown = {self._swarm.labels.generation(other): AWAY for other in others - known}
+            self._swarm.label(node, {**unknown, away: None})
+        image = self._image(build)
+        for name, words in service_words(self._environment, self._project, generation, image.id, build.id):
+            if self._swarm.create(name, image.id, words):
+                self._tell(hosts[0], "Have the Swarm run a service", name)
+        try:
+            self._run("start", hosts, **variables, terminals_docker_swarm=True)
+        except EngineError as error:
+            raise EngineError(f"{error.message}{self._swarm.why_not(generation)}") from None
+
+    def stop(self, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
+        """See :meth:`rollout.engine.Engine.stop`. Without the Swarm, too: what is left of it serves nobody,
+        and the next start takes it away."""
+        super().stop(generation, fence=fence, hosts=hosts)
+        try:
+            if set(hosts) >= set(self._environment.hosts):
+                self._remove({generation})
+            else:
+                away = self._swarm.labels.generation(generation)
+                for node in self._here():
+                    if node.host in hosts:
+                        self._swarm.label(node, {away: AWAY})
+        except EngineError as error:
+            self._tell(hosts[0], "Leave its services to the next start", error.message)
+            return
+        self._at_once(hosts, lambda name: self._gone(name, generation))
+
+    def teardown(self) -> None:
+        """See :meth:`rollout.engine.Engine.teardown`. The hosts stay nodes of the Swarm."""
+        generations = {service.generation for service in self._swarm.ours()}
+        self._remove(generations)
+
+        def gone(name: str) -> None:
+            for generation in generations:
+                self._gone(name, generation)
+
+        self._at_once(list(self._environment.hosts), gone)
+        super().teardown()
+
+    def provision(self, *, check: bool) -> None:
+        """See :meth:`DockerEngine.provision`. The hosts are nodes of one Swarm afterwards."""
+        membership = Membership(
+            self._environment,
+            self._swarm,
+            at_once=self._at_once,
+            ask=self._answer,
+            tell=lambda host, what: self._tell(host, what, ""),
+            check=check,
+        )
+        membership.look()
+        super().provision(check=check)
+        membership.bring()
+
+    # --- the Swarm --------------------------------------------------------------------------
+
+    def _answer(self, name: str, words: Sequence[str]) -> Answer:
+        return self.host(name, ASK_SECONDS).run(words)
+
+    def _here(self) -> list[Node]:
+        """The nodes that the environment's generations may run on: hosts that are lost, or were taken out of
+        the configuration, too."""
+        return [node for node in self._swarm.nodes() if self._swarm.labels.here in node.labels]
+
+    def _nodes(self, hosts: Sequence[str]) -> dict[str, Node]:
+        """The node of each of these hosts.
+
+        Raises:
+            EngineError: one is none.
+        """
+        found = {node.host: node for node in self._here() if node.ready}
+        if missing := [host for host in hosts if host not in found]:
+            env = self._environment.name
+            raise EngineError(
+                f"{missing[0]} is no node of the Swarm of {env}, or it does not hear of it; look at:"
+                f" docker node ls; a host that is new: rollout provision {env}"
+            )
+        return {host: found[host] for host in hosts}
+
+    def _reap(self) -> set[str]:
+        """Take away what has retired on all hosts, or is known to none of them. The generations."""
+        generations = {service.generation for service in self._swarm.ours()}
+        statuses = list(self.status().values()) if generations else []
+        if None in statuses:
+            return set()
+        states: dict[str, set[str]] = {}
+        for status in statuses:
+            for entry in (status or {})["generations"]:
+                states.setdefault(entry["name"], set()).add(entry["state"])
+        retired = {generation for generation in generations if states.get(generation, set()) <= {"retired"}}
+        self._remove(retired)
+        return retired
+
+    def _remove(self, generations: set[str]) -> None:
+        """Take generations away from the hosts; from others nothing is taken that may be at work there."""
+        swarm, nodes = self._swarm, self._here() if generations else []
+        for generation in generations:
+            label = swarm.labels.generation(generation)
+            own = [node for node in nodes if node.host in self._environment.hosts]
+            elsewhere = [node for node in nodes if node not in own and node.labels.get(label) != AWAY]
+            if not elsewhere:
+                for name in swarm.remove(one for one in swarm.ours() if one.generation == generation):
+                    self._tell(next(iter(self._environment.hosts)), "Have the Swarm remove a service", name)
+            for node in own if elsewhere else nodes:
+                swarm.label(node, {label: AWAY if elsewhere else None})
+
+    def _gone(self, name: str, generation: str) -> None:
+        """Wait until nothing of a generation is left on a host; what its Swarm has not ended by then is ended
+        there: it may be that the two do not hear of each other."""
+        listing = ("docker", "ps", "--all", "--quiet", "--filter")
+        which = f"label=com.docker.compose.project={self._project}-{generation}"
+        end = time.monotonic() + GONE_SECONDS
+        while found := self._ask(name, *listing, which, "--filter", "status=running").output.split():
+            if time.monotonic() >= end:
+                self._ask(name, "docker", "rm", "--force", *found)
+                return
+            time.sleep(GONE_POLL)
