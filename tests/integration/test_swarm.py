@@ -1,0 +1,260 @@
+"""Hosts in two regions that are nodes of one Swarm: it has the generations, and never the shells."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import hosts as lab_hosts
+from rollout.config import load
+from rollout.engine.swarm import SwarmEngine
+from rollout.errors import EngineError, ExitCode
+from tests.support.docker import PROJECT
+from tests.support.lab import VAULT, encrypted_vault
+from tests.support.lab_host import LabHost
+from tests.support.resident import Resident
+from tests.support.stack import until
+
+pytestmark = [
+    pytest.mark.docker("lab"),
+    pytest.mark.in_order,
+    pytest.mark.slow("six hosts of a lab, a Swarm of them, and deployments to it"),
+]
+
+ENV = f"{PROJECT}-dev"
+GATES = [
+    *({"metric": f"{suite}.pass_ratio", "op": ">=", "threshold": 1} for suite in ("smoke", "infra")),
+    *({"metric": f"load.{what}", "op": "==", "threshold": 0}
+      for what in ("bytes_lost", "bytes_doubled", "commands_twice", "loops")),
+]  # fmt: skip
+CUT_SECONDS = 25.0
+"""After so long a Swarm with its usual heartbeat has given a node up, and ends all that it ran there."""
+
+
+class Five(LabHost):
+    """Five hosts of a lab in one environment, of two regions, and one more that is not among them yet."""
+
+    def __init__(self, folder: Path, lab: Any, build: Any) -> None:
+        *self.names, self.new = [host.name for host in lab.hosts]
+        encrypted_vault(folder)
+        super().__init__(
+            folder,
+            lab,
+            build,
+            engine="swarm",
+            hosts=self.known(lab, self.names),
+            vault=VAULT,
+            checks=["smoke", "infra"],
+            canary=[{"weight": 50, "hold": "2s"}, {"weight": 100, "hold": "1s"}],
+            load={"users": 20, "spawn_rate": 10, "cut_every": "4s"},
+            gates=GATES,
+            max_hold="60s",
+        )
+
+    def known(self, lab: Any, names: Sequence[str]) -> dict[str, Any]:
+        return {
+            host.name: {
+                "root": "/srv/terminals/dev",
+                "address": host.address,
+                "tag": f"ho0{number}",
+                "region": "eu" if number < 4 else "us",
+            }
+            for number, host in enumerate(lab.hosts, 1)
+            if host.name in names
+        }
+
+    def engine(self) -> SwarmEngine:
+        config = load(self.folder / "rollout.yaml")
+        return SwarmEngine(config, config.environment("dev"))
+
+    def on(self, name: str, script: str) -> int:
+        """How a script ends on a host."""
+        return self.engine().host(name).run(["sh", "-c", script]).status
+
+    def at(self, name: str, *words: str) -> str:
+        """What the engine of a host says to a command."""
+        return self.engine().host(name).run(["docker", *words]).output
+
+    def containers(self, name: str, generation: str) -> set[str]:
+        """Ids of those of a generation that run on a host."""
+        which = f"label=com.docker.compose.project={ENV}-{generation}"
+        return set(self.at(name, "ps", "--quiet", "--filter", which).split())
+
+    def services(self) -> set[str]:
+        """Names of all that the Swarm runs."""
+        return {service.name for service in self.engine()._swarm.services()}
+
+    def serving(self) -> set[tuple[str, ...]]:
+        """Which generations have traffic, over the hosts: one entry where they agree."""
+        found = set()
+        for status in self.engine().status().values():
+            assert status is not None
+            found.add(tuple(entry["name"] for entry in status["generations"] if entry["weight"]))
+        return found
+
+    @contextlib.contextmanager
+    def dropping(self, name: str, *rules: str) -> Iterator[None]:
+        """While a host's packets that match are dropped."""
+        try:
+            for rule in rules:
+                assert self.on(name, f"sudo iptables -I {rule} -j DROP") == 0
+            yield
+        finally:
+            for rule in rules:
+                self.on(name, f"sudo iptables -D {rule} -j DROP")
+
+
+@pytest.fixture(scope="module")
+def five(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> Five:
+    return Five(tmp_path_factory.mktemp("swarm"), the_lab.fresh(dev=6), built[0])
+
+
+@pytest.fixture(scope="module")
+def residents(five) -> dict[str, Resident]:
+    """At work on each host from the first build to the end."""
+    return {target.host: Resident(target.terminal()) for target in five.engine().targets()}
+
+
+def test_setting_hosts_up_makes_one_swarm_of_them(five):
+    assert five.run("provision", "dev", "--check") == 0, five.said
+    assert "Make a Swarm" in five.said
+    assert five.at(five.names[0], "info", "--format", "{{.Swarm.LocalNodeState}}").strip() in ("", "inactive")
+    assert five.run("deploy", "dev") == ExitCode.REFUSED, five.said
+    assert "rollout provision dev" in five.said
+    assert five.run("provision", "dev") == 0, five.said
+    nodes = {node.host: node for node in five.engine()._swarm.nodes()}
+    assert [nodes[name].manager for name in five.names] == [True, True, True, False, False]
+    assert [nodes[name].labels["region"] for name in five.names] == ["eu", "eu", "eu", "us", "us"]
+    cluster = json.loads(five.at(five.names[0], "info", "--format", "{{json .Swarm.Cluster.Spec}}"))
+    assert cluster["Dispatcher"]["HeartbeatPeriod"] == 300 * 10**9
+    assert five.run("provision", "dev", "--output", "json") == 0, five.said
+    assert [host["changed"] for host in json.loads(five.printed)] == [[]] * 5
+
+
+def test_generations_are_services_and_what_holds_the_shells_is_none(five):
+    assert five.run("deploy", "dev") == 0, five.said
+    assert five.serving() == {("g1",)}
+    assert five.services() == {f"{ENV}-g1-worker-1", f"{ENV}-g1-web-1"}
+    label = '{{index .Config.Labels "com.docker.swarm.service.id"}}'
+    for name in five.names:
+        assert len(five.containers(name, "g1")) == 2
+        for part in ("holder", "manager"):
+            assert five.at(name, "inspect", "--format", label, f"{ENV}-{part}-1").strip() == ""
+
+
+def test_a_build_goes_from_region_to_region_and_back_under_load(five, residents):
+    assert five.run("deploy", "dev") == 0, five.said
+    assert five.serving() == {("g2",)}
+    assert five.services() == {f"{ENV}-{g}-{part}-1" for g in ("g1", "g2") for part in ("worker", "web")}
+    assert five.run("rollback", "dev") == 0, five.said
+    assert five.serving() == {("g1",)}
+    assert five.run("infra", "dev") == 0, five.said
+    assert all(resident.terminal.stats.skipped == 0 for resident in residents.values())
+
+
+def test_a_worker_that_dies_for_good_is_replaced_by_itself(five, residents):
+    name = five.names[4]
+    before, stats = five.containers(name, "g1"), residents[name].terminal.stats
+    reconnects = stats.reconnects
+    assert five.on(name, f"docker rm --force {' '.join(before)}") == 0
+    until(lambda: len(five.containers(name, "g1") - before) == 2, "others in their place", 60)
+    until(lambda: stats.reconnects == reconnects + 1, "who was served by it being served by another", 60)
+
+
+def test_a_host_cut_off_from_the_others_keeps_all_that_runs_there(five, residents):
+    name = five.names[4]
+    reconnects, before = residents[name].terminal.stats.reconnects, five.containers(name, "g1")
+    others = [five.lab.host(other).address for other in five.names if other != name]
+    knock = f"timeout 2 bash -c '</dev/tcp/{others[0]}/2377'"
+    assert five.on(name, knock) == 0
+    with five.dropping(name, *(f"{way} {other}" for other in others for way in ("INPUT -s", "OUTPUT -d"))):
+        assert five.on(name, knock) != 0
+        time.sleep(CUT_SECONDS)
+        residents[name].terminal.send(b"echo apart-$((kept+2))\n")
+    # It hears of the others again: what they want of it, it does.
+    image = five.at(name, "inspect", "--format", "{{.Image}}", f"{ENV}-manager-1").strip()
+    where = f"node.labels.{five.engine()._swarm.labels.host}=={name}"
+    words = ["service", "create", "--detach", "--no-resolve-image", "--name", "new", "--constraint", where]
+    five.at(five.names[0], *words, "--entrypoint", "sleep", image, "1000")
+    until(lambda: "new.1." in five.at(name, "ps"), "what was asked of it since", 120)
+    five.at(five.names[0], "service", "rm", "new")
+    assert five.containers(name, "g1") == before
+    assert residents[name].terminal.stats.reconnects == reconnects
+
+
+def test_the_loss_of_the_leader_in_the_middle_stops_nothing(five, residents):
+    swarm = five.engine()._swarm
+
+    def leader() -> str:
+        said = swarm.tell("docker", "node", "ls", "--format", "{{.ID}} {{.ManagerStatus}}")
+        found = next(line.split()[0] for line in said.splitlines() if line.endswith("Leader"))
+        return next(node.host for node in swarm.nodes() if node.id == found)
+
+    first = leader()
+    others = [five.lab.host(name).address for name in five.names if name != first]
+    rules = [f"{way} {other} -p tcp --dport 2377" for other in others for way in ("INPUT -s", "OUTPUT -d")]
+    results: list[int] = []
+    process = threading.Thread(target=lambda: results.append(five.run("deploy", "dev")))
+    process.start()
+    until(lambda: f"{ENV}-g4-worker-1" in five.services() or not process.is_alive(), "the new services", 300)
+    with five.dropping(first, *rules):
+        until(lambda: leader() != first, "another leader", 120)
+        process.join(900)
+    assert results == [0], five.said
+    assert five.serving() == {("g4",)}
+    # What retired before went with the start.
+    assert {name.removeprefix(f"{ENV}-").partition("-")[0] for name in five.services()} == {"g1", "g4"}
+    # The one that led is one of them again.
+    until(lambda: "Leader" in five.at(first, "node", "ls"), "its hearing of the new one", 120)
+
+
+def test_a_host_that_joins_gets_what_serves(five, residents):
+    five.environment["hosts"] = five.known(five.lab, [*five.names, five.new])
+    five.configure()
+    assert five.run("provision", "dev") == 0, five.said
+    nodes = {node.host: node for node in five.engine()._swarm.nodes()}
+    assert not nodes[five.new].manager, "three are enough"
+    assert five.run("deploy", "dev") == ExitCode.REFUSED, five.said
+    assert f"{five.new}: not on g4" in five.said
+    assert five.run("apply", "dev") == 0, five.said
+    assert five.serving() == {("g4",)}
+    assert len(five.containers(five.new, "g4")) == 2
+    assert five.run("infra", "dev") == 0, five.said
+
+
+def test_what_has_the_shells_volumes_is_not_the_swarm_s(five, residents):
+    image = five.at(five.names[0], "inspect", "--format", "{{.Image}}", f"{ENV}-manager-1").strip()
+    mount = f"type=volume,source={ENV}_state,destination=/var/lib/terminals"
+    words = ["service", "create", "--detach", "--quiet", "--no-resolve-image", "--replicas", "0"]
+    five.at(five.names[0], *words, "--name", "theirs", "--mount", mount, image, "manager")
+    try:
+        with pytest.raises(EngineError, match=rf"the Swarm runs the service theirs \({ENV}_state\)"):
+            five.engine()._swarm.ours()
+        assert five.run("provision", "dev") == ExitCode.ENGINE
+        assert "docker service rm theirs" in five.said
+    finally:
+        five.at(five.names[0], "service", "rm", "theirs")
+
+
+def test_all_shells_were_there_all_the_time(five, residents):
+    for resident in residents.values():
+        resident.leave()
+
+
+def test_a_teardown_leaves_the_swarm_and_nothing_in_it(five):
+    assert five.run("teardown", "dev", "--yes") == 0, five.said
+    assert five.services() == set()
+    for name in (*five.names, five.new):
+        assert five.at(name, "ps", "--all", "--quiet", "--filter", f"name={ENV}").split() == []
+        volumes = five.at(name, "volume", "ls", "--quiet", "--filter", f"name={ENV}_").split()
+        assert volumes == [], "token and secrets are in them"
+    nodes = five.engine()._swarm.nodes()
+    assert len(nodes) == len(lab_hosts.status(five.lab))
+    assert [key for node in nodes for key in node.labels if ".g" in key] == []
