@@ -16,7 +16,7 @@ help: ## Show the targets
 setup: ## Install everything the lock file names into .venv
 	@$(PYTHON) scripts/bootstrap.py
 
-demo: setup ## Promote a build under live terminals, then a bad one; ENGINE=docker: on six hosts
+demo: setup ## Promote a build under live terminals, then a bad one; ENGINE=docker or swarm: on six hosts
 	@$(BIN)/python -m demo $(if $(ENGINE),--engine $(ENGINE))
 
 lab: setup ## Real hosts to deploy to, as containers (python -m lab down takes them away)

@@ -316,10 +316,10 @@ def verdict(outcome: Outcome, residents: int) -> list[tuple[str, object, bool]]:
 @click.option("--keep", is_flag=True, help="Leave it running, to look around.")
 @click.option(
     "--engine",
-    type=click.Choice(["process", "docker"]),
+    type=click.Choice(["process", "docker", "swarm"]),
     default="process",
     show_default=True,
-    help="docker: on six hosts of a lab, over SSH.",
+    help="docker: on six hosts of a lab, over SSH; swarm: as nodes of a Swarm for each environment.",
 )
 def main(keep: bool, engine: str) -> None:
     """Promote a build under live terminals, then a bad one, and see it taken back."""

@@ -52,8 +52,11 @@ class Stage:
         shutil.rmtree(self.state, ignore_errors=True)
 
 
+@dataclass(frozen=True)
 class LabStage(Stage):
-    """Six hosts, reached over SSH."""
+    """Six hosts, reached over SSH. ``engine``: what runs the services there."""
+
+    engine: str = "docker"
 
     @property
     def lab(self) -> Path:
@@ -67,7 +70,7 @@ class LabStage(Stage):
         where = ["--name", "rollout-demo", "--subnet", SUBNET, "--state", str(self.lab)]
         _run("-m", "lab", "up", *where, *counts)
         _run(str(HERE.parent / "scripts" / "base_image.py"))
-        self.config.write_text(json.dumps(lab_config(Lab.load(self.lab)), indent=2) + "\n")
+        self.config.write_text(json.dumps(lab_config(Lab.load(self.lab), self.engine), indent=2) + "\n")
         for environment in COUNTS:
             subprocess.run([*self.rollout, "provision", environment], check=True)
 
@@ -84,14 +87,14 @@ class LabStage(Stage):
 
 
 def stage(engine: str) -> Stage:
-    """The stage for an engine, ``process`` or ``docker``."""
-    if engine == "docker":
-        state = HERE / ".rollout-docker"
-        return LabStage(state / "rollout.yaml", state, ("staging", "production"), residents=9)
+    """The stage for an engine, ``process``, ``docker`` or ``swarm``."""
+    if engine != "process":
+        state = HERE / f".rollout-{engine}"
+        return LabStage(state / "rollout.yaml", state, ("staging", "production"), 9, engine)
     return Stage(PROCESS_CONFIG, HERE / ".rollout", ("staging",), residents=8)
 
 
-def lab_config(lab: Lab) -> dict[str, Any]:
+def lab_config(lab: Lab, engine: str = "docker") -> dict[str, Any]:
     """The configuration for the hosts of a lab: the same gates, and one environment more."""
     config: dict[str, Any] = YAML(typ="safe").load(PROCESS_CONFIG)
     plain = config["environments"]
@@ -101,7 +104,7 @@ def lab_config(lab: Lab) -> dict[str, Any]:
         mine = [host for host in lab.hosts if host.environment == name]
         environments[name] = {
             **environment,
-            "engine": "docker",
+            "engine": engine,
             "ssh_config": str(lab.ssh_config),
             "hosts": {
                 host.name: {"root": f"/srv/terminals/{name}", "address": host.address} for host in mine
