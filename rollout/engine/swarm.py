@@ -22,6 +22,9 @@ from rollout.swarm.words import STOP_SECONDS, service_words
 
 GONE_SECONDS = STOP_SECONDS + 15.0
 GONE_POLL = 0.5
+HEARD_SECONDS = 60.0
+"""Nodes come to a new leader within half a minute."""
+HEARD_POLL = 2.0
 
 
 class SwarmEngine(DockerEngine):
@@ -129,12 +132,18 @@ class SwarmEngine(DockerEngine):
         return [node for node in self._swarm.nodes() if self._swarm.labels.here in node.labels]
 
     def _nodes(self, hosts: Sequence[str]) -> dict[str, Node]:
-        """The node of each of these hosts.
+        """The node of each of these hosts. Those that a new leader has not heard of yet are waited for.
 
         Raises:
             EngineError: one is none.
         """
-        found = {node.host: node for node in self._here() if node.ready}
+        end = time.monotonic() + HEARD_SECONDS
+        while True:
+            nodes = [node for node in self._here() if node.host in hosts]
+            if all(node.state != "unknown" for node in nodes) or time.monotonic() >= end:
+                break
+            time.sleep(HEARD_POLL)
+        found = {node.host: node for node in nodes if node.state == "ready"}
         if missing := [host for host in hosts if host not in found]:
             env = self._environment.name
             raise EngineError(

@@ -42,7 +42,8 @@ class Node:
     host: str
     labels: Mapping[str, str]
     manager: bool
-    ready: bool
+    state: str
+    """``ready``, ``down``, ``disconnected``, or, for a while after another manager leads, ``unknown``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Swarm:
             labels.get(self.labels.host, ""),
             labels,
             facts["Spec"]["Role"] == "manager",
-            facts["Status"]["State"] == "ready",
+            facts["Status"]["State"],
         )
 
     # --- services ---------------------------------------------------------------------------

@@ -131,7 +131,7 @@ def test_only_labels_that_are_otherwise_are_set():
     managers = Managers(a=[ok(json.dumps(node(**{"terminals.p-e.host": "eu-1", "region": "eu"}))), ok()])
     asking = swarm(managers)
     (found,) = asking.nodes()
-    assert found == Node("n1", "eu-1", {"terminals.p-e.host": "eu-1", "region": "eu"}, True, True)
+    assert found == Node("n1", "eu-1", {"terminals.p-e.host": "eu-1", "region": "eu"}, True, "ready")
     assert asking.label(found, {"region": "eu", "other": None}) is False
     assert len(managers.asked) == 1
     assert asking.label(found, {"region": None, "terminals.p-e": "yes"}) is True
