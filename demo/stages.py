@@ -17,7 +17,7 @@ from rollout.config import load as load_config
 
 HERE = Path(__file__).resolve().parent
 PROCESS_CONFIG = HERE / "rollout.yaml"
-SUBNET = "10.217.0.0/24"
+SUBNETS = {"docker": "10.217.0.0/24", "swarm": "10.218.0.0/24"}
 BASE = "terminals-base:bookworm"
 COUNTS = {"dev": 1, "staging": 2, "production": 3}
 
@@ -67,7 +67,8 @@ class LabStage(Stage):
         """Bring the hosts up and set them up, make the base image, and write the configuration."""
         self.state.mkdir(exist_ok=True)
         counts = [word for name, count in COUNTS.items() for word in (f"--{name}", str(count))]
-        where = ["--name", "rollout-demo", "--subnet", SUBNET, "--state", str(self.lab)]
+        where = ["--name", f"rollout-demo-{self.engine}", "--subnet", SUBNETS[self.engine]]
+        where += ["--state", str(self.lab)]
         _run("-m", "lab", "up", *where, *counts)
         _run(str(HERE.parent / "scripts" / "base_image.py"))
         self.config.write_text(json.dumps(lab_config(Lab.load(self.lab), self.engine), indent=2) + "\n")

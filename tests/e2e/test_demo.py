@@ -39,12 +39,14 @@ def test_make_demo_shows_what_it_promises():
     assert "no-go: rolled back" in said
 
 
-@pytest.mark.docker("lab")
+# Beside the tests of a lab: both are at work for half an hour, and neither knows of the other.
+@pytest.mark.docker("demo")
 @pytest.mark.slow("the whole demo on six hosts, each with an engine of its own")
 @pytest.mark.timeout(3600)
-def test_make_demo_on_six_hosts():
+@pytest.mark.parametrize("engine", ["docker", "swarm"])
+def test_make_demo_on_six_hosts(engine):
     require_lab()
-    table, said = play("ENGINE=docker")
+    table, said = play(f"ENGINE={engine}")
     assert table["soak gates of staging that the good build passed"] == "5 of 5"
     assert table["bytes lost"] == table["bytes doubled"] == table["commands run twice"] == "0"
     assert table["sessions severed"] == table["reconnection loops, good build"] == "0"
