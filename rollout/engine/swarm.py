@@ -8,8 +8,8 @@ its own name, which are never updated; when it has retired, they are removed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from rollout.build.hosts import Answer
 from rollout.config import Config, Environment
@@ -65,10 +65,7 @@ class SwarmEngine(DockerEngine):
                     self._swarm.label(node, {away: AWAY})
         status = self.status()
         for host, node in self._nodes(hosts).items():
-            # Where a generation never was, its image may not be either.
-            known = {entry["name"] for entry in (status[host] or {}).get("generations", ())}
-            unknown = {self._swarm.labels.generation(other): AWAY for other in others - known}
-            self._swarm.label(node, {**unknown, away: None})
+            self._swarm.label(node, {**self._strange(others, status[host]), away: None})
         image = self._image(build)
         for name, words in service_words(self._environment, self._project, generation, image.id, build.id):
             if self._swarm.create(name, image.id, words):
@@ -151,6 +148,12 @@ class SwarmEngine(DockerEngine):
                 f" docker node ls; a host that is new: rollout provision {env}"
             )
         return {host: found[host] for host in hosts}
+
+    def _strange(self, generations: set[str], status: Mapping[str, Any] | None) -> dict[str, str | None]:
+        """The labels that keep a host from generations that its session manager does not know: they never
+        were there, and their image may not be either. One that says nothing may know all of them."""
+        known = generations if status is None else {entry["name"] for entry in status["generations"]}
+        return {self._swarm.labels.generation(name): AWAY for name in generations - known}
 
     def _reap(self) -> set[str]:
         """Take away what has retired on all hosts, or is known to none of them. The generations."""
