@@ -12,6 +12,7 @@ NAME = "broken-glass.json"
 """The file, in the environment's directory on the host."""
 
 
+MARK_READS = "1 2 3"
 MONITOR = "/var/lib/monitor"
 """The monitor's directory in its container, which has the file where the monitor led everybody back."""
 
@@ -23,10 +24,18 @@ def monitor_container(project: str) -> str:
 
 def ask_for_mark(root: Path, project: str) -> tuple[str, ...]:
     """Words that print a host's mark, if there is one: a person's, or that of the Compose project's monitor
-    ("" where processes run, whose monitor leaves it in the same place)."""
+    ("" where processes run, whose monitor leaves it in the same place).
+
+    Engines lose what an exec printed, once in a long while (docker-py #2042). A mark that is taken for none
+    would have a host led to where somebody has led it away from, so a sign comes behind it, without which it
+    is asked for again.
+    """
     script = f"cat {shlex.quote(str(root / NAME))} 2>/dev/null"
     if project:
-        script += f" || docker exec {monitor_container(project)} cat {MONITOR}/{NAME} 2>/dev/null"
+        inside = f"cat {MONITOR}/{NAME} 2>/dev/null; echo .; true"
+        ask = f"docker exec {monitor_container(project)} sh -c {shlex.quote(inside)} 2>/dev/null"
+        tell = '[ -n "$said" ] && { printf %s "${said%.}"; break; }'
+        script += f" || for each in {MARK_READS}; do said=$({ask}) || break; {tell}; done"
     return ("sh", "-c", f"{script} || true")
 
 
