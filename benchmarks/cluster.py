@@ -1,9 +1,9 @@
 """What hosts that know of each other cost: the asking, and an attach at the wrong one.
 
-    python -m benchmarks.cluster [--hosts 20] [--sessions 2000] [--seconds 30] [--attaches 100]
+    python -m benchmarks.cluster [--hosts 20 100] [--sessions 2000] [--seconds 30] [--attaches 100]
 
-A real host asks simulated ones, which answer as real ones do. Figures are of this machine; what counts are
-the ratios.
+A real host asks simulated ones, which answer as real ones do, and ask it as often. Figures are of this
+machine; what counts are the ratios.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ import socket
 import statistics
 import tempfile
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import aiohttp
 from aiohttp import web
 from terminals.cluster.news import News
 from terminals.control.framing import pack
+from terminals.manager.homes import PeerRules
 
 from tests.support.fleet import fleet
 from tests.support.stack import TOKEN, Stack, until
 
+INTERVAL = PeerRules("", 0).interval
+"""Seconds from one question to the next."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -32,26 +37,43 @@ def tag(number: int) -> str:
     return f"h{number:03d}"
 
 
-def simulate(listeners: list[socket.socket], sessions: int) -> None:
-    """Answer as so many hosts, each with ``sessions`` sessions, all of whose ids name it."""
+def simulate(listeners: list[socket.socket], sessions: int, to_ask: Connection) -> None:
+    """Answer as so many hosts, each with ``sessions`` sessions, all of whose ids name it; and ask, as each of
+    them, whom ``to_ask`` says."""
+
+    async def answer(number: int, listener: socket.socket) -> None:
+        heard = {tag(other): 1.0 for other in range(len(listeners)) if other != number}
+        news = News(
+            name=f"host-{number}", tag=tag(number), instance=f"{number}", region="here",
+            sessions=sessions, room=sessions, build="0.1.0-0123456789ab", heard=heard,
+        )  # fmt: skip
+
+        async def told(request: web.Request, body: bytes = pack(news)) -> web.Response:
+            return web.Response(body=body, content_type="application/json")
+
+        app = web.Application()
+        app.router.add_get("/peers", told)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+
+    async def ask(number: int, url: str, client: aiohttp.ClientSession) -> None:
+        # Not all at once.
+        await asyncio.sleep(INTERVAL * number / len(listeners))
+        said = {"name": f"host-{number}", "tag": tag(number), "instance": f"{number}"}
+        while True:
+            async with client.get(url, params=said) as response:
+                await response.read()
+            await asyncio.sleep(INTERVAL)
 
     async def serve() -> None:
         for number, listener in enumerate(listeners):
-            heard = {tag(other): 1.0 for other in range(len(listeners)) if other != number}
-            news = News(
-                name=f"host-{number}", tag=tag(number), instance=f"{number}", region="here",
-                sessions=sessions, room=sessions, build="0.1.0-0123456789ab", heard=heard,
-            )  # fmt: skip
-
-            async def told(request: web.Request, body: bytes = pack(news)) -> web.Response:
-                return web.Response(body=body, content_type="application/json")
-
-            app = web.Application()
-            app.router.add_get("/peers", told)
-            runner = web.AppRunner(app, access_log=None)
-            await runner.setup()
-            await web.SockSite(runner, listener).start()
-        await asyncio.Event().wait()
+            await answer(number, listener)
+        url = await asyncio.to_thread(to_ask.recv)
+        connector = aiohttp.TCPConnector(limit=0)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as client:
+            await asyncio.gather(*(ask(number, url, client) for number in range(len(listeners))))
 
     asyncio.run(serve())
 
@@ -63,10 +85,12 @@ def cpu(pid: int) -> float:
 
 
 def asking(hosts: int, sessions: int, seconds: float) -> dict[str, float]:
-    """What a host computes that asks so many others, in percent of a core, and the bytes of one answer."""
+    """What a host computes that asks so many others and is asked by them, in percent of a core, and the bytes
+    of one answer, and of all that it is answered in a second."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(hosts)]
+    to_say, to_ask = multiprocessing.Pipe()
     others = multiprocessing.get_context("fork").Process(
-        target=simulate, args=(listeners, sessions), daemon=True
+        target=simulate, args=(listeners, sessions, to_ask), daemon=True
     )
     others.start()
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +113,10 @@ def asking(hosts: int, sessions: int, seconds: float) -> dict[str, float]:
             until(
                 lambda: all(e["standing"] in ("here", "there") for e in stack.admin("hosts")["items"]),
                 "all there",
+                timeout=60,
             )
+            to_say.send(f"http://127.0.0.1:{stack.admin('hosts')['port']}/peers")
+            time.sleep(2 * INTERVAL)  # until each asks
             pids = {"manager": stack.processes["manager"].pid, "asker": stack.admin("hosts")["asker"]}
             before = {name: cpu(pid) for name, pid in pids.items()}
             began = time.monotonic()
@@ -103,7 +130,8 @@ def asking(hosts: int, sessions: int, seconds: float) -> dict[str, float]:
             others.kill()
     heard = {tag(other): 1.0 for other in range(hosts - 1)}
     news = News(name="host-1", tag=tag(1), instance="1" * 25, sessions=sessions, room=sessions, heard=heard)
-    return {**used, "bytes of an answer": float(len(pack(news)))}
+    size = float(len(pack(news)))
+    return {**used, "bytes of an answer": size, "KB answered a second": hosts * size / INTERVAL / 1000}
 
 
 def attaching(count: int) -> dict[str, float]:
@@ -128,14 +156,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--hosts", type=int, default=20)
+    parser.add_argument("--hosts", type=int, default=[20], nargs="+")
     parser.add_argument("--sessions", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--attaches", type=int, default=100)
     options = parser.parse_args()
     found = {
         "none asked": asking(0, 0, options.seconds),
-        f"{options.hosts} asked": asking(options.hosts, options.sessions, options.seconds),
+        **{f"{many} asked": asking(many, options.sessions, options.seconds) for many in options.hosts},
         "attach": attaching(options.attaches),
     }
     for what, figures in found.items():
