@@ -151,15 +151,6 @@ def test_published_ports_are_those_declared(containers, expected, saw):
     saw(", ".join(sorted(found)))
 
 
-def test_a_swarm_has_what_may_end_and_nothing_else(running, expected, saw):
-    """It ends what it runs when it loses sight of the host."""
-    owned = [one for one in running if one.of_a_swarm]
-    wrong = [one.name for one in owned if one.is_holder or one.is_manager or one.is_monitor]
-    wrong += [] if expected["swarm_network"] else [one.name for one in owned]
-    assert not wrong, f"a Swarm may end: {', '.join(wrong)}"
-    saw(f"{len(owned)} are of a Swarm" if owned else "there is no Swarm")
-
-
 def test_processes_and_memory_are_limited(running):
     wrong = []
     for one in running:

@@ -29,15 +29,6 @@ def test_containers_outlive_the_engine(engine, expected, saw):
     saw("live-restore is on")
 
 
-def test_a_node_of_a_swarm_is_one(engine, expected, saw):
-    state, error = engine["Swarm"]["LocalNodeState"], engine["Swarm"].get("Error", "")
-    if not expected["swarm_network"]:
-        saw(f"no Swarm is asked for; {state}")
-        return
-    assert state == "active", f"it is {state}: {error or 'rollout provision makes it one'}"
-    saw("a manager" if engine["Swarm"]["ControlAvailable"] else "a worker")
-
-
 def test_engine_is_for_its_group_only(host, ask, saw):
     mode, owner, group = ask("stat", "-L", "-c", "%a %U %G", "/var/run/docker.sock").split()
     assert (mode, owner, group) == ("660", "root", "docker"), f"its socket is {mode} {owner}:{group}"

@@ -229,6 +229,37 @@ def test_a_host_that_joins_gets_what_serves(five, residents):
     assert five.run("infra", "dev") == 0, five.said
 
 
+def test_a_host_that_has_left_is_found_and_comes_back_under_its_shells(five, residents):
+    name = five.names[4]
+    assert five.on(name, "docker swarm leave") == 0
+    assert five.run("infra", "dev") == ExitCode.CHECKS_FAILED, five.said
+    assert "host is a node of the swarm" in five.said
+    assert "it is inactive: rollout provision makes it one" in " ".join(five.said.split())
+    assert five.run("provision", "dev") == 0, five.said
+    assert len([node for node in five.engine()._swarm.nodes() if node.host == name]) == 1
+    until(lambda: len(five.containers(name, "g4")) == 2, "what the others serve", 120)
+    assert five.run("infra", "dev") == 0, five.said
+
+
+def test_a_session_manager_of_the_swarm_s_is_found(five, residents):
+    name, manager = five.names[3], f"{ENV}-manager-1"
+    image = five.at(name, "inspect", "--format", "{{.Image}}", manager).strip()
+    labels = {
+        "com.docker.compose.project": ENV,
+        "com.docker.compose.service": "manager",
+        "com.docker.swarm.service.id": "theirs",
+    }
+    options = " ".join(f"--label {key}={value}" for key, value in labels.items())
+    run = f"docker run --detach --name {manager} {options} --network none --entrypoint sleep {image} 1d"
+    assert five.on(name, f"docker rename {manager} aside && {run}") == 0
+    try:
+        assert five.run("infra", "dev", "--output", "json") == ExitCode.CHECKS_FAILED, five.said
+    finally:
+        assert five.on(name, f"docker rm --force {manager}; docker rename aside {manager}") == 0
+    found = {one["name"]: one["detail"] for one in json.loads(five.printed) if not one["ok"]}
+    assert found["swarm has what may end and nothing else"] == f"a Swarm may end: {manager}", found
+
+
 def test_what_has_the_shells_volumes_is_not_the_swarm_s(five, residents):
     image = five.at(five.names[0], "inspect", "--format", "{{.Image}}", f"{ENV}-manager-1").strip()
     mount = f"type=volume,source={ENV}_state,destination=/var/lib/terminals"
