@@ -10,7 +10,7 @@ import pytest
 from terminals.client import AttachError
 from terminals.protocol.ids import new_session_id, tag_of
 
-from tests.support.stack import TERMINALS, Stack
+from tests.support.stack import TERMINALS, Stack, until
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,7 @@ def test_what_begins_here_is_here(hosts):
         assert tag_of(terminal.session) == "aaaa"
         terminal.close(kill=True)
     assert other.status()["sessions"]["live"] == before
+    until(lambda: door.status()["sessions"]["live"] == 0, "its end, for whoever counts next")
 
 
 def test_one_that_no_host_has_is_unknown_where_it_would_be(hosts):
