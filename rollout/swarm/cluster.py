@@ -22,7 +22,7 @@ UNREACHABLE: Final = (255, TIMED_OUT)
 # https://github.com/moby/moby/blob/v20.10.24/daemon/cluster/errors.go, and what swarmkit's raft and gRPC say.
 LEADERLESS: Final = re.compile(
     r"not a swarm manager|does not have a leader|few managers|code = (Unavailable|DeadlineExceeded)"
-    r"|deadline exceeded|Cannot connect to the Docker daemon|no elected primary|lost leadership"
+    r"|deadline exceeded|Cannot connect to the Docker daemon|no elected primary|lost leader|raft: "
 )
 GONE: Final = re.compile(r"no such (service|node)|not found", re.IGNORECASE)
 OVERTAKEN: Final = re.compile(r"update out of sequence|doesn't exist in node's labels")

@@ -14,6 +14,10 @@ from rollout.swarm import cluster
 from rollout.swarm.cluster import Node, Swarm
 
 NO_LEADER = "Error response from daemon: rpc error: code = Unknown desc = The swarm does not have a leader."
+LOST = (
+    "Error response from daemon: rpc error: code = Unknown desc = raft: failed to process the request: node"
+    " lost leader status"
+)
 NO_MANAGER = (
     "Error response from daemon: This node is not a swarm manager. Worker nodes can't be used to view"
 )
@@ -49,7 +53,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(cluster, "LEADER_POLL", 0.01)
 
 
-@pytest.mark.parametrize("answer", [no(NO_LEADER), no(NO_MANAGER), no("no route to host", 255), no("", 124)])
+@pytest.mark.parametrize(
+    "answer", [no(NO_LEADER), no(LOST), no(NO_MANAGER), no("no route to host", 255), no("", 124)]
+)
 def test_the_next_manager_is_asked_where_one_cannot_answer_and_first_from_then_on(answer):
     managers = Managers(a=[answer], b=[ok("yes")], c=[ok("no")])
     asking = swarm(managers)
@@ -193,3 +199,15 @@ def test_what_is_listed_is_looked_at(real, monkeypatch):
     monkeypatch.setenv("SPEC", spec("p-e-g1-web-1", args=("web",)))
     assert [service.name for service in real("echo 1").ours()] == ["p-e-g1-web-1"]
     assert real("exit 0").services() == []
+
+
+def test_an_order_that_was_carried_out_before_its_leader_was_lost_is_not_refused_the_second_time():
+    before, after = node(**{"terminals.p-e.g1": "away"}), node()
+    again = no("Error: key terminals.p-e.g1 doesn't exist in node's labels")
+    managers = Managers(
+        a=[ok(json.dumps(before)), no(LOST), again, ok(json.dumps(after))], b=[no(NO_MANAGER)]
+    )
+    asking = swarm(managers)
+    (found,) = asking.nodes()
+    assert asking.label(found, {"terminals.p-e.g1": None}) is True
+    assert "inspect" in managers.asked[-1][1][-1], "it is so already"
