@@ -14,6 +14,8 @@ NOT_FOUND = 127
 """Exit status of a shell that finds no such program."""
 TIMED_OUT = 124
 """As of ``timeout``."""
+UNREACHABLE = 255
+"""Exit status of ssh itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,11 @@ class Answer:
     status: int
     output: str
     errors: str
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, by its own words, on one line."""
+        return " ".join(self.errors.split()) or " ".join(self.output.split()) or "it said nothing"
 
 
 class Host(Protocol):

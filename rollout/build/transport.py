@@ -14,7 +14,7 @@ from pathlib import Path
 from docker.errors import DockerException
 
 from rollout.build.archive import Archive, chain_ids
-from rollout.build.hosts import NOT_FOUND, Answer, Host
+from rollout.build.hosts import NOT_FOUND, UNREACHABLE, Answer, Host
 from rollout.build.image import archive_of, engine, restore
 from rollout.errors import EngineError
 from rollout.model import ImageRef
@@ -22,7 +22,7 @@ from rollout.model import ImageRef
 Progress = Callable[[int, int], None]
 """Called with the bytes that have left, and those that will have in the end."""
 
-CUT_OFF = (255, -9, 137)
+CUT_OFF = (UNREACHABLE, -9, 137)
 """Exit statuses of a connection that fails or breaks (ssh's own), and of a loader that was killed."""
 
 

@@ -60,8 +60,7 @@ class Site:
         """
         answer = self.reach.run(words, timeout=timeout)
         if answer.status != 0:
-            said = " ".join((answer.errors.strip() or answer.output.strip() or "it said nothing").split())
-            raise EngineError(f"{self.name}: {shlex.join(words[:3])}: {said[-300:]}")
+            raise EngineError(f"{self.name}: {shlex.join(words[:3])}: {answer.reason[-300:]}")
         return answer.output
 
     def control(self, *words: str, fence: int | None = None, timeout: float = 30.0) -> dict[str, Any]:

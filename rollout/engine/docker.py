@@ -13,7 +13,7 @@ import msgspec
 from terminals.control import answers, packets
 
 from rollout.authority import host_certificate
-from rollout.build.hosts import Answer, SshHost
+from rollout.build.hosts import UNREACHABLE, Answer, SshHost
 from rollout.build.store import read_image
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
@@ -41,8 +41,6 @@ PROGRESS_SECONDS = 0.5
 ASK_SECONDS = 60.0
 """Longer than a session manager takes to lead everybody back."""
 TOKEN_READS = 3
-UNREACHABLE = 255
-"""Exit status of ssh itself."""
 RUN = "/run/terminals"
 STATE = "/var/lib/terminals"
 PEER_FILES = ("peers-ca.pem", "peers.pem", "peers.key")
@@ -340,7 +338,7 @@ class DockerEngine(ManagerCommands):
         answer = self.host(name, limit).run(command)
         if answer.status == 0:
             return answer
-        words = " ".join((answer.errors or answer.output).split())[-300:] or "it said nothing"
+        words = answer.reason[-300:]
         if answer.status == UNREACHABLE:
             raise EngineError(f"{name}: not reachable over SSH: {words}; look at: rollout doctor")
         raise EngineError(f"{name}: {shlex.join(command[:3])}: {words}")

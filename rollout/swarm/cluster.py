@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rollout.build.hosts import TIMED_OUT, Answer
+from rollout.build.hosts import TIMED_OUT, UNREACHABLE, Answer
 from rollout.errors import EngineError
 from rollout.units import count
 
 LEADER_SECONDS: Final = 60.0
 """So long managers may take to agree on one who leads; an election takes some."""
 LEADER_POLL: Final = 1.0
-UNREACHABLE: Final = (255, TIMED_OUT)
-"""Exit status of ssh itself, and of whoever is not waited for any longer."""
+SILENT: Final = (UNREACHABLE, TIMED_OUT)
+"""Exit statuses where a manager has not answered at all."""
 # https://github.com/moby/moby/blob/v20.10.24/daemon/cluster/errors.go, and what swarmkit's raft and gRPC say.
 LEADERLESS: Final = re.compile(
     r"not a swarm manager|does not have a leader|few managers|code = (Unavailable|DeadlineExceeded)"
@@ -102,8 +102,8 @@ class Swarm:
                     # It is asked first from now on.
                     self._managers.sort(key=host.__ne__)
                     return answer.output
-                text = " ".join((answer.errors or answer.output).split()) or "it said nothing"
-                if answer.status not in UNREACHABLE and not LEADERLESS.search(text):
+                text = answer.reason
+                if answer.status not in SILENT and not LEADERLESS.search(text):
                     raise EngineError(f"{host}: {shlex.join(words[:3])}: {text[-300:]}")
                 said.append(f"{host}: {text[-200:]}")
             if time.monotonic() >= end:

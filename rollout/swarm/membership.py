@@ -214,8 +214,7 @@ class Membership:
         if not self._check:
             answer = self._ask(host, words)
             if answer.status != 0:
-                text = " ".join((answer.errors or answer.output).split())[-300:] or "it said nothing"
-                raise EngineError(f"{host}: {what}: {text}")
+                raise EngineError(f"{host}: {what}: {answer.reason[-300:]}")
         self._tell(host, what)
 
     def _do_by_manager(self, host: str, what: str, *words: str) -> None:
