@@ -321,7 +321,7 @@ def _door(environment: Environment) -> Iterator[Problem]:
             text = "is a host of this environment, to which all people would come from one address"
             yield Problem(("door", "hosts", name), f"{text}; a door needs a machine of its own")
     for name, host in environment.hosts.items():
-        address = host.address or environment.listens(name).host
+        address = environment.address(name)
         if host.tag is None:
             text = "has no tag, by which the door tells hosts apart; give it one: tag"
             yield Problem(("hosts", name), text)
@@ -341,8 +341,8 @@ def _swarm(environment: Environment) -> Iterator[Problem]:
             text = f"the engine {environment.engine} has no Swarm; use engine: swarm, or leave it out"
             yield Problem(("hosts", name, "swarm"), text)
         return
-    for name, host in environment.hosts.items():
-        address = host.address or environment.listens(name).host
+    for name in environment.hosts:
+        address = environment.address(name)
         if address in LOCAL_OR_ALL:
             text = "has no address, at which other nodes of the Swarm reach it; give it one: address"
             yield Problem(("hosts", name), text)

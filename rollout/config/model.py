@@ -567,6 +567,10 @@ class Environment(Section):
         """Where a host is reached, or was."""
         return self.known[host].listen or self.listen
 
+    def address(self, host: str) -> str:
+        """By what others know a host: its own address, or the one that it listens at."""
+        return self.known[host].address or self.listens(host).host
+
     @field_validator("hosts", mode="after")
     @classmethod
     def _name_hosts(cls, hosts: dict[str, Host]) -> dict[str, Host]:

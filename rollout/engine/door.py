@@ -91,6 +91,4 @@ def _run(
 
 
 def _place(environment: Environment, name: str) -> str:
-    listen = environment.listens(name)
-    address = environment.known[name].address or listen.host
-    return f"{address}:{listen.web}"
+    return f"{environment.address(name)}:{environment.listens(name).web}"

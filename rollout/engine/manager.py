@@ -100,7 +100,7 @@ def _homes(environment: Environment, name: str) -> dict[str, Any]:
             listen = environment.listens(other)
             others[other] = {"tag": known.tag, "urls": _terminals(environment, other)}
             if listen.peers is not None:
-                others[other]["peers"] = f"https://{_bracketed(known.address or listen.host)}:{listen.peers}"
+                others[other]["peers"] = f"https://{_bracketed(environment.address(other))}:{listen.peers}"
     return {"tag": tag, **({"hosts": others} if others else {})}
 
 

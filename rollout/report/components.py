@@ -25,7 +25,7 @@ def components(material: Material) -> dict[str, Any]:
                     "host": name,
                     "root": str(host.root),
                     "ssh": host.ssh,
-                    "address": host.address or listen.host,
+                    "address": environment.address(name),
                     "ports": {"system": listen.system, "claude": listen.claude, "web": listen.web},
                     "tls": listen.tls is not None,
                     "turn": turn,

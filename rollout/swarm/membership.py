@@ -90,7 +90,7 @@ class Membership:
         """
         members, seed = self.look()
         if not members[seed].inside:
-            self._do(seed, "Make a Swarm", *_init(self._address(seed)))
+            self._do(seed, "Make a Swarm", *_init(self._environment.address(seed)))
         self._join([host for host in self._hosts if host != seed and not members[host].inside], seed)
         self._at_once(self._hosts, self._have_network_here)
         if self._check and not members[seed].inside:
@@ -114,7 +114,7 @@ class Membership:
         try:
             for host, role in roles.items():
                 token = self._swarm.tell("docker", "swarm", "join-token", "--quiet", role).strip()
-                address, to = self._address(host), f"{self._address(seed)}:2377"
+                address, to = self._environment.address(host), f"{self._environment.address(seed)}:2377"
                 words = ("docker", "swarm", "join", "--token", token, "--advertise-addr", address, to)
                 self._do(host, f"Join the Swarm, as {role}", *words)
         finally:
@@ -205,10 +205,6 @@ class Membership:
 
     def _role(self, host: str) -> str:
         return "manager" if host in self._managers else "worker"
-
-    def _address(self, host: str) -> str:
-        environment = self._environment
-        return environment.hosts[host].address or environment.listens(host).host
 
     def _do(self, host: str, what: str, *words: str) -> None:
         if not self._check:
