@@ -8,15 +8,15 @@ its own name, which are never updated; when it has retired, they are removed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from rollout.build.hosts import Answer
-from rollout.config import Config, Environment
 from rollout.engine.docker import ASK_SECONDS, DockerEngine
 from rollout.errors import EngineError
-from rollout.model import BuildRef, EngineEvent
-from rollout.swarm.cluster import AWAY, Node, Swarm
+from rollout.model import BuildRef
+from rollout.swarm.cluster import AWAY, Node, Service, Swarm
 from rollout.swarm.membership import PORTS, Membership
 from rollout.swarm.words import STOP_SECONDS, service_words
 
@@ -34,17 +34,11 @@ class SwarmEngine(DockerEngine):
     live_restore: ClassVar[bool] = False
     more_ports: ClassVar[tuple[int, ...]] = PORTS
 
-    def __init__(
-        self,
-        config: Config,
-        environment: Environment,
-        *,
-        on_event: Callable[[EngineEvent], None] = lambda event: None,
-    ) -> None:
-        super().__init__(config, environment, on_event=on_event)
+    @cached_property
+    def _swarm(self) -> Swarm:
         # Others may be managers, too.
-        asked = dict.fromkeys([*environment.swarm_managers, *environment.hosts])
-        self._swarm = Swarm(self._project, list(asked), self._answer)
+        asked = dict.fromkeys([*self._environment.swarm_managers, *self._environment.hosts])
+        return Swarm(self._project, list(asked), self._answer)
 
     def start(self, build: BuildRef, generation: str, *, fence: int, hosts: Sequence[str]) -> None:
         """See :meth:`rollout.engine.Engine.start`. The Swarm starts it; it is waited for on each host."""
@@ -54,8 +48,9 @@ class SwarmEngine(DockerEngine):
         variables = self._start_variables(build, generation, fence=fence, hosts=hosts)
         # What holds the shells, where there is none. It is there before who connects to it.
         self._run("deploy", hosts, **variables, terminals_docker_state="prepared")
+        status = self.status()
         # One that is gone back to may have retired, and what is left of it waits to be taken away.
-        if generation in self._reap():
+        if generation in self._reap(status):
             self._at_once(hosts, lambda name: self._gone(name, generation))
         others = {service.generation for service in self._swarm.ours()}
         if generation not in others:
@@ -63,7 +58,6 @@ class SwarmEngine(DockerEngine):
             for node in self._here():
                 if node.host not in hosts:
                     self._swarm.label(node, {away: AWAY})
-        status = self.status()
         for host, node in self._nodes(hosts).items():
             self._swarm.label(node, {**self._strange(others, status[host]), away: None})
         image = self._image(build)
@@ -81,7 +75,7 @@ class SwarmEngine(DockerEngine):
         super().stop(generation, fence=fence, hosts=hosts)
         try:
             if set(hosts) >= set(self._environment.hosts):
-                self._remove({generation})
+                self._remove(self._swarm.ours(), {generation})
             else:
                 away = self._swarm.labels.generation(generation)
                 for node in self._here():
@@ -94,8 +88,9 @@ class SwarmEngine(DockerEngine):
 
     def teardown(self) -> None:
         """See :meth:`rollout.engine.Engine.teardown`. The hosts stay nodes of the Swarm."""
-        generations = {service.generation for service in self._swarm.ours()}
-        self._remove(generations)
+        services = self._swarm.ours()
+        generations = {service.generation for service in services}
+        self._remove(services, generations)
 
         def gone(name: str) -> None:
             for generation in generations:
@@ -155,29 +150,31 @@ class SwarmEngine(DockerEngine):
         known = generations if status is None else {entry["name"] for entry in status["generations"]}
         return {self._swarm.labels.generation(name): AWAY for name in generations - known}
 
-    def _reap(self) -> set[str]:
-        """Take away what has retired on all hosts, or is known to none of them. The generations."""
-        generations = {service.generation for service in self._swarm.ours()}
-        statuses = list(self.status().values()) if generations else []
-        if None in statuses:
-            return set()
+    def _reap(self, status: Mapping[str, Mapping[str, Any] | None]) -> set[str]:
+        """Take away what has retired on all hosts, by their ``status``, or is known to none of them. The
+        generations."""
         states: dict[str, set[str]] = {}
-        for status in statuses:
-            for entry in (status or {})["generations"]:
+        for said in status.values():
+            if said is None:
+                return set()
+            for entry in said["generations"]:
                 states.setdefault(entry["name"], set()).add(entry["state"])
+        services = self._swarm.ours()
+        generations = {service.generation for service in services}
         retired = {generation for generation in generations if states.get(generation, set()) <= {"retired"}}
-        self._remove(retired)
+        self._remove(services, retired)
         return retired
 
-    def _remove(self, generations: set[str]) -> None:
-        """Take generations away from the hosts; from others nothing is taken that may be at work there."""
+    def _remove(self, services: Sequence[Service], generations: set[str]) -> None:
+        """Take generations away from the hosts, by the ``services`` that there are; from others nothing is
+        taken that may be at work there."""
         swarm, nodes = self._swarm, self._here() if generations else []
         for generation in generations:
             label = swarm.labels.generation(generation)
             own = [node for node in nodes if node.host in self._environment.hosts]
             elsewhere = [node for node in nodes if node not in own and node.labels.get(label) != AWAY]
             if not elsewhere:
-                for name in swarm.remove(one for one in swarm.ours() if one.generation == generation):
+                for name in swarm.remove(one for one in services if one.generation == generation):
                     self._tell(next(iter(self._environment.hosts)), "Have the Swarm remove a service", name)
             for node in own if elsewhere else nodes:
                 swarm.label(node, {label: AWAY if elsewhere else None})

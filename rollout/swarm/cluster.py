@@ -128,7 +128,7 @@ class Swarm:
         """
         changed = False
         for attempt in range(TRIES):
-            if not (words := _changes(node.labels, labels)):
+            if not (words := changes(node.labels, labels)):
                 break
             changed = True
             try:
@@ -235,7 +235,7 @@ class Swarm:
         return names
 
 
-def _changes(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> list[str]:
+def changes(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> list[str]:
     """The options that make labels what is wanted."""
     words: list[str] = []
     for key, value in wanted.items():

@@ -10,7 +10,7 @@ from typing import Any, Final
 from rollout.build.hosts import Answer
 from rollout.config import Environment
 from rollout.errors import EngineError
-from rollout.swarm.cluster import Node, Swarm
+from rollout.swarm.cluster import Node, Swarm, changes
 from rollout.swarm.words import network, network_here
 
 PORTS: Final = (2377, 7946)
@@ -71,14 +71,15 @@ class Membership:
         members: dict[str, Member] = self._at_once(self._hosts, self._member)
         first = [*self._managers, *self._hosts]
         seed = next((host for host in first if members[host].manager), first[0])
-        nodes = self._nodes(members, seed)
-        strange = [host for host in self._hosts if members[host].inside and members[host].node not in nodes]
+        there = members[seed].inside
+        known = {node.id for node in self._swarm.nodes()} if there else set()
+        strange = [host for host in self._hosts if members[host].inside and members[host].node not in known]
         if strange:
             raise EngineError(
                 f"{strange[0]}: it is in a Swarm that {self._environment.name} knows no manager of; if"
                 " nothing of that is needed, there: docker swarm leave --force"
             )
-        if members[seed].inside:
+        if there:
             self._swarm.ours()
         return members, seed
 
@@ -98,11 +99,6 @@ class Membership:
         self._settle(seed)
 
     # --- steps ------------------------------------------------------------------------------
-
-    def _nodes(self, members: Mapping[str, Member], seed: str) -> dict[str, Node]:
-        if not members[seed].inside:
-            return {}
-        return {node.id: node for node in self._swarm.nodes()}
 
     def _join(self, hosts: Sequence[str], seed: str) -> None:
         roles = {host: self._role(host) for host in hosts}
@@ -163,10 +159,9 @@ class Membership:
         wanted: dict[str, str | None] = {labels.here: "yes", labels.host: host}
         if region is not None:
             wanted["region"] = region
-        if not self._check:
-            if self._swarm.label(node, wanted):
-                self._tell(host, "Label the node")
-        elif any(node.labels.get(key) != value for key, value in wanted.items()):
+        if changes(node.labels, wanted):
+            if not self._check:
+                self._swarm.label(node, wanted)
             self._tell(host, "Label the node")
 
     def _forget_gone(self, seed: str, nodes: Mapping[str, Node], members: Mapping[str, Member]) -> None:

@@ -104,36 +104,35 @@ def generations(**states: str) -> dict:
     return {"generations": [{"name": name, "state": state} for name, state in states.items()]}
 
 
-def reaping(engine, monkeypatch, nodes: list[Node], **status) -> list[tuple[str, ...]]:
+def reaping(engine, nodes: list[Node], **status) -> list[tuple[str, ...]]:
     made = engine({})
     made._swarm = Remembered(nodes)
-    monkeypatch.setattr(made, "status", lambda: status)
-    made._reap()
+    made._reap(status)
     return made._swarm.told
 
 
-def test_what_has_retired_everywhere_is_removed_and_nothing_else(engine, monkeypatch):
+def test_what_has_retired_everywhere_is_removed_and_nothing_else(engine):
     nodes = [at("a"), at("b", **{"terminals.p-e.g1": "away"})]
     old = generations(g1="retired", g2="active")
-    told = reaping(engine, monkeypatch, nodes, a=old, b=generations(g2="active"))
+    told = reaping(engine, nodes, a=old, b=generations(g2="active"))
     assert told[0] == ("remove", "p-e-g1-worker-1")
     assert {entry[:2] for entry in told[1:]} == {("label", "a"), ("label", "b")}
     assert all(entry[2:] == ("terminals.p-e.g1", "None") for entry in told[1:])
-    assert reaping(engine, monkeypatch, nodes, a=old, b=generations(g1="active", g2="active")) == []
+    assert reaping(engine, nodes, a=old, b=generations(g1="active", g2="active")) == []
 
 
-def test_while_somebody_says_nothing_nothing_is_removed(engine, monkeypatch):
-    assert reaping(engine, monkeypatch, [at("a")], a=generations(g1="retired"), b=None) == []
+def test_while_somebody_says_nothing_nothing_is_removed(engine):
+    assert reaping(engine, [at("a")], a=generations(g1="retired"), b=None) == []
 
 
-def test_of_a_host_that_is_lost_nothing_is_taken(engine, monkeypatch):
+def test_of_a_host_that_is_lost_nothing_is_taken(engine):
     """It may be cut off from us alone, with people at work on what we have left behind."""
     said = generations(g1="retired", g2="active")
     nodes = [at("a"), at("b"), at("lost-1")]
-    told = reaping(engine, monkeypatch, nodes, a=said, b=said)
+    told = reaping(engine, nodes, a=said, b=said)
     assert told == [("label", host, "terminals.p-e.g1", "away") for host in "ab"]
     there = [at("a"), at("b"), at("lost-1", **{"terminals.p-e.g1": "away"})]
-    assert reaping(engine, monkeypatch, there, a=said, b=said)[0] == ("remove", "p-e-g1-worker-1")
+    assert reaping(engine, there, a=said, b=said)[0] == ("remove", "p-e-g1-worker-1")
 
 
 def test_without_a_leader_what_was_told_to_stop_is_left_and_said(engine, monkeypatch):
