@@ -23,14 +23,16 @@ options:
   state:
     description:
       - With C(present) it runs afterwards, without traffic, and is ready.
-      - With C(prepared) only what it needs is there, the holder and the session manager.
       - With C(absent) it is stopped, and nothing of it is left but its build.
       - With C(verified) nothing is changed, and it is an error if it is not ready.
+      - With C(prepared) only what it needs is there, the holder and the session manager.
     type: str
-    choices: [present, prepared, absent, verified]
+    choices: [present, absent, verified, prepared]
     default: present
   swarm:
-    description: With C(present), a Docker Swarm starts its containers; they are only waited for.
+    description:
+      - With C(present), a Docker Swarm has started its containers, after all was C(prepared) for them.
+      - They are only waited for.
     type: bool
     default: false
   image_id:
@@ -84,11 +86,7 @@ SPEC: dict[str, Any] = {
     **COMPOSE,
     **DOCKER_PARTS,
     **GENERATION,
-    "state": {
-        "type": "str",
-        "choices": ["present", "prepared", "absent", "verified"],
-        "default": "present",
-    },
+    "state": {**GENERATION["state"], "choices": [*GENERATION["state"]["choices"], "prepared"]},
     "swarm": {"type": "bool", "default": False},
     "image_id": {"type": "str"},
     "token": {"type": "str", "no_log": True},
@@ -99,11 +97,13 @@ def act(host: Host, options: dict[str, Any]) -> None:
     """Do what the task says."""
     environment = docker_environment(host, options)
     generation, workers, fence = options["generation"], options["workers"], options["fence"]
-    if options["state"] == "present":
-        environment.prepare(options["manager"], options["token"], fence)
-        environment.start(generation, workers, options["monitor"], started=options["swarm"])
-    elif options["state"] == "prepared":
-        environment.prepare(options["manager"], options["token"], fence)
+    if options["state"] in ("present", "prepared"):
+        if options["swarm"]:
+            environment.control.in_charge(fence)
+        else:
+            environment.prepare(options["manager"], options["token"], fence)
+        if options["state"] == "present":
+            environment.start(generation, workers, options["monitor"], started=options["swarm"])
     elif options["state"] == "absent":
         environment.stop(generation, fence)
     else:
