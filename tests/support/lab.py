@@ -107,8 +107,6 @@ class TheLab:
 class LabProject:
     """A project on the hosts of a lab, set up: the first environment, and those after it."""
 
-    engine_name = "docker"
-
     def __init__(self, lab: Lab) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-"))
         self._began = 0.0
@@ -126,7 +124,7 @@ class LabProject:
         after = None
         for name, count in self.lab.counts:
             environments[name] = {
-                "engine": self.engine_name,
+                "engine": "docker",
                 "ssh_config": str(self.lab.ssh_config),
                 "after": after,
                 "hosts": {
