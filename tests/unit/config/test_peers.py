@@ -16,6 +16,8 @@ from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError
 
 LISTEN = {"host": "0.0.0.0", "system": 4001, "claude": 4002, "web": 4110, "peers": 4140}
+ALONE = {name: port for name, port in LISTEN.items() if name != "peers"}
+"""Of hosts that do not ask each other."""
 HOSTS: dict[str, Any] = {
     "eu-1": {"root": "/srv/t", "address": "eu-1.example.org", "tag": "eu01", "region": "eu"},
     "us-1": {"root": "/srv/t", "address": "2001:db8::1", "tag": "us01"},

@@ -9,10 +9,7 @@ import pytest
 
 from rollout.config import load
 from rollout.errors import ConfigError
-from tests.unit.config import test_peers
-from tests.unit.config.test_peers import written
-
-LISTEN = {name: port for name, port in test_peers.LISTEN.items() if name != "peers"}
+from tests.unit.config.test_peers import ALONE, written
 
 
 def hosts(number: int, **more: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +20,7 @@ def hosts(number: int, **more: dict[str, Any]) -> dict[str, Any]:
 
 
 def environment(folder, named: dict[str, Any], **changes: Any):
-    said = {"engine": "swarm", "hosts": named, "listen": LISTEN, "authority": None, **changes}
+    said = {"engine": "swarm", "hosts": named, "listen": ALONE, "authority": None, **changes}
     return load(written(folder, **said)).environment("e")
 
 
@@ -51,7 +48,7 @@ def test_one_that_is_lost_manages_nothing_and_no_other_takes_its_place(tmp_path,
 
 
 def test_a_machine_is_not_both_a_node_of_a_swarm_and_none(tmp_path):
-    path = written(tmp_path, engine="swarm", hosts=hosts(1), listen=LISTEN, authority=None)
+    path = written(tmp_path, engine="swarm", hosts=hosts(1), listen=ALONE, authority=None)
     said = json.loads(path.read_text())
     theirs = {"h9": {"root": "/srv/other", "address": "192.0.2.1", "ssh": "h1"}}
     said["environments"]["f"] = {**said["environments"]["e"], "engine": "docker", "hosts": theirs}

@@ -9,10 +9,7 @@ import pytest
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
 from rollout.errors import EngineError
-from tests.unit.config import test_peers
-from tests.unit.config.test_peers import written
-
-LISTEN = {name: port for name, port in test_peers.LISTEN.items() if name != "peers"}
+from tests.unit.config.test_peers import ALONE, written
 
 SSH = """#!/bin/sh
 # The first time and the second, what was printed is lost.
@@ -31,7 +28,7 @@ def engine(tmp_path: Path, monkeypatch):
     def made(lost: int) -> DockerEngine:
         program.write_text(SSH.format(folder=tmp_path, lost=lost))
         program.chmod(0o755)
-        config = load(written(tmp_path, hosts={"a": {"root": "/srv/t"}}, listen=LISTEN, authority=None))
+        config = load(written(tmp_path, hosts={"a": {"root": "/srv/t"}}, listen=ALONE, authority=None))
         return DockerEngine(config, config.environment("e"))
 
     return made

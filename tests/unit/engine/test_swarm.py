@@ -14,10 +14,8 @@ from rollout.engine.docker import DockerEngine
 from rollout.engine.swarm import SwarmEngine
 from rollout.errors import EngineError
 from rollout.swarm.cluster import Labels, Node, Service
-from tests.unit.config import test_peers
-from tests.unit.config.test_peers import written
+from tests.unit.config.test_peers import ALONE, written
 
-LISTEN = {name: port for name, port in test_peers.LISTEN.items() if name != "peers"}
 HOSTS = {name: {"root": "/srv/t", "address": f"192.0.2.{n}"} for n, name in enumerate("ab", 1)}
 
 
@@ -40,7 +38,7 @@ def engine(tmp_path: Path, monkeypatch):
             return Answer(0, answers.pop(0) if len(answers) > 1 else answers[0], "")
 
         monkeypatch.setattr(SwarmEngine, "_answer", answer)
-        config = load(written(tmp_path, engine="swarm", hosts=HOSTS, listen=LISTEN, authority=None))
+        config = load(written(tmp_path, engine="swarm", hosts=HOSTS, listen=ALONE, authority=None))
         return SwarmEngine(config, config.environment("e"))
 
     return made

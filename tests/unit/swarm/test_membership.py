@@ -15,10 +15,8 @@ from rollout.config import load
 from rollout.errors import EngineError
 from rollout.swarm.cluster import Swarm
 from rollout.swarm.membership import HEARTBEAT_SECONDS, Membership
-from tests.unit.config import test_peers
-from tests.unit.config.test_peers import written
+from tests.unit.config.test_peers import ALONE, written
 
-LISTEN = {name: port for name, port in test_peers.LISTEN.items() if name != "peers"}
 INACTIVE = {"LocalNodeState": "inactive", "NodeID": "", "ControlAvailable": False}
 
 
@@ -76,7 +74,7 @@ def bring(folder: Path, engines: Engines, *, check: bool = False, **hosts: dict[
     """Bring hosts into a Swarm; what was said to be done."""
     said = {name: {"root": "/srv/t", "address": f"192.0.2.{number}", **hosts.get(name, {})}
             for number, name in enumerate(engines.members, 1)}  # fmt: skip
-    path = written(folder, engine="swarm", hosts=said, listen=LISTEN, authority=None)
+    path = written(folder, engine="swarm", hosts=said, listen=ALONE, authority=None)
     environment = load(path).environment("e")
     told: list[str] = []
     swarm = Swarm("p-e", environment.swarm_managers, engines.ask)

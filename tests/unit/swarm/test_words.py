@@ -6,15 +6,13 @@ from itertools import pairwise
 
 from rollout.config import load
 from rollout.swarm.words import service_words
-from tests.unit.config import test_peers
-from tests.unit.config.test_peers import written
+from tests.unit.config.test_peers import ALONE, written
 
-LISTEN = {name: port for name, port in test_peers.LISTEN.items() if name != "peers"}
 HOSTS = {"a": {"root": "/srv/t", "address": "192.0.2.1"}}
 
 
 def words(folder, **changes) -> dict[str, list[str]]:
-    path = written(folder, engine="swarm", hosts=HOSTS, listen=LISTEN, authority=None, **changes)
+    path = written(folder, engine="swarm", hosts=HOSTS, listen=ALONE, authority=None, **changes)
     environment = load(path).environment("e")
     return dict(service_words(environment, "p-e", "g7", "sha256:1", "1-a"))
 
