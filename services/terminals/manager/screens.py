@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from terminals.control.channel import Channel
 from terminals.manager.child import start_child
+from terminals.protocol.messages import MAX_SNAPSHOT
 from terminals.screens import packets as kept
 
 if TYPE_CHECKING:
@@ -91,14 +92,15 @@ class Screens:
             self._advancing.pop(session.id, None)
             self._send(kept.Forget(key=session.id))
 
-    async def snapshot(self, session: Session) -> Snapshot | None:
-        """The session's screen as of now; ``None`` where none can be had. The caller owns the descriptor."""
+    async def snapshot(self, session: Session, most: int = MAX_SNAPSHOT) -> Snapshot | None:
+        """The session's screen as of now, in at most so many bytes; ``None`` where none can be had. The
+        caller owns the descriptor."""
         if not self._follow(session):
             return None
         number = next(self._numbers)
         future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
         self._requests[number] = future
-        self._send(kept.Snapshot(key=session.id, request=number))
+        self._send(kept.Snapshot(key=session.id, request=number, most=most))
         try:
             return await asyncio.wait_for(future, ANSWER_SECONDS)
         except (TimeoutError, ConnectionError):

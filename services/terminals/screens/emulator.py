@@ -68,22 +68,27 @@ class Emulator:
         """Give the memory back."""
         self._terminal.close()
 
-    def snapshot(self) -> bytes:
+    def snapshot(self, most: int = MAX_SNAPSHOT) -> bytes:
         """Escape sequences that make any terminal show, and be in, the state of this one.
 
         The lines above the screen, the screen, under an alternate screen also the one that a
         program will return to, cursor, modes, and the beginning of an escape sequence whose
-        rest is still to come. Where that is too much, fewer of the lines above.
+        rest is still to come. Where that is more than ``most`` bytes, fewer of the lines above.
 
         Raises:
             ScreenTooLarge: it is too much without any, too: a thousand columns, each in a colour of its own.
         """
-        lines = HISTORY_LINES
-        while len(data := self._painted(lines)) > MAX_SNAPSHOT:
-            if not lines:
-                raise ScreenTooLarge(f"{len(data)} bytes")
+        data = self._painted(HISTORY_LINES)
+        if len(data) <= most:
+            return data
+        screen = self._painted(0)
+        if len(screen) > most:
+            raise ScreenTooLarge(f"{len(screen)} bytes")
+        # As many as would fit if all were alike; to paint is work, and so is to find out how long each is.
+        lines = HISTORY_LINES * (most - len(screen)) // (len(data) - len(screen))
+        while lines and len(data := self._painted(lines)) > most:
             lines //= 2
-        return data
+        return data if lines else screen
 
     def _painted(self, lines: int) -> bytes:
         unfinished = self._continuation()

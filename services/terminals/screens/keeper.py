@@ -70,13 +70,13 @@ class Screen:
             self.offset += len(data)
         self._apply_sizes()
 
-    def snapshot(self) -> bytes:
+    def snapshot(self, most: int) -> bytes:
         """See :meth:`Emulator.snapshot`; the state at :attr:`offset`.
 
         Raises:
             ScreenTooLarge: as there.
         """
-        return self._emulator.snapshot()
+        return self._emulator.snapshot(most)
 
     def close(self) -> None:
         """Give the memory back."""
@@ -136,7 +136,7 @@ class Keeper:
             return
         screen.advance()
         try:
-            data = screen.snapshot()
+            data = screen.snapshot(asked.most)
             fd = os.memfd_create("snapshot", os.MFD_CLOEXEC)
         except (OSError, ScreenTooLarge):
             self._send(Unpaintable(key=asked.key, request=asked.request))

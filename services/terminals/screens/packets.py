@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from terminals.control.framing import Packet, reader
+from terminals.protocol.messages import MAX_SNAPSHOT
 
 
 class Follow(Packet):
@@ -32,10 +33,11 @@ class Advance(Packet):
 
 
 class Snapshot(Packet):
-    """The same, answered by ``Painted``, ``Unpaintable`` or ``Lost``."""
+    """The same, answered by ``Painted``, ``Unpaintable`` or ``Lost``. ``most``: bytes."""
 
     key: str
     request: int
+    most: int = MAX_SNAPSHOT
 
 
 class Forget(Packet):

@@ -10,6 +10,7 @@ import threading
 import pytest
 from terminals.control import framing
 from terminals.manager.ring import Ring
+from terminals.protocol.messages import MAX_SNAPSHOT
 from terminals.screens.keeper import Keeper
 
 from tests.support.control import say
@@ -46,7 +47,7 @@ def test_a_ring_whose_descriptor_got_lost_is_said_to_be_lost_and_the_others_are_
     say(manager, {"type": "follow", "key": "b", "cols": 80, "rows": 24, "start": 0})
     say(manager, {"type": "advance", "key": "b"})
     assert answer(manager) == {"type": "lost", "key": "b"}
-    say(manager, {"type": "snapshot", "key": "b", "request": 7})
+    say(manager, {"type": "snapshot", "key": "b", "request": 7, "most": MAX_SNAPSHOT})
     assert answer(manager) == {"type": "lost", "key": "b", "request": 7}
     say(manager, {"type": "advance", "key": "a"})
     assert answer(manager) == {"type": "kept", "key": "a", "offset": 5}
@@ -59,10 +60,10 @@ def test_a_screen_that_is_too_much_now_is_kept_and_painted_later(manager, tmp_pa
     say(manager, {"type": "follow", "key": "a", "cols": 300, "rows": 160, "start": 0}, (shared,))
     os.close(shared)
     ring.append(b"\x1b]2;its title\x07" + colourful(300, 160))
-    say(manager, {"type": "snapshot", "key": "a", "request": 7})
+    say(manager, {"type": "snapshot", "key": "a", "request": 7, "most": MAX_SNAPSHOT})
     assert answer(manager) == {"type": "unpaintable", "key": "a", "request": 7}
     ring.append(b"\x1b[2J\x1b[Hsmall again")
-    say(manager, {"type": "snapshot", "key": "a", "request": 8})
+    say(manager, {"type": "snapshot", "key": "a", "request": 8, "most": MAX_SNAPSHOT})
     data, fds = framing.receive(manager)
     painted = json.loads(data)
     assert painted["type"] == "painted"
