@@ -7,6 +7,7 @@ from terminals.protocol.ids import tag_of
 
 from tests.e2e.test_browser import browser, complaints, needs_chromium, screen, type_line
 from tests.e2e.test_page import connected, enter
+from tests.integration.test_last_screens import copied
 from tests.support.fleet import fleet
 from tests.support.stack import until
 
@@ -53,8 +54,8 @@ def test_a_terminal_that_begins_at_another_host_lives_through_its_worker_s_end_a
 
 
 @pytest.mark.slow("waits until a host is called lost")
-def test_where_a_host_is_lost_another_shell_is_offered_and_the_lost_one_is_waited_for(tmp_path, browser):
-    with fleet(tmp_path, "ab", at={"b": "localhost"}, lost_seconds=4) as hosts:
+def test_where_a_host_is_lost_its_last_screen_is_shown_and_another_shell_is_offered(tmp_path, browser):
+    with fleet(tmp_path, "ab", at={"b": "localhost"}, lost_seconds=4, screens=1) as hosts:
         here, there = hosts.stacks.values()
         here.start_web("g1")
         here.admin("host-state", state="draining")
@@ -64,10 +65,16 @@ def test_where_a_host_is_lost_another_shell_is_offered_and_the_lost_one_is_waite
         type_line(page, "echo begun-$((7 + 1))")
         until(lambda: "begun-8" in screen(page), "the shell at the other host")
         here.admin("host-state", state="ready")
+        (session,) = live(hosts, "b")
+        copied(hosts, session, b"begun-8", at="a")
         for name in ("worker-g1", "manager", "holder"):
             there.kill(name)
         page.wait_for_selector("#retry:text('New shell')", timeout=60_000)
-        assert "This shell may be lost with it." in page.inner_text("#state")
+        # Who has seen it has it, and is not told of a picture.
+        told = page.inner_text("#state")
+        assert "This shell may be lost with it." in told
+        assert "last screen" not in told
+        assert "begun-8" in screen(page)
         page.click("#retry")
         type_line(page, "echo another-$((7 + 2))")
         rows = page.locator(".xterm-rows")
@@ -75,6 +82,10 @@ def test_where_a_host_is_lost_another_shell_is_offered_and_the_lost_one_is_waite
         assert page.locator("#tabs [role=tab]").count() == 2
         page.locator("#tabs [role=tab]").first.click()
         page.wait_for_selector("#retry:text('New shell')", timeout=30_000)
+        page.reload()
+        page.locator("#tabs [role=tab]").first.click()
+        page.wait_for_selector("#state:text('You see its last screen, of ')", timeout=60_000)
+        assert "begun-8" in page.locator(".xterm-rows").first.inner_text()
         page.screenshot(path=str(tmp_path / "lost.png"))
         page.close()
 

@@ -85,6 +85,10 @@ class Player:
                 session.received(now, messages.encode_data(0, seq, bytes.fromhex(data)))
             case "data-many", (seq, count):
                 session.received(now, messages.encode_data(0, seq, b"x" * count))
+            case "host-lost-many", (count,):
+                screen = messages.LastScreen(1, 80, 24, b"x" * count).fields()
+                error = {"type": "error", "code": "host-lost", "message": "b", "screen": screen}
+                session.received(now, json.dumps(error))
             case "snapshot", (seq, data):
                 session.received(now, messages.encode_snapshot(0, seq, bytes.fromhex(data)))
             case "ack", (seq,):
@@ -110,8 +114,9 @@ class Player:
                 return ["connect", url] if url else ["connect"]
             case client.Elsewhere(url):
                 return ["elsewhere-now", url]
-            case client.HostLost(since, message):
-                return ["host-lost", since, message]
+            case client.HostLost(since, message, screen):
+                shown = [screen.at, screen.cols, screen.rows, _hex(screen.paint)] if screen else []
+                return ["host-lost", since, message, *shown]
             case client.Resized(cols, rows):
                 return ["resized", cols, rows]
             case client.Recording(state):

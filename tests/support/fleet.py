@@ -98,14 +98,12 @@ class Fleet:
 
 @contextlib.contextmanager
 def fleet(folder: Path, names: str, **settings: Any) -> Iterator[Fleet]:
-    """By the token; ``lost_seconds`` and ``regions`` (by name) go to ``peers``."""
+    """By the token; ``lost_seconds``, ``screens`` and ``regions`` (by name) go to ``peers``."""
     token = folder / "peers-token"
     token.write_text(TOKEN)
-    lost, regions = settings.pop("lost_seconds", 60.0), settings.pop("regions", {})
-    peers = {
-        name: {"token": str(token), "lost_seconds": lost, "region": regions.get(name, "here")}
-        for name in names
-    }
+    all_have = {key: settings.pop(key) for key in ("lost_seconds", "screens") if key in settings}
+    regions = settings.pop("regions", {})
+    peers = {name: {"token": str(token), "region": regions.get(name, "here"), **all_have} for name in names}
     hosts = Fleet(names, peers, **settings)
     try:
         yield hosts

@@ -24,11 +24,16 @@ import aiohttp
 from aiohttp import web
 from msgspec.structs import replace
 
-from terminals.background import Troubles
+from terminals.background import Background, Troubles
+from terminals.cluster.lastscreens import LastScreens, NotKept, packed
 from terminals.cluster.news import (
+    Alive,
+    Copied,
+    Copy,
     Doubled,
     FromAsker,
     Heard,
+    Missing,
     Neighbour,
     News,
     Own,
@@ -53,8 +58,12 @@ MAX_ANSWER: Final = 1 << 20
 RENEWED_SECONDS: Final = 5.0
 """So often the files of the certificates are looked at: they are renewed while this process runs."""
 CONFLICT: Final = 409
-MAX_ASKED: Final = 1 << 14
-"""Bytes of what one host wants another to do."""
+SCREENS: Final = "/screens"
+ALIVE: Final = "/alive"
+MAX_MISSING: Final = 1000
+"""Ids of one answer: the others are heard of the next time."""
+MAX_ASKED: Final = 1 << 20
+"""Bytes of what one host wants another to do, of which ids of sessions that live are the most."""
 
 
 class Credentials:
@@ -118,7 +127,11 @@ class Asker:
         self._known: dict[str, tuple[str, str, float]] = {}
         """By tag: name, instance, and when it was heard."""
         self._fresh = good_for(plan.interval)
+        self._kept = LastScreens(Path(plan.screens)) if plan.screens else None
+        self._elsewhere: set[str] = set()
+        """Tags of those whose screens are kept elsewhere, or nowhere."""
         self._over = asyncio.Event()
+        self._background = Background(log)
         self._troubles = Troubles(log)
         self._session: aiohttp.ClientSession
 
@@ -128,6 +141,8 @@ class Asker:
         outside, inside = (web.Application(client_max_size=MAX_ASKED) for _ in range(2))
         outside.router.add_get(PATH, self._answer)
         outside.router.add_post(ASK, self._do)
+        outside.router.add_post(SCREENS, self._take_screen)
+        outside.router.add_post(ALIVE, self._hear_alive)
         inside.router.add_post(HOSTS, self._names)
         inside.router.add_post(ASK + "/{name}", self._pass_on)
         runners = [
@@ -152,10 +167,21 @@ class Asker:
             await runner.cleanup()
 
     def _told(self, packet: ToAsker, fds: list[int]) -> None:
-        for fd in fds:
-            os.close(fd)
-        if isinstance(packet, Own):
-            self._own = packet.news
+        try:
+            match packet:
+                case Own(news=news):
+                    self._own = news
+                case Copy(to=to, screen=screen) if fds:
+                    body = packed(screen, _content(fds[0], packet.length))
+                    self._background.start(self._copy(to, screen.id, body), f"a copy of {screen.id}")
+                case Copy(screen=screen):
+                    self._say(Copied(id=screen.id, trouble="no more files can be open"))
+                case Alive(to=to) if fds:
+                    sessions = _content(fds[0], packet.length)
+                    self._background.start(self._say_alive(to, sessions), "which sessions live")
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def _say(self, packet: FromAsker) -> None:
         self._channel.send(packet)
@@ -206,6 +232,7 @@ class Asker:
         if news.tag != host.tag:
             raise ValueError(f"it has the tag {news.tag}, not {host.tag}")
         self._known[news.tag] = (news.name, news.instance, time.monotonic())
+        await self._forget_screens(news, own)
         return Heard(news=news)
 
     def _as_own(self, host: Neighbour, own: News) -> dict[str, Any]:
@@ -216,6 +243,90 @@ class Asker:
             "headers": {"Authorization": f"Bearer {token}"} if token else {},
             "server_hostname": name_of(host.tag) if self._credentials.client is not None else None,
         }
+
+    # --- last screens -------------------------------------------------------------------
+
+    async def _copy(self, to: str, session: str, body: bytes) -> None:
+        """Have another host keep a screen."""
+        try:
+            await self._post(to, SCREENS, body)
+        except NotKept as error:
+            self._say(Copied(id=session, trouble=str(error)))
+        else:
+            self._say(Copied(id=session))
+
+    async def _say_alive(self, to: str, sessions: bytes) -> None:
+        try:
+            missing = await self._post(to, ALIVE, sessions)
+        except NotKept as error:
+            log.debug("it is not heard which sessions live: %s", error)  # it is said again
+        else:
+            self._say(Missing(of=to, sessions=missing.split()[:MAX_MISSING]))
+
+    async def _post(self, to: str, path: str, body: bytes) -> str:
+        """What another host says to this.
+
+        Raises:
+            NotKept: it does not take it.
+        """
+        own, host = self._own, next((host for host in self._plan.neighbours if host.tag == to), None)
+        if own is None or host is None:
+            raise NotKept(f"no host has the tag {to}")
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        try:
+            async with self._session.post(
+                host.address + path, data=body, timeout=timeout, **self._as_own(host, own)
+            ) as response:
+                said = (await response.content.read(MAX_ASKED)).decode(errors="replace")
+                if response.status == web.HTTPOk.status_code:
+                    return said
+                raise NotKept(f"{host.name} answers {response.status}: {said[:200].strip()}")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            reason = str(error)[:200] or f"no answer within {ANSWER_SECONDS:g} s"
+            raise NotKept(f"{host.name}: {reason}") from None
+
+    async def _take_screen(self, request: web.Request) -> web.Response:
+        """Keep a screen for another host."""
+        if not self._is(request, tag := request.query.get("tag", "")):
+            return _stranger()
+        if self._kept is None or not self._is_neighbour(tag):
+            return web.Response(status=web.HTTPNotFound.status_code, text="no screens are kept here\n")
+        body = await request.read()
+        try:
+            await asyncio.to_thread(self._kept.take, tag, body)
+        except NotKept as error:
+            return web.Response(status=web.HTTPUnprocessableEntity.status_code, text=f"{error}\n")
+        except OSError as error:
+            return web.Response(status=web.HTTPInsufficientStorage.status_code, text=f"{error.strerror}\n")
+        return web.Response()
+
+    async def _hear_alive(self, request: web.Request) -> web.Response:
+        """Keep no screens of what has ended at another host, and say which are missing."""
+        if not self._is(request, tag := request.query.get("tag", "")):
+            return _stranger()
+        if self._kept is None or not self._is_neighbour(tag):
+            return web.Response(status=web.HTTPNotFound.status_code, text="no screens are kept here\n")
+        sessions = frozenset((await request.read()).decode(errors="replace").split("\n")) - {""}
+        try:
+            missing = await asyncio.to_thread(self._kept.only, tag, sessions)
+        except OSError as error:
+            return web.Response(status=web.HTTPInsufficientStorage.status_code, text=f"{error.strerror}\n")
+        return web.Response(text="\n".join(missing))
+
+    async def _forget_screens(self, news: News, own: News) -> None:
+        """Let the screens of a host go that has them kept elsewhere now, or nowhere."""
+        if self._kept is None or news.screens_at in (own.tag, None):
+            self._elsewhere.discard(news.tag)
+        elif news.tag not in self._elsewhere:
+            try:
+                await asyncio.to_thread(self._kept.drop, news.tag)
+            except OSError as error:
+                self._troubles.say(f"screens of {news.name}", f"they cannot be removed: {error}")
+            else:
+                self._elsewhere.add(news.tag)
+
+    def _is_neighbour(self, tag: str) -> bool:
+        return any(host.tag == tag for host in self._plan.neighbours)
 
     # --- for this host ------------------------------------------------------------------
 
@@ -284,6 +395,13 @@ class Asker:
         name, known, at = self._known.get(tag, ("", instance, 0.0))
         recent = time.monotonic() - at < self._fresh
         return name if recent and known != instance else ""
+
+
+def _content(fd: int, length: int) -> bytes:
+    """What the memory file ``fd`` begins with."""
+    with open(fd, "rb", closefd=False) as file:
+        file.seek(0)
+        return file.read(length)
 
 
 def _stranger() -> web.Response:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from terminals.cluster.lastscreens import ScreenCopy
 from terminals.control.answers import State
 from terminals.control.framing import Packet, Record, reader
 
@@ -38,6 +39,10 @@ class News(Record):
     """By the others' tags: seconds since they answered this host."""
     strays: list[str] = msgspec.field(default_factory=list)
     """Live sessions whose ids do not say that they are here: they are older than its tag."""
+    screens_at: str | None = ""
+    """The tag of the host that is to keep the last screens of its sessions; "": none, ``None``: none yet."""
+    screens_of: list[str] = msgspec.field(default_factory=list)
+    """The tags of the hosts of whose sessions it keeps last screens."""
 
 
 class Neighbour(Record):
@@ -65,12 +70,45 @@ class Plan(Packet):
     key: str = ""
     token: str = ""
     """... the file of the token that all of them have."""
+    screens: str = ""
+    """The state folder, in which screens of the others' sessions are kept; "": none are."""
 
 
 class Own(Packet):
     """To the asker: what others are to hear of this host from now on."""
 
     news: News
+
+
+class Copy(Packet):
+    """To the asker: the host of the tag ``to`` is to keep this screen, of ``length`` bytes in the memory file
+    that comes along; answered by ``Copied``."""
+
+    to: str
+    screen: ScreenCopy
+    length: int
+
+
+class Alive(Packet):
+    """To the asker: that host is to keep screens of no other sessions than those whose ids are in the memory
+    file that comes along, of ``length`` bytes: a line each."""
+
+    to: str
+    length: int
+
+
+class Copied(Packet):
+    """From the asker: a screen is kept, or why it is not."""
+
+    id: str
+    trouble: str = ""
+
+
+class Missing(Packet):
+    """From the asker: of these sessions that host keeps no screen, whatever it was sent."""
+
+    of: str
+    sessions: list[str]
 
 
 class Heard(Packet):
@@ -92,8 +130,8 @@ class Doubled(Packet):
     name: str
 
 
-ToAsker = Plan | Own
-FromAsker = Heard | Unheard | Doubled
+ToAsker = Plan | Own | Copy | Alive
+FromAsker = Heard | Unheard | Doubled | Copied | Missing
 
 read_by_asker: Callable[[bytes], ToAsker] = reader(ToAsker)
 read_by_manager: Callable[[bytes], FromAsker] = reader(FromAsker)

@@ -21,7 +21,7 @@ import msgspec
 from terminals.background import Background
 from terminals.cluster.table import Standing
 from terminals.control import packets
-from terminals.control.answers import Attached, Elsewhere, Painted, Refusal, Routed
+from terminals.control.answers import Attached, Elsewhere, Painted, Picture, Refusal, Routed
 from terminals.control.descriptors import scarce
 from terminals.manager.cluster import Cluster
 from terminals.manager.config import ManagerConfig
@@ -51,10 +51,15 @@ class Refused(Exception):
     """The attach is refused with an error code of the WebSocket protocol."""
 
     def __init__(
-        self, code: str, message: str, retry_after: float | None = None, since: float | None = None
+        self,
+        code: str,
+        message: str,
+        retry_after: float | None = None,
+        since: float | None = None,
+        screen: Picture | None = None,
     ) -> None:
         super().__init__(message)
-        self.answer = Refusal(code=code, message=message, retry_after=retry_after, since=since)
+        self.answer = Refusal(code=code, message=message, retry_after=retry_after, since=since, screen=screen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +348,7 @@ class Attacher:
             request, self._owner, tag=self._cluster.tag, elsewhere=self._cluster.has_other_home
         )
         session = self._registry.table.get(session_id.value)
-        if session is None and (url := self._elsewhere(request, session_id)):
+        if session is None and (url := self._elsewhere(peer, request, session_id)):
             return self._send_on(peer, url)
         authorise(request, session_id, session)
         if session is not None and route_to is not None:
@@ -365,17 +370,16 @@ class Attacher:
             screen = None
         return self._take(peer, request, session_id, session, where, screen, created=created)
 
-    def _elsewhere(self, request: packets.Attach, session_id: ids.SessionId) -> str | None:
+    def _elsewhere(self, peer: Peer, request: packets.Attach, session_id: ids.SessionId) -> str | None:
         """Where to ask for a session that is not here; ``None``: nowhere else.
 
         Raises:
             Refused: that is not known now, or its host does not answer.
         """
-        cluster = self._cluster
+        cluster, moves = self._cluster, request.hops and peer.sends_on
+        measures = request.user.startswith(PROGRAM)  # this very host
         if session_id.origin is ids.Origin.NEW:
-            # What a program measures is this host.
-            moves = request.hops and not request.user.startswith(PROGRAM)
-            return cluster.place(request.profile) if moves else None
+            return cluster.place(request.profile) if moves and not measures else None
         home = cluster.home_of(session_id.value)
         if home is None:
             if cluster.complete:
@@ -387,9 +391,30 @@ class Attacher:
             text = f"the host of this session, {home.name}, does not answer the other hosts now"
             raise Refused(ErrorCode.UNAVAILABLE, text, SILENT_SECONDS)
         if standing is Standing.LOST:
+            keeper = cluster.keeper_of(home.tag) if moves else None
+            if keeper is not None and request.profile in keeper.urls:
+                return keeper.urls[request.profile]
             text = f"the host of this session, {home.name}, has not been heard of for long"
-            raise Refused(ErrorCode.HOST_LOST, text, LOST_SECONDS, cluster.silent_since(home.tag))
+            since, screen = cluster.silent_since(home.tag), self._last_screen(request, session_id, home.tag)
+            raise Refused(ErrorCode.HOST_LOST, text, LOST_SECONDS, since, screen)
         return url
+
+    def _last_screen(self, request: packets.Attach, session_id: ids.SessionId, tag: str) -> Picture | None:
+        """What is left of a session of the host of this tag, for one who may see it and has not yet."""
+        # The link of a guest may be revoked: that only the session's host knows.
+        guest = request.everyone and request.only is not None
+        found = None if guest else self._cluster.last_screen(tag, session_id.value)
+        if found is None:
+            return None
+        screen, paint = found
+        try:
+            authorise(request, session_id, screen)
+        except Refused:
+            return None
+        had = request.resume
+        if had is not None and had.epoch == screen.epoch and had.output >= screen.output:
+            return None
+        return Picture(at=screen.at, cols=screen.cols, rows=screen.rows, paint=paint)
 
     @staticmethod
     def _send_on(peer: Peer, url: str) -> Elsewhere:

@@ -11,18 +11,23 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, get_args
 
 from msgspec.structs import replace
 
 from terminals.background import Troubles
+from terminals.cluster.lastscreens import LastScreens, ScreenCopy
 from terminals.cluster.news import (
     SOCKET,
+    Alive,
+    Copied,
+    Copy,
     Doubled,
     FromAsker,
     Heard,
+    Missing,
     Neighbour,
     News,
     Own,
@@ -36,6 +41,7 @@ from terminals.control.answers import HostInfo, State
 from terminals.control.channel import Channel
 from terminals.manager.child import start_child
 from terminals.manager.homes import Homes, OtherHost, PeerRules
+from terminals.manager.screens import Snapshot
 from terminals.manager.tables import write_bytes
 
 log = logging.getLogger("terminals.manager")
@@ -45,6 +51,8 @@ STATE: Final = "state"
 """Files in the state folder."""
 STATES: Final[tuple[State, ...]] = get_args(State)
 RESTART_SECONDS: Final = 1.0
+COPY_SECONDS: Final = 10.0
+"""A screen that another host has not taken by then is not taken."""
 MUCH_MORE: Final = 2.0
 """A new session begins at another host that has so many times the room: what is known of it is some seconds
 old, and hosts that are nearly alike must not send people to and fro."""
@@ -84,6 +92,12 @@ class Cluster:
         self._closed = False
         self._doubled: tuple[str, float] | None = None
         self._troubles = Troubles(log)
+        self.on_missing: Callable[[list[str]], None] = lambda sessions: None
+        """Told of which sessions the host that is to keep their screens has none."""
+        self._copies: dict[str, asyncio.Future[str]] = {}
+        """Screens that are on their way to another host, by session."""
+        self._screens_at: str | None = None
+        self._kept = LastScreens(state_dir)
 
     @property
     def pid(self) -> int | None:
@@ -98,6 +112,7 @@ class Cluster:
             ConfigError: what it has left makes no sense.
         """
         self._count, self._strays = count, strays
+        self._tidy()
         path = self._state_dir / STATE
         try:
             word = path.read_text().strip()
@@ -117,6 +132,8 @@ class Cluster:
         self._began = asyncio.get_running_loop().time()
         self._listener = listener
         self._start()
+        # The asker of the manager before may have been at work for a moment more.
+        asyncio.get_running_loop().call_later(COPY_SECONDS, self._tidy)
 
     def be(self, state: State) -> None:
         """Be ready, or not, from now on.
@@ -144,6 +161,8 @@ class Cluster:
             build=count.build,
             heard=self.table.ages(asyncio.get_running_loop().time()),
             strays=self._strays(),
+            screens_at=self.screens_at(),
+            screens_of=self._kept.tags(),
         )
         self._channel.send(Own(news=news))
 
@@ -243,7 +262,7 @@ class Cluster:
         if self._count is None or not self._asked:
             return None
         room = 0 if self.closed else self._count().room
-        others = [(self._asked[tag], news) for tag, news in self._ready(profile)]
+        others = self._ready(profile)
         near = [(other, news) for other, news in others if news.region == self._rules.region]
         fits = [(other, news) for other, news in near if news.room >= MUCH_MORE * max(room, 1)]
         if not fits and not room:
@@ -253,19 +272,87 @@ class Cluster:
         (other, _), *_ = random.choices(fits, [news.room for _, news in fits])  # noqa: S311
         return other.urls[profile]
 
-    def _ready(self, profile: str) -> list[tuple[str, News]]:
-        now = asyncio.get_running_loop().time()
-        found = []
-        for tag, other in self._asked.items():
-            news = self.table.news(tag)
-            if news is None or news.state != "ready" or not news.room or profile not in other.urls:
-                continue
-            if self.table.standing(now, tag) is Standing.THERE:
-                found.append((tag, news))
-        return found
+    def _ready(self, profile: str) -> list[tuple[OtherHost, News]]:
+        return [
+            (other, news)
+            for other, news in self._there()
+            if news.state == "ready" and news.room and profile in other.urls
+        ]
 
     def _recent(self, at: float) -> bool:
         return asyncio.get_running_loop().time() - at <= good_for(self._rules.interval)
+
+    # --- last screens -------------------------------------------------------------------
+
+    def screens_at(self) -> str | None:
+        """The tag of the host that keeps the last screens of this one's sessions: the next by tag, or, when
+        that is lost, the one after it; "": none does, ``None``: none yet."""
+        if not self._rules.screens:
+            return ""
+        if self._screens_at is None or self.standing(self._screens_at) is Standing.LOST:
+            there = (tag for tag in _after(self.tag, self._asked) if self.standing(tag) is Standing.THERE)
+            # Not the second because it was the first to answer.
+            self._screens_at = next(there, None) if self.table.complete else None
+        return self._screens_at
+
+    async def copy(self, to: str, screen: ScreenCopy, snapshot: Snapshot) -> str:
+        """Have the host of the tag ``to`` keep a screen; why it does not, "" where it does."""
+        if self._channel is None or screen.id in self._copies:
+            return "the asker of other hosts is being started"
+        future = self._copies[screen.id] = asyncio.get_running_loop().create_future()
+        try:
+            self._channel.send(Copy(to=to, screen=screen, length=snapshot.length), (snapshot.fd,))
+            return await asyncio.wait_for(future, COPY_SECONDS)
+        except (OSError, TimeoutError) as error:
+            return str(error) or f"no answer within {COPY_SECONDS:g} s"
+        finally:
+            del self._copies[screen.id]
+
+    def alive(self, to: str, sessions: Iterable[str]) -> None:
+        """Have that host keep the screens of these sessions only."""
+        if self._channel is None:
+            return
+        data = "\n".join(sessions).encode()
+        try:
+            fd = os.memfd_create("sessions", os.MFD_CLOEXEC)
+        except OSError:
+            return  # it is said again
+        try:
+            with open(fd, "wb", closefd=False) as file:
+                file.write(data)
+            self._channel.send(Alive(to=to, length=len(data)), (fd,))
+        except OSError:
+            return
+        finally:
+            os.close(fd)
+
+    def keeper_of(self, tag: str) -> OtherHost | None:
+        """The other host that says that it has last screens of the host of this tag, and answers; ``None``
+        where this one has, or none. Of several, the one that was to have them: who is sent on once is at one
+        that has them, and is sent on no more."""
+        if tag in self._kept.tags():
+            return None
+        news = self.table.news(tag)
+        found = [other for other, said in self._there() if tag in said.screens_of]
+        chosen = [other for other in found if news is not None and other.tag == news.screens_at]
+        return next(iter(chosen or found), None)
+
+    def _there(self) -> Iterator[tuple[OtherHost, News]]:
+        for tag, other in self._asked.items():
+            news = self.table.news(tag)
+            if news is not None and self.standing(tag) is Standing.THERE:
+                yield other, news
+
+    def _tidy(self) -> None:
+        """Keep no screens of hosts that are known no more, or of any where that is not wanted any more."""
+        try:
+            self._kept.of_these_only(self._asked if self._rules.screens else ())
+        except OSError as error:
+            self._troubles.say("screens of other hosts", f"they cannot be removed: {error}")
+
+    def last_screen(self, tag: str, session: str) -> tuple[ScreenCopy, bytes] | None:
+        """The last screen of a session of another host, if this one keeps it."""
+        return self._kept.find(tag, session)
 
     # --- the asker ----------------------------------------------------------------------
 
@@ -300,6 +387,7 @@ class Cluster:
             certificate=rules.certificate,
             key=rules.key,
             token=rules.token,
+            screens=str(self._state_dir) if rules.screens else "",
         )
 
     def _told(self, packet: FromAsker, fds: list[int]) -> None:
@@ -313,6 +401,12 @@ class Cluster:
             case Unheard(tag=tag, reason=reason):
                 self._troubles.say(self._what(tag), reason)
                 self.table.unheard(now, tag)
+            case Copied(id=session, trouble=trouble):
+                if (future := self._copies.get(session)) is not None and not future.done():
+                    future.set_result(trouble)
+            case Missing(of=tag, sessions=missing):
+                if tag == self._screens_at:
+                    self.on_missing(missing)
             case Doubled(name=name):
                 self._doubled = (name, now)
                 self._troubles.say(f"the tag {self.tag}", f"it is {name}'s, too: no session begins here")
@@ -326,12 +420,20 @@ class Cluster:
         self._process.kill()
         self._process.wait()
         self._process = self._channel = None
+        for future in self._copies.values():
+            if not future.done():
+                future.set_result("the asker of other hosts has ended")
         if self._closed:
             return
         log.warning("the asker of other hosts has ended: starting another")
         loop = asyncio.get_running_loop()
         early = loop.time() - self._started < RESTART_SECONDS
         loop.call_later(RESTART_SECONDS if early else 0.0, self._start)
+
+
+def _after(tag: str, tags: Iterable[str]) -> Iterator[str]:
+    """The others of these, from the next one on, round."""
+    return iter(sorted(set(tags) - {tag}, key=lambda other: (other < tag, other)))
 
 
 def _instance(state_dir: Path) -> str:

@@ -59,6 +59,9 @@ class PeerRules:
     """Between two questions to each of the others."""
     lost_seconds: float = LOST_SECONDS
     """A host of which nobody has heard for so long is taken for lost."""
+    screens: float = 0.0
+    """The screen of each session here that has changed is copied to another host so often at the most, and
+    screens of other hosts' are kept here; 0: neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +182,11 @@ def _rules(raw: Any) -> PeerRules:
         raise ValueError("peers: authority, certificate and key, or else token: each names a file")
     if rules.token and not _is_loopback(rules.host):
         raise ValueError("peers.token: a token is no secret on a network: only with 127.0.0.1 as host")
-    for name in ("interval", "lost_seconds"):
+    for name, least, more in (("interval", 0.05, ""), ("lost_seconds", 0.05, ""), ("screens", 1, "0 or ")):
         value = getattr(rules, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.05 <= value <= 3600:
-            raise ValueError(f"peers.{name} must be from 0.05 to 3600, not {value!r}")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not (least <= value <= 3600 or (more and value == 0)):
+            raise ValueError(f"peers.{name} must be {more}from {least} to 3600, not {value!r}")
     return rules
 
 

@@ -32,6 +32,7 @@ from terminals.manager.files import Files
 from terminals.manager.generations import Generation, Generations
 from terminals.manager.holding import HolderLink, Item
 from terminals.manager.homes import PeerRules
+from terminals.manager.lastscreens import LastScreens
 from terminals.manager.links import Links
 from terminals.manager.peers import Peer
 from terminals.manager.pool import Pool
@@ -126,6 +127,7 @@ class Manager:
         self.link = HolderLink(self._exited, self._leave, self._holder_lost)
         self.cluster = Cluster(config.homes, config.state_dir, config.socket)
         self.registry: Registry
+        self.last_screens: LastScreens
         self.revocations = Revocations(config.state_dir / "revoked.json")
         self.links = Links(config.state_dir / "links.json")
         self.generations: Generations
@@ -182,6 +184,11 @@ class Manager:
         self.files.start(items)
         self.registry.environment = self.files.environment
         self.registry.start()
+        rules = self.config.homes.rules
+        self.last_screens = LastScreens(
+            self.registry.screens, lambda: self.registry.live, self.cluster, rules.screens if rules else 0.0
+        )
+        self.cluster.on_missing = self.last_screens.missing
         if self.tls is not None:
             self.tls.start()
             loop.add_signal_handler(signal.SIGHUP, self.tls.reload)
@@ -599,6 +606,7 @@ class Manager:
             "the holder": self._make_room,
             "files": self.files.look,
             "other hosts": self.cluster.look,
+            "last screens": self.last_screens.look,
         }
         while True:
             await asyncio.sleep(TICK)

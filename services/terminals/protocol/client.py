@@ -39,7 +39,7 @@ from terminals.protocol.backoff import Backoff
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
 from terminals.protocol.client_transfers import TransferItem, Transfers
 from terminals.protocol.closing import Action, action
-from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
+from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, LastScreen, Send
 from terminals.protocol.resume import Receiver, Sender, SequenceGap
 from terminals.protocol.transfer import Grant, read_grant
 
@@ -158,10 +158,14 @@ class Elsewhere:
 @dataclass(frozen=True, slots=True)
 class HostLost:
     """The host of the session has not been heard of since then, in Unix seconds, where that is told. It may
-    be back, and is asked for again; what ran there may be gone."""
+    be back, and is asked for again; what ran there may be gone.
+
+    ``screen``: the last one that is known, where that shows more than the client has seen; the same one is
+    told once."""
 
     since: float | None
     message: str
+    screen: LastScreen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +408,8 @@ class ClientSession:
         self._retry_after: float | None = None
         self._until = 0.0
         self._reason = ""
+        self._shown_at: float | None = None
+        """When the last screen was made that was told."""
 
     # --- what a user looks at -------------------------------------------------------------
 
@@ -816,7 +822,11 @@ class ClientSession:
         if code == ErrorCode.UNKNOWN_SESSION and self._was_attached(now):
             self._come_again(now, text, None)
         elif code == ErrorCode.HOST_LOST:
-            self._items.append(HostLost(messages.number(fields, "since"), text))
+            known = messages.last_screen(fields)
+            screen = None if known is None or known.at == self._shown_at else known
+            if screen is not None:
+                self._shown_at = screen.at
+            self._items.append(HostLost(messages.number(fields, "since"), text, screen))
             self._come_again(now, text, _seconds(fields, "retry_after"))
         elif code in _FINAL:
             self._refuse(now, code, text)

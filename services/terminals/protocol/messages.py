@@ -16,6 +16,7 @@ bytes  field   meaning
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import struct
@@ -30,6 +31,8 @@ MAX_MESSAGE: Final = 1 << 17
 """Largest message a server accepts, in bytes. Larger input is sent in several frames."""
 MAX_SNAPSHOT: Final = 3 << 19
 """Most bytes of a screen: a client that stops reading costs its worker no more than it would otherwise."""
+MAX_LAST_SCREEN: Final = 1 << 16
+"""Most bytes of the last screen of a session whose host is lost."""
 MAX_INPUT: Final = 1 << 14
 """Most input bytes a client puts into one DATA frame."""
 MAX_CHANNEL: Final = 255
@@ -102,6 +105,25 @@ class Binary(NamedTuple):
     def __repr__(self) -> str:
         # What people type and what shells print is nothing for a log.
         return f"<Binary {self.type!r}, {len(self.payload)} bytes at {self.seq} on channel {self.channel}>"
+
+
+@dataclass(frozen=True, slots=True)
+class LastScreen:
+    """How a terminal of so many columns and rows looked ``at``, in Unix seconds: what is left of a session
+    whose host is lost. ``paint``: escape sequences."""
+
+    at: float
+    cols: int
+    rows: int
+    paint: bytes
+
+    def __repr__(self) -> str:
+        return f"<LastScreen, {len(self.paint)} bytes, of {self.at}>"
+
+    def fields(self) -> dict[str, Any]:
+        """As it is in a text frame."""
+        paint = base64.b64encode(self.paint).decode()
+        return {"at": self.at, "cols": self.cols, "rows": self.rows, "paint": paint}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,3 +262,26 @@ def string(message: dict[str, Any], field: str, limit: int = 256) -> str:
     if not isinstance(value, str) or len(value) > limit or not is_unicode(value):
         raise BadMessage(f"{message['type']}.{field} must be a string of at most {limit} characters")
     return value
+
+
+def last_screen(message: dict[str, Any]) -> LastScreen | None:
+    """The ``screen`` of a text frame, if it has one.
+
+    Raises:
+        BadMessage: it makes no sense.
+    """
+    value = message.get("screen")
+    if value is None:
+        return None
+    where = f"{message['type']}.screen"
+    if not isinstance(value, dict):
+        raise BadMessage(f"{where} must be an object")
+    fields = {**value, "type": where}
+    at, text = number(fields, "at"), string(fields, "paint", MAX_LAST_SCREEN * 4 // 3 + 4)
+    if at is None:
+        raise BadMessage(f"{where}.at must be a number")
+    try:
+        paint = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadMessage(f"{where}.paint must be base64") from None
+    return LastScreen(at, integer(fields, "cols", 1, MAX_SIDE), integer(fields, "rows", 1, MAX_SIDE), paint)

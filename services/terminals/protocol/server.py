@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from terminals.protocol import messages, transfer
-from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, Send
+from terminals.protocol.messages import BadMessage, Binary, CloseCode, ErrorCode, FrameType, LastScreen, Send
 from terminals.protocol.server_transfers import ServerItem, ServerTransfers
 
 MAX_PROGRAM = 32
@@ -453,14 +453,16 @@ class ServerSide:
         code: str,
         message: str,
         retry_after: float | None = None,
+        *,
         since: float | None = None,
+        screen: LastScreen | None = None,
     ) -> None:
-        """There is none."""
+        """There is none. Of a session whose host is lost: ``since`` when, and its last ``screen``."""
         self._answered(channel)
         if code == ErrorCode.UNAVAILABLE and self._current:
             self._text("retry-later", channel=channel, reason=message, after=retry_after)
         else:
-            self.error(code, message, channel, retry_after, since)
+            self.error(code, message, channel, retry_after, since=since, screen=screen)
         if code == ErrorCode.BREAKER_OPEN and not self._others:
             self.close(CloseCode.BREAKER_OPEN, "breaker open")
 
@@ -516,10 +518,14 @@ class ServerSide:
         message: str,
         channel: int | None = None,
         retry_after: float | None = None,
+        *,
         since: float | None = None,
+        screen: LastScreen | None = None,
     ) -> None:
         """Tell the client what is wrong."""
-        more = {} if since is None else {"since": since}
+        more: dict[str, Any] = {} if since is None else {"since": since}
+        if screen is not None:
+            more["screen"] = screen.fields()
         self._text("error", code=code, message=message, channel=channel, retry_after=retry_after, **more)
 
     def close(self, code: int, reason: str) -> None:

@@ -3,7 +3,7 @@
 
 import { Conversation } from "./conversation.js";
 import type { Connected, Credentials, Item, Waiting } from "./conversation.js";
-import type { Attached, Recording, Size } from "./frames.js";
+import type { Attached, LastScreen, Recording, Size } from "./frames.js";
 import { Multiplexer } from "./multiplexer.js";
 import type { Line, Listener } from "./multiplexer.js";
 import { Sender } from "./rules.js";
@@ -41,6 +41,8 @@ export interface Handlers {
   onOutput(data: Bytes, end: number): void;
   /** A whole screen, in place of `skipped` bytes of output. */
   onScreen(screen: Bytes, end: number, skipped: number): void;
+  /** The session's host is lost, and this is what is left of it, where nothing was shown yet; `onAttached` ends it. */
+  onLastScreen?(screen: LastScreen): void;
   /** A terminal that is watched has another size. */
   onSize(size: Size): void;
   /** The session is recorded from now on, or is not any more; whether it is at first says `attached`. */
@@ -78,6 +80,8 @@ export class Connection {
   state: State = { kind: "closed" };
   /** Ms to the server and back, as far as it is known. */
   latency: number | null = null;
+  /** When what is shown was the last screen of a session whose host is lost, in Unix seconds; null: it is none. */
+  screenAt: number | null = null;
   readonly #talk: Conversation;
   readonly #home: string;
   readonly #multiplexer: Multiplexer;
@@ -190,6 +194,7 @@ export class Connection {
         this.#become(item);
         break;
       case "connected":
+        this.screenAt = null;
         handlers.onAttached(item.attached, item);
         this.#become({ kind: "connected" });
         break;
@@ -233,6 +238,10 @@ export class Connection {
         break;
       case "host-lost":
         this.#hostLost = true;
+        if (item.screen && !this.attached) { // what was shown before goes on where it was, once the host is back
+          this.screenAt = item.screen.at;
+          handlers.onLastScreen?.(item.screen);
+        }
         console.info(`${item.message}; asked for again`);
         break;
       default:

@@ -82,11 +82,13 @@ export interface Connected {
 }
 
 /** The host of the session has not been heard of since then, in Unix seconds, where that is told. It may be back, and is
- * asked for again; what ran there may be gone. */
+ * asked for again; what ran there may be gone. `screen`: the last one that is known, where that shows more than the
+ * client has seen; the same one is told once. */
 export interface HostLost {
   readonly kind: "host-lost";
   readonly since: number | null;
   readonly message: string;
+  readonly screen: protocol.LastScreen | null;
 }
 
 /** The next attempt is at `until`. `breaker`: it is open. */
@@ -163,6 +165,7 @@ export class Conversation {
   #unstable = 0;
   #retryAfter: number | null = null;
   #until = 0;
+  #shownAt: number | null = null; // when the last screen was made that was told
   #earliest = 0; // the server has told it not to come sooner
   readonly #home: string; // the address that was given, and ...
   #url: string; // ... the one to connect to: where the session was found
@@ -611,7 +614,10 @@ export class Conversation {
       return;
     }
     if (code === "host-lost") {
-      this.#items.push({ kind: "host-lost", since: protocol.number(fields, "since"), message });
+      const known = protocol.lastScreen(fields);
+      const screen = known?.at === this.#shownAt ? null : known;
+      if (screen) this.#shownAt = screen.at;
+      this.#items.push({ kind: "host-lost", since: protocol.number(fields, "since"), message, screen });
       this.#comeAgain(now, message, afterMs(fields, "retry_after"));
       return;
     }

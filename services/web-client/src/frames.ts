@@ -12,6 +12,7 @@ export const MAX_INPUT = 1 << 14; // bytes in one DATA frame of ours
 export const CLOSE = { restart: 1012, unauthorized: 4401, takenOver: 4409, breakerOpen: 4429 } as const;
 const MAX_CHANNEL = 255;
 export const MAX_SIDE = 1000; // columns, or rows
+const MAX_LAST_SCREEN = 1 << 16; // bytes
 const MAX_TEXT = 256; // characters of a text in a message of the server
 
 export interface Size {
@@ -40,6 +41,12 @@ export interface Attached {
   readonly recording: Recording;
   /** What files may be transferred; null: none, or by none that this server knows. */
   readonly files: Grant | null;
+}
+
+/** How a terminal of so many columns and rows looked `at`, in Unix seconds. `paint`: escape sequences. */
+export interface LastScreen extends Size {
+  readonly at: number;
+  readonly paint: Bytes;
 }
 
 /** What files may be transferred: in which directions, most bytes of one, and uploads at the same time. */
@@ -149,6 +156,23 @@ export function size(fields: Fields): Size {
 /** Whether a session is recorded, as a message says it. */
 export function recording(state: unknown): Recording {
   return state === "on" || state === "lost" ? state : "";
+}
+
+/** What is left of a session whose host is lost, or null where a message has nothing of it. */
+export function lastScreen(message: Fields): LastScreen | null {
+  const value = message["screen"] ?? null;
+  if (value === null) return null;
+  const type = `${message.type}.screen`;
+  if (typeof value !== "object" || Array.isArray(value)) throw new BadFrame(`${type} must be an object`);
+  const fields: Fields = { ...value, type };
+  const at = number(fields, "at");
+  if (at === null) throw new BadFrame(`${type}.at must be a number`);
+  const encoded = text(fields, "paint", MAX_LAST_SCREEN * 4 / 3 + 4);
+  try {
+    return { ...size(fields), at, paint: Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0)) };
+  } catch (error) {
+    throw error instanceof BadFrame ? error : new BadFrame(`${type}.paint must be base64`);
+  }
 }
 
 /** Read an `attached` message. */

@@ -17,7 +17,7 @@ import { said } from "../src/page/provider.js";
 import { fromText, toText } from "../src/page/remembered.js";
 import { isReport } from "../src/page/reports.js";
 import { read, sized } from "../src/page/settings.js";
-import { describe as told, remedy, size } from "../src/page/status.js";
+import { describe as told, pictured, remedy, size } from "../src/page/status.js";
 import type { Bytes } from "../src/rules.js";
 import type { State } from "../src/connection.js";
 
@@ -199,6 +199,13 @@ describe("the line below", () => {
     expect(told({ ...lost, kind: "breaker" }, at)).toContain("This shell may be lost with it. It failed several times");
     expect([remedy(lost, true), remedy({ ...lost, kind: "breaker" }, true)]).toEqual(["New shell", "New shell"]);
     expect(remedy(lost, false)).toBe("Try now");
+  });
+
+  test("a picture is said to be one, and of when", () => {
+    const when = new Date(2026, 10, 29, 9, 5, 7);
+    expect(pictured(when.getTime() / 1000, new Date(2026, 10, 29, 23))).toBe("You see its last screen, of 09:05:07. ");
+    expect(pictured(when.getTime() / 1000, new Date(2026, 10, 30, 1))).toBe("You see its last screen, of 2026-11-29 09:05:07. ");
+    expect(pictured(null)).toBe("");
   });
 
   test("a server that does not answer is said to be silent", () => {

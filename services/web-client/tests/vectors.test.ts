@@ -82,6 +82,12 @@ class Player {
       case "binary": talk.received(now, bytes(String(first)).buffer); break;
       case "data": frame(protocol.DATA, bytes(String(second))); break;
       case "data-many": frame(protocol.DATA, new Uint8Array(Number(second))); break;
+      case "host-lost-many": {
+        const paint = btoa("x".repeat(Number(first)));
+        const screen = { at: 1, cols: 80, rows: 24, paint };
+        talk.received(now, JSON.stringify({ type: "error", code: "host-lost", message: "b", screen }));
+        break;
+      }
       case "snapshot": frame(protocol.SNAPSHOT, bytes(String(second))); break;
       case "ack": frame(protocol.ACK); break;
       case "type-many": talk.type(new Uint8Array(Number(first))); break;
@@ -108,7 +114,11 @@ function written(item: Item): unknown[] {
   switch (item.kind) {
     case "connect": return item.url ? ["connect", item.url] : ["connect"];
     case "elsewhere": return ["elsewhere-now", item.url];
-    case "host-lost": return ["host-lost", item.since, item.message];
+    case "host-lost": {
+      const { screen } = item;
+      const shown = screen ? [screen.at, screen.cols, screen.rows, much(screen.paint)] : [];
+      return ["host-lost", item.since, item.message, ...shown];
+    }
     case "resized": return ["resized", item.cols, item.rows];
     case "recording": return ["recorded", item.state];
     case "taken-over": return [item.kind];

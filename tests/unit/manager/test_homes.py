@@ -60,6 +60,8 @@ def test_others_are_asked_by_certificates_or_on_one_machine_by_the_token():
         ({"host": "here", "port": 1, "token": "t"}, ASKED, r"peers\.token: .* only with 127"),
         ({**PEERS, "interval": 0}, ASKED, r"peers\.interval must be from"),
         ({**PEERS, "lost_seconds": "60"}, ASKED, r"peers\.lost_seconds must be from"),
+        ({**PEERS, "screens": 0.5}, ASKED, r"peers\.screens must be 0 or from 1 to 3600"),
+        ({**PEERS, "screens": True}, ASKED, r"peers\.screens must be"),
         ({**PEERS, "region": 5}, ASKED, r"peers\.region: text"),
         ({**PEERS, "ports": 5}, ASKED, "peers: unknown key 'ports'"),
     ],

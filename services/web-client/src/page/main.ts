@@ -17,7 +17,7 @@ import { sessionList } from "./sessions.js";
 import { sharing } from "./share.js";
 import { load, onSystemTheme, save, sized } from "./settings.js";
 import type { Settings } from "./settings.js";
-import { describe, remedy, SILENT_MS, size } from "./status.js";
+import { describe, pictured, remedy, SILENT_MS, size } from "./status.js";
 import { Tabs } from "./tabs.js";
 import { filesPanel } from "./transfers.js";
 import { onPinch, ScreenKeys } from "./touch.js";
@@ -88,7 +88,7 @@ function show(): void {
   if (state.kind === "breaker" || state.kind === "unauthorized" || (state.kind === "waiting" && !state.planned)) look();
   const now = performance.now();
   const silent = connection.silence(now);
-  say("state", describe(state, { now, watch, silent, recording }));
+  say("state", pictured(connection.screenAt) + describe(state, { now, watch, silent, recording }));
   announcer.stands(spoken(state, { now, watch, silent, recording }), state.kind === "connected" && silent < SILENT_MS, now);
   $("state").dataset["kind"] = state.kind;
   const offered = remedy(state, begins());

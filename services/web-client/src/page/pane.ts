@@ -10,7 +10,7 @@ import { Terminal } from "@xterm/xterm";
 import { Connection } from "../connection.js";
 import type { Handlers, State } from "../connection.js";
 import { MAX_SIDE } from "../frames.js";
-import type { Attached, Recording, Size } from "../frames.js";
+import type { Attached, LastScreen, Recording, Size } from "../frames.js";
 import type { Multiplexer } from "../multiplexer.js";
 import { Sender } from "../rules.js";
 import type { Bytes } from "../rules.js";
@@ -32,6 +32,7 @@ const FEED_MS = 30;
 const IMAGES_MS = 3000; // what draws images may take so long to come; then it is done without
 const PASTE_BEGINS = "\x1b[200~";
 const PASTE_ENDS = "\x1b[201~";
+const CANCEL = "\x18";
 const NAMES: Readonly<Record<string, string>> = { system: "shell", claude: "assistant" };
 const encoder = new TextEncoder();
 
@@ -86,6 +87,7 @@ export class Pane {
   #closed = false;
   /** Output before this offset is of a time of which nobody waits for answers any more. */
   #past = 0;
+  #pictured = false; // what is shown is the last screen of a session whose host is lost
   #shown = 0;
   #told: Size | null = null;
 
@@ -148,7 +150,7 @@ export class Pane {
     });
     term.onBinary((text) => this.type(Uint8Array.from(text, (character) => character.charCodeAt(0))));
     term.onResize(({ cols, rows }) => {
-      if (!this.watch) this.connection.resize(cols, rows);
+      if (!this.#mute) this.connection.resize(cols, rows);
     });
     term.onTitleChange((title) => {
       this.title = title.slice(0, 100);
@@ -197,8 +199,13 @@ export class Pane {
     this.term.focus();
   }
 
+  /** Whether nothing that is typed goes anywhere: somebody else types, or this is but a picture. */
+  get #mute(): boolean {
+    return this.watch || this.#pictured;
+  }
+
   type(data: Bytes): void {
-    if (this.watch) return;
+    if (this.#mute) return;
     this.#feeder.give(data);
     this.#feedOn();
   }
@@ -207,7 +214,7 @@ export class Pane {
   paste(text: string): void {
     const wanted = cleaned(text);
     const { bracketedPasteMode: bracketed } = this.term.modes;
-    if (this.watch || !wanted) return;
+    if (this.#mute || !wanted) return;
     const question = `Paste ${linesOf(wanted)} lines? The program may run each of them at once.`;
     if (needsAsking(wanted, bracketed) && !confirm(question)) return;
     if (bracketed) this.#feeder.give(encoder.encode(PASTE_BEGINS + wanted), encoder.encode(PASTE_ENDS));
@@ -280,6 +287,7 @@ export class Pane {
         if (skipped) this.#missed(skipped);
         this.term.write(screen, () => this.#taken(end));
       },
+      onLastScreen: (screen) => this.#picture(screen),
       onSize: (size) => this.#sized(size),
       onRecording: (recording) => {
         this.recording = recording;
@@ -319,9 +327,30 @@ export class Pane {
     this.term.write(`${note(what)}\r\n`);
   }
 
+  /** Show what is left of a session whose host is lost: in its size, and deaf to keys and the mouse. */
+  #picture({ cols, rows, paint }: LastScreen): void {
+    this.#pictured = true;
+    this.#told = { cols, rows };
+    this.term.options.disableStdin = true;
+    this.fill();
+    this.term.write(paint);
+  }
+
+  /** Its host is back: what comes is no continuation of the picture. */
+  #unpicture(): void {
+    if (!this.#pictured) return;
+    this.term.write(CANCEL); // a sequence that the picture has begun
+    this.term.reset();
+    this.#pictured = false;
+    this.#told = null;
+    this.term.options.disableStdin = this.watch;
+    this.fill();
+  }
+
   #attached(attached: Attached, missed: number, again: boolean): void {
     // What was printed while this page was away it has not seen: a program may wait for its answer.
     if (!again || attached.epoch !== this.epoch) this.#past = attached.head;
+    this.#unpicture();
     this.session = attached.session;
     this.epoch = attached.epoch;
     this.#shown = attached.output;

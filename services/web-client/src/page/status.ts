@@ -37,6 +37,14 @@ export function why({ reason, hostLost }: Extract<State, { kind: "waiting" | "br
   return hostLost ? `${reason} This shell may be lost with it.` : reason;
 }
 
+/** That a picture is shown and no terminal, where that is so; `at`: of when, in Unix seconds. */
+export function pictured(at: number | null, today = new Date()): string {
+  if (at === null) return "";
+  const date = new Date(at * 1000);
+  const day = date.toDateString() === today.toDateString() ? "" : `${date.toLocaleDateString("en-CA")} `;
+  return `You see its last screen, of ${day}${date.toLocaleTimeString("en-GB")}. `;
+}
+
 /** A question to the server that is not answered for so long is said. */
 export const SILENT_MS = 4000;
 
