@@ -1,9 +1,10 @@
-"""What hosts that know of each other cost: the asking, and an attach at the wrong one.
+"""What hosts that know of each other cost: the asking, an attach at the wrong one, and copies of screens.
 
     python -m benchmarks.cluster [--hosts 20 100] [--sessions 2000] [--seconds 30] [--attaches 100]
+                                 [--screens 200]
 
-A real host asks simulated ones, which answer as real ones do, and ask it as often. Figures are of this
-machine; what counts are the ratios.
+A real host asks simulated ones, which answer as real ones do, and ask it as often. Screens are of real
+shells, of a host that copies them to another one. Figures are of this machine; what counts are the ratios.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import aiohttp
 from aiohttp import web
 from terminals.cluster.news import News
 from terminals.control.framing import pack
+from terminals.control.memory import proportional_set_size
 from terminals.manager.homes import PeerRules
 
 from tests.support.fleet import fleet
@@ -152,6 +154,43 @@ def attaching(count: int) -> dict[str, float]:
     return {**medians, "ratio": statistics.median(took["wrong"]) / statistics.median(took["right"])}
 
 
+def copying(sessions: int, seconds: float, interval: float) -> dict[str, float]:
+    """What a host computes whose shells print a line a second each, in percent of a core, by who computes it,
+    and what the other host keeps. ``interval``: between two copies of a screen; 0: none is made."""
+    # Without another process, which would cost more than all that is measured.
+    line = r'while :; do printf "\e[3%dm%(%T)T %s\n" $((RANDOM % 8)) -1 $RANDOM$RANDOM; read -rt 1; done'
+    profile = {"command": ["/bin/bash", "-c", line]}
+    settings = {
+        "screens": interval,
+        "profiles": {"system": profile, "claude": profile},
+        "max_sessions": 10 * sessions,  # with less room some would begin at the other
+    }
+    with tempfile.TemporaryDirectory() as folder, fleet(Path(folder), "ab", **settings) as hosts:
+        a, b = hosts.stacks.values()
+        for _ in range(sessions):
+            with a.terminal(cols=120, rows=40) as terminal:
+                terminal.close()
+        kept = b.root / "state" / "screens" / "aaaa"
+        if interval:
+            until(lambda: kept.is_dir() and len(list(kept.iterdir())) >= sessions, "all being copied", 300)
+        pids = {"manager": a.processes["manager"].pid, "its asker": a.admin("hosts")["asker"]}
+        if (keeper := a.status()["screens"]["keeper"]) is not None:
+            pids["its keeper of screens"] = keeper
+        pids["the other's asker"] = b.admin("hosts")["asker"]
+        before = {name: cpu(pid) for name, pid in pids.items()}
+        began = time.monotonic()
+        time.sleep(seconds)
+        spent = time.monotonic() - began
+        used = {f"{name} % of a core": 100 * (cpu(pid) - before[name]) / spent for name, pid in pids.items()}
+        sizes = [path.stat().st_size for path in kept.iterdir()] if interval else [0]
+        memory = proportional_set_size(keeper) / 1e6 if keeper is not None else 0.0
+        return {
+            **used,
+            "MB of its keeper of screens": memory,
+            "bytes of a copy, median": statistics.median(sizes),
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -160,11 +199,14 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--attaches", type=int, default=100)
+    parser.add_argument("--screens", type=int, default=200, help="sessions whose screens are copied")
     options = parser.parse_args()
     found = {
         "none asked": asking(0, 0, options.seconds),
         **{f"{many} asked": asking(many, options.sessions, options.seconds) for many in options.hosts},
         "attach": attaching(options.attaches),
+        "no copies": copying(options.screens, options.seconds, 0),
+        "copies, 5 s": copying(options.screens, options.seconds, 5),
     }
     for what, figures in found.items():
         for name, value in figures.items():
