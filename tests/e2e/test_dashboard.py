@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,25 @@ def newest(project: TwoStages) -> dict:
     return project.json("history", "staging")[0]
 
 
+def staging(project: TwoStages) -> dict[str, Any]:
+    """What rollout.yaml says of it."""
+    return json.loads((project.folder / "rollout.yaml").read_text())["environments"]["staging"]
+
+
+@contextlib.contextmanager
+def declared(project: TwoStages, **changes: Any) -> Iterator[None]:
+    """While rollout.yaml says something else of staging."""
+    path = project.folder / "rollout.yaml"
+    before = path.read_text()
+    whole = json.loads(before)
+    whole["environments"]["staging"] |= changes
+    path.write_text(json.dumps(whole))
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
 def test_what_is_asked_for_has_to_be_confirmed(page, project, tmp_path):
     page.locator('[data-do="promote"]').click()
     page.get_by_label("to confirm").fill("dev")
@@ -123,12 +144,14 @@ def test_a_rollout_that_goes_on_is_cancelled_from_the_page(page, project, tmp_pa
     source = source_of("0.3.0", project.folder / "source")
     assert project.run("build", "--source", str(source)) == 0, project.said
     assert project.run("deploy", "dev") == 0, project.said
-    order(page, "promote")
-    page.locator("article.going li.running").filter(has_text="watch").first.wait_for()
-    order(page, "cancel")
-    page.locator("article.going.rolling-back li.back").first.wait_for()
-    page.screenshot(path=tmp_path / "back.png", full_page=True)
-    page.locator("article.going").wait_for(state="detached")
+    # It is looked at for longer than any page needs to be told so, and anybody to say that it is to end.
+    with declared(project, canary=[{"weight": 100, "hold": "10m"}], max_hold="11m"):
+        order(page, "promote")
+        page.locator("article.going li.running").filter(has_text="watch").first.wait_for()
+        order(page, "cancel")
+        page.locator("article.going.rolling-back li.back").first.wait_for()
+        page.screenshot(path=tmp_path / "back.png", full_page=True)
+        page.locator("article.going").wait_for(state="detached")
     record = until(
         lambda: (found := newest(project))["state"] == "rolled-back" and found, "it was taken back"
     )
@@ -141,22 +164,14 @@ def test_a_rollout_that_goes_on_is_cancelled_from_the_page(page, project, tmp_pa
 
 
 def test_a_gate_that_fails_is_seen_to_fail(page, project, tmp_path):
-    path = project.folder / "rollout.yaml"
-    before = path.read_text()
-    whole = json.loads(before)
-    whole["environments"]["staging"]["gates"].append(
-        {"metric": "generation.memory_bytes", "op": "<", "threshold": "1MB", "name": "little"}
-    )
-    path.write_text(json.dumps(whole))
-    try:
+    gate = {"metric": "generation.memory_bytes", "op": "<", "threshold": "1MB", "name": "little"}
+    with declared(project, gates=[*staging(project)["gates"], gate]):
         order(page, "promote")
         going = page.locator("article.going.rolling-back")
         going.get_by_role("row").filter(has_text="little").filter(has_text="fail").first.wait_for()
         keep(page, "dashboard-failed", tmp_path)
         going.wait_for(state="detached")
         assert newest(project)["state"] == "rolled-back"
-    finally:
-        path.write_text(before)
 
 
 def test_back_to_the_build_before(page, project):
