@@ -283,6 +283,8 @@ def _peers(environment: Environment) -> Iterator[Problem]:
     if not asked:
         if environment.authority is not None:
             yield Problem(("authority",), "no host asks another one; say at which port: listen.peers")
+        if environment.last_screens is not None:
+            yield Problem(("last_screens",), "no host knows another one; say how: listen.peers, authority")
         return
     if not environment.containers:
         yield Problem(("listen", "peers"), "hosts of the engine process are this machine; use engine: docker")

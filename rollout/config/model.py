@@ -474,6 +474,7 @@ class Environment(Section):
     ssh_config: FilePath | None = None
     vault: Vault | None = None
     authority: Authority | None = None
+    last_screens: Annotated[Duration, Field(ge=1, le=3600)] | None = None
     door: Door | None = None
     firewall: StrictBool = False
     limits: Limits = Limits()

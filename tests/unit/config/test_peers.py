@@ -69,8 +69,10 @@ def test_each_is_told_of_the_others_and_by_what_it_is_known(tmp_path):
     assert (rules.name, rules.region, rules.port, rules.own_socket) == ("eu-1", "eu", 4140, True)
     names = {Path(path).name for path in (rules.authority, rules.certificate, rules.key)}
     assert names == {"peers-ca.pem", "peers.pem", "peers.key"}
-    homes = of_manager(tmp_path, "us-1").homes
+    assert rules.screens == 0, "nothing that people see is copied unless somebody wants it"
+    homes = of_manager(tmp_path, "us-1", last_screens="5s").homes
     assert homes.rules is not None
+    assert homes.rules.screens == 5
     assert (homes.rules.region, homes.others["eu-1"].peers) == ("", "https://eu-1.example.org:4140")
 
 
@@ -102,6 +104,11 @@ def without(host: str, key: str) -> dict[str, Any]:
         ({"hosts": {"eu-1": HOSTS["eu-1"]}}, "e.listen.peers: there is no other host that would ask"),
         ({"hosts": without("us-1", "tag")}, "e.hosts.us-1: has no tag"),
         ({"hosts": without("us-1", "address")}, "e.hosts.us-1: has no address, at which others reach it"),
+        ({"last_screens": 0.5}, "e.last_screens"),
+        (
+            {"last_screens": 5, "authority": None, "listen": {k: LISTEN[k] for k in list(LISTEN)[:4]}},
+            "e.last_screens: no host knows another one",
+        ),
         ({"listen": {**LISTEN, "peers": 4110}}, "e.listen.peers: port 4110 is another's"),
         (
             {
