@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rollout.config import Config
 
 PIPED_WIDTH = 240
+EMPTIED: Final = "this host is being emptied; please end this session when you can"
+"""Shown in the terminals there."""
 
 output_option = click.option(
     "--output",
@@ -100,3 +103,31 @@ def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def sessions(count: int) -> str:
+    """So many, in words."""
+    return "no live session" if not count else f"{count} live session{'s'[: count > 1]}"
+
+
+def time_of(text: str) -> float:
+    """Unix seconds of a time of day, the next that comes, or of a duration from now.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    from datetime import datetime, timedelta
+
+    from rollout.config import parse_duration
+    from rollout.errors import ConfigError
+
+    now = datetime.now().astimezone()
+    try:
+        clock = datetime.strptime(text, "%H:%M").time()
+    except ValueError:
+        try:
+            return time.time() + parse_duration(text)
+        except ValueError as error:
+            raise ConfigError(f"--deadline: a time of day such as 18:00, or a duration: {error}") from None
+    at = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
+    return (at if at > now else at + timedelta(days=1)).timestamp()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from rollout.cli.common import command_line, output_option, read_config, show
+from rollout.cli.common import EMPTIED, command_line, output_option, read_config, sessions, show, time_of
 
 if TYPE_CHECKING:
     from rollout.pipeline import Drained
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
 @click.argument("host")
 @click.option("--env", metavar="ENVIRONMENT", help="Where several have a host of that name.")
 @click.option("--deadline", metavar="TIME", help="Until when to wait: 18:00, or 2h from now.")
-@click.option("--message", default="this host is being emptied; please end this session when you can",
-              show_default=True, help="Shown in all terminals there; empty: none.")  # fmt: skip
+@click.option(
+    "--message", default=EMPTIED, show_default=True, help="Shown in all terminals there; empty: none."
+)
 @click.option("--no-wait", is_flag=True, help="Only have no session begin there any more.")
 @output_option
 @click.pass_context
@@ -47,14 +47,14 @@ def command(
     from rollout.errors import Refused
 
     config = read_config(context)
-    until = None if deadline is None else _time_of(deadline)
+    until = None if deadline is None else time_of(deadline)
     said = -1
 
     def looked(left: Drained) -> None:
         nonlocal said
         if left.sessions != said:
             said = left.sessions
-            click.echo(f"{host}: {_sessions(said)}", err=True)
+            click.echo(f"{host}: {sessions(said)}", err=True)
 
     try:
         left = pipeline.drain(
@@ -65,36 +65,9 @@ def command(
         click.echo(f"{host} goes on being emptied; take that back with: {back}", err=True)
         raise
     show(
-        output, asdict(left), lambda: f"{host} of {left.env} is {left.state}, with {_sessions(left.sessions)}"
+        output, asdict(left), lambda: f"{host} of {left.env} is {left.state}, with {sessions(left.sessions)}"
     )
     if left.state == "ready":
         raise Refused(f"{host}: somebody has sessions begin there again")
     if left.sessions and not no_wait:
-        raise Refused(f"{host}: {_sessions(left.sessions)} left at the deadline; nothing was ended")
-
-
-def _sessions(count: int) -> str:
-    return "no live session" if not count else f"{count} live session{'s'[: count > 1]}"
-
-
-def _time_of(text: str) -> float:
-    """Unix seconds of a time of day, the next that comes, or of a duration from now.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    from datetime import datetime, timedelta
-
-    from rollout.config import parse_duration
-    from rollout.errors import ConfigError
-
-    now = datetime.now().astimezone()
-    try:
-        clock = datetime.strptime(text, "%H:%M").time()
-    except ValueError:
-        try:
-            return time.time() + parse_duration(text)
-        except ValueError as error:
-            raise ConfigError(f"--deadline: a time of day such as 18:00, or a duration: {error}") from None
-    at = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
-    return (at if at > now else at + timedelta(days=1)).timestamp()
+        raise Refused(f"{host}: {sessions(left.sessions)} left at the deadline; nothing was ended")

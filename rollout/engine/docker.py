@@ -203,10 +203,31 @@ class DockerEngine(ManagerCommands):
         Raises:
             EngineError: a host failed, or root's rights are not to be had there.
         """
+        self._provision(list(self._environment.hosts), check=check, upgrade=False)
+
+    def look_for_upgrades(self) -> None:
+        """Say what :meth:`upgrade` would change on each host, and change nothing.
+
+        Raises:
+            EngineError: as :meth:`provision`; or an engine cannot be upgraded.
+        """
+        self._provision(list(self._environment.hosts), check=True, upgrade=True)
+
+    def upgrade(self, host: str) -> None:
+        """Bring the engine of a host up to date. Where containers do not outlive it (:attr:`live_restore`),
+        that ends all that run there.
+
+        Raises:
+            EngineError: as :meth:`provision`.
+        """
+        self._provision([host], check=False, upgrade=True)
+
+    def _provision(self, hosts: Sequence[str], *, check: bool, upgrade: bool) -> None:
         self._run(
             "provision",
-            list(self._environment.hosts),
+            hosts,
             check=check,
+            terminals_host_upgrade=upgrade,
             terminals_host_compose_source=compose_program(),
             terminals_host_firewall=self._environment.firewall,
             terminals_host_live_restore=self.live_restore,
@@ -433,6 +454,7 @@ class DockerEngine(ManagerCommands):
             "own_socket": True,
             "name": host,
             **({"region": region} if region else {}),
+            **({"screens": environment.last_screens} if environment.last_screens else {}),
             **{key: f"{STATE}/secrets/{name}" for key, name in files},
         }
         return settings

@@ -7,6 +7,7 @@ its own name, which are never updated; when it has retired, they are removed.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -24,6 +25,8 @@ GONE_SECONDS = STOP_SECONDS + 15.0
 GONE_POLL = 0.5
 HEARD_SECONDS = 60.0
 """Nodes come to a new leader within half a minute."""
+BACK_SECONDS = 120.0
+"""For a node whose engine was started again to be one that runs something."""
 HEARD_POLL = 2.0
 
 
@@ -112,6 +115,24 @@ class SwarmEngine(DockerEngine):
         membership.look()
         super().provision(check=check)
         membership.bring()
+
+    def upgrade(self, host: str) -> None:
+        """See :meth:`DockerEngine.upgrade`. The node is in touch with the others afterwards: no two managers
+        are away at once."""
+        super().upgrade(host)
+        end = time.monotonic() + BACK_SECONDS
+        while not self._in_touch(host):
+            if time.monotonic() >= end:
+                raise EngineError(f"{host}: it does not hear of the others of the Swarm after the upgrade")
+            time.sleep(HEARD_POLL)
+
+    def _in_touch(self, host: str) -> bool:
+        """Whether a node itself says that it belongs to the Swarm, and, as a manager, hears of a leader."""
+        said = self._answer(host, ("docker", "info", "--format", "{{json .Swarm}}"))
+        swarm = json.loads(said.output or "null") if said.status == 0 else None
+        if swarm is None or swarm["LocalNodeState"] != "active":
+            return False
+        return not swarm["ControlAvailable"] or self._answer(host, ("docker", "node", "ls", "-q")).status == 0
 
     # --- the Swarm --------------------------------------------------------------------------
 

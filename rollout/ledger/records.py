@@ -18,6 +18,7 @@ EventKind = Literal[
     "certify",
     "door",
     "lost",
+    "upgrade",
 ]
 
 

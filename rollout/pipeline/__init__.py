@@ -25,11 +25,13 @@ from rollout.pipeline.promotion import approve, live, now, promote
 from rollout.pipeline.rehearsal import rehearse
 from rollout.pipeline.soak import Soak, follow_soak
 from rollout.pipeline.steps import Step
+from rollout.pipeline.upgrade import Emptying
 
 __all__ = [
     "Certificates",
     "Certified",
     "Drained",
+    "Emptying",
     "EnvironmentStatus",
     "Override",
     "Obstacle",

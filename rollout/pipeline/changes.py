@@ -31,7 +31,7 @@ class Changes:
 
     def all(self) -> list[Provisioned]:
         """Of every host, in order; one where all was as it should be is there, too."""
-        return [Provisioned(host, tuple(tasks)) for host, tasks in self._by_host.items()]
+        return [Provisioned(host, tuple(dict.fromkeys(tasks))) for host, tasks in self._by_host.items()]
 
     def hosts(self) -> list[str]:
         """Those on which anything was changed, by name."""

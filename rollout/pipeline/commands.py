@@ -30,6 +30,7 @@ from rollout.pipeline.parts import beside, lacks, new_holders, replacements, sum
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.readiness import since, soaked
 from rollout.pipeline.steps.judge import SUITES
+from rollout.pipeline.upgrade import Emptying, Upgrades
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +202,18 @@ def adopt(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         return adopted(config, environment, engine_of(config, environment, observer), lease.ledger)
 
 
-def provision(config: Config, env: str, *, check: bool, observer: Observer) -> list[Provisioned]:
-    """Bring the hosts of an environment to where builds can be deployed to them.
+def provision(
+    config: Config, env: str, *, check: bool, observer: Observer, upgrade: Emptying | None = None
+) -> list[Provisioned]:
+    """Bring the hosts of an environment to where builds can be deployed to them. With ``upgrade``, their
+    engines are brought up to date as well, one host after the other; it says how they are emptied before.
 
     With ``check`` nothing is changed; what would be is returned.
 
     Raises:
-        ConfigError: the environment's processes run on this machine, which needs nothing.
+        ConfigError: the environment's processes run on this machine, which needs nothing; or hosts are not
+            to be emptied whose shells end with their engine.
+        Refused: a host was not empty in time; see :class:`rollout.pipeline.upgrade.Upgrades`.
         Locked: a rollout is going on.
         EngineError: a host failed.
     """
@@ -216,11 +222,18 @@ def provision(config: Config, env: str, *, check: bool, observer: Observer) -> l
         raise ConfigError(f"{env} runs processes on this machine: there is nothing to provision")
     changes = Changes(environment.hosts, observer)
     engine = containers_engine(config, environment, changes)
+    upgrades = None if upgrade is None else Upgrades(config, environment, engine, upgrade)
     if check:
         engine.provision(check=True)
-    else:
-        with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
-            engine.provision(check=False)
+        if upgrades is not None:
+            engine.look_for_upgrades()
+        return changes.all()
+    with Ledger(config.ledger_url) as ledger, Lease(ledger, env):
+        engine.provision(check=False)
+    if upgrades is not None:
+        would = Changes(environment.hosts, observer)
+        containers_engine(config, environment, would).look_for_upgrades()
+        upgrades.carry_out(would.all())
     return changes.all()
 
 

@@ -52,16 +52,9 @@ def drain(
     """
     environment = _where(config, host, env)
     engine = engine_of(config, environment)
-    left = _be(config, environment, engine, host, "draining", message)
+    left = be(config, environment, engine, host, "draining", message)
     on_look(left)
-    while wait and left.sessions and left.state != "ready" and (until is None or time.time() < until):
-        time.sleep(POLL if until is None else max(0.0, min(POLL, until - time.time())))
-        # To say it again would take back what somebody else has said meanwhile.
-        status = engine.status()[host]
-        if status is not None:  # a network that is away for a moment is nothing to it
-            left = Drained(environment.name, host, status["host_state"], status["sessions"]["live"])
-            on_look(left)
-    return left
+    return empty(engine, left, until, on_look) if wait else left
 
 
 def undrain(config: Config, host: str, env: str | None = None) -> Drained:
@@ -71,12 +64,29 @@ def undrain(config: Config, host: str, env: str | None = None) -> Drained:
         ConfigError, EngineError: as :func:`drain`.
     """
     environment = _where(config, host, env)
-    return _be(config, environment, engine_of(config, environment), host, "ready", "")
+    return be(config, environment, engine_of(config, environment), host, "ready", "")
 
 
-def _be(
+def empty(engine: Engine, left: Drained, until: float | None, on_look: Callable[[Drained], None]) -> Drained:
+    """Wait, as :func:`drain` does, at a host that is being emptied."""
+    while left.sessions and left.state != "ready" and (until is None or time.time() < until):
+        time.sleep(POLL if until is None else max(0.0, min(POLL, until - time.time())))
+        # To say it again would take back what somebody else has said meanwhile.
+        status = engine.status()[left.host]
+        if status is not None:  # a network that is away for a moment is nothing to it
+            left = Drained(left.env, left.host, status["host_state"], status["sessions"]["live"])
+            on_look(left)
+    return left
+
+
+def be(
     config: Config, environment: Environment, engine: Engine, host: str, state: HostState, message: str
 ) -> Drained:
+    """Have sessions begin at a host, or not, and write that down.
+
+    Raises:
+        EngineError: it cannot be told.
+    """
     sessions = engine.host_state(host, state, message)
     with Ledger(config.ledger_url) as ledger:
         ledger.add_event(environment.name, "drain", by=operator(), host=host, state=state)

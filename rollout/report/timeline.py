@@ -75,6 +75,8 @@ def _told(event: Event) -> str:
             return f"{event.env} was removed by {event.by}, with {data.get('sessions', 0)} live sessions"
         case "drain":
             return f"{data.get('host', '')} is {data.get('state', '')} for new sessions, says {event.by}"
+        case "upgrade":
+            return f"the engine of {data.get('host', '')} was upgraded by {event.by}"
         case "certify":
             return f"certificates of {event.env} were brought by {event.by}"
         case "lost":

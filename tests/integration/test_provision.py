@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from rollout.engine.docker import DockerEngine
 from rollout.engine.playbooks import COLLECTION, folder
 from rollout.errors import ExitCode
 from tests.support.lab_host import ROOT, LabHost
+from tests.support.newer import MAKE, SUFFIX, VERSION
 from tests.support.stack import until
 
 pytestmark = [
@@ -101,6 +103,22 @@ def test_an_engine_that_is_stopped_is_started_and_nothing_is_fetched(ready):
     host.ssh("sudo service docker stop")
     assert provision(host) == ["Start the engine"]
     assert host.ssh("docker info --format '{{.LiveRestoreEnabled}}'") == "true"
+
+
+def test_an_engine_is_brought_up_to_date_under_what_runs(ready):
+    host = ready
+    assert host.run("provision", "dev", "--deadline", "1h") == ExitCode.USAGE
+    assert "--no-drain, --deadline and --message are about --upgrade" in host.said
+    host.ssh(f"sudo sh -c {shlex.quote(MAKE)}")
+    before, engine = host.ssh(STARTED), host.ssh("cat /var/run/docker.pid")
+    assert provision(host) == [], "that is nothing that comes by itself"
+    assert provision(host, "--upgrade", "--check") == ["Upgrade the engine"]
+    assert SUFFIX not in host.ssh(VERSION)
+    assert "Upgrade the engine" in provision(host, "--upgrade")
+    assert host.ssh(VERSION).endswith(SUFFIX)
+    assert host.ssh("cat /var/run/docker.pid") != engine
+    assert host.ssh(STARTED) == before
+    assert provision(host, "--upgrade", "--no-drain") == [], "the second time nothing changes"
 
 
 def test_the_firewall_closes_what_is_not_named_and_never_ssh(ready):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from rollout.errors import EngineError, ExitCode
 from tests.support.docker import PROJECT
 from tests.support.lab import VAULT, encrypted_vault
 from tests.support.lab_host import LabHost
+from tests.support.newer import MAKE, SUFFIX, VERSION
 from tests.support.resident import Resident
 from tests.support.stack import until
 
@@ -270,6 +272,41 @@ def test_a_session_manager_of_the_swarm_s_is_found(five, residents):
         if one["group"] == name and not one["ok"]
     }
     assert found["swarm has what may end and nothing else"] == f"a Swarm may end: {manager}", found
+
+
+def test_an_engine_is_brought_up_to_date_where_nobody_works_any_more(five, residents):
+    """The shells of a node of a Swarm end with its engine."""
+    name, before = five.new, five.generation
+    assert five.on(name, f"sudo sh -c {shlex.quote(MAKE)}") == 0
+    others = {other: five.on(other, f"{VERSION} | grep -F {SUFFIX}") for other in five.names}
+    assert set(others.values()) == {1}
+    target = next(target for target in five.engine().targets() if target.host == name)
+    with target.terminal() as somebody:
+        upgrade = ("provision", "dev", "--upgrade", "--deadline")
+        assert five.run(*upgrade, "1s") == ExitCode.REFUSED, five.said
+        assert f"{name}: 1 live session left at the deadline; none was ended" in five.said
+        somebody.send(b"echo here-$((1+1))\n")
+        somebody.expect(b"here-2")
+        assert five.engine().status()[name]["host_state"] == "ready"
+        assert five.on(name, f"{VERSION} | grep -F {SUFFIX}") == 1
+
+        results: list[int] = []
+        process = threading.Thread(target=lambda: results.append(five.run(*upgrade, "1h")))
+        process.start()
+        until(lambda: five.engine().status()[name]["host_state"] == "draining", "its being emptied", 120)
+        somebody.send(b"exit\n")
+        until(lambda: somebody.pump(0.05) or somebody.exit_status is not None, "the end of the shell")
+    process.join(600)
+    assert results == [0], five.said
+    assert five.on(name, f"{VERSION} | grep -F {SUFFIX}") == 0
+    status = five.engine().status()
+    assert {entry["host_state"] for entry in status.values()} == {"ready"}
+    assert len(five.containers(name, before)) == 2
+    with target.terminal() as somebody:
+        somebody.send(b"echo anew-$((1+1))\n")
+        somebody.expect(b"anew-2")
+        somebody.close(kill=True)
+    assert five.run("infra", "dev") == 0, five.said
 
 
 def test_what_has_the_shells_volumes_is_not_the_swarm_s(five, residents):
