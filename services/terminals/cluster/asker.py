@@ -220,9 +220,7 @@ class Asker:
                 return Doubled(name=(await response.text())[:100])
             if response.status != web.HTTPOk.status_code:
                 raise ValueError(f"it answers {response.status} {response.reason}")
-            body = await response.content.read(MAX_ANSWER + 1)
-            while len(body) <= MAX_ANSWER and (more := await response.content.read(MAX_ANSWER)):
-                body += more
+            body = await _read(response, MAX_ANSWER + 1)
         if len(body) > MAX_ANSWER:
             raise ValueError("its answer is too long")
         try:
@@ -277,7 +275,7 @@ class Asker:
             async with self._session.post(
                 host.address + path, data=body, timeout=timeout, **self._as_own(host, own)
             ) as response:
-                said = (await response.content.read(MAX_ASKED)).decode(errors="replace")
+                said = (await _read(response, MAX_ANSWER)).decode(errors="replace")
                 if response.status == web.HTTPOk.status_code:
                     return said
                 raise NotKept(f"{host.name} answers {response.status}: {said[:200].strip()}")
@@ -395,6 +393,14 @@ class Asker:
         name, known, at = self._known.get(tag, ("", instance, 0.0))
         recent = time.monotonic() - at < self._fresh
         return name if recent and known != instance else ""
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """What another host answers, or so much of it."""
+    body = b""
+    while len(body) < most and (more := await response.content.read(most - len(body))):
+        body += more
+    return body
 
 
 def _content(fd: int, length: int) -> bytes:
