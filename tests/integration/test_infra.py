@@ -16,7 +16,7 @@ from tests.support.docker import PROJECT
 from tests.support.lab_host import LabHost
 
 pytestmark = [
-    pytest.mark.docker("lab"),
+    pytest.mark.docker("lab 2"),
     pytest.mark.slow("a host with an engine of its own, changed in 25 ways"),
 ]
 

@@ -23,7 +23,7 @@ from tests.support.newer import MAKE, SUFFIX, VERSION
 from tests.support.stack import until
 
 pytestmark = [
-    pytest.mark.docker("lab"),
+    pytest.mark.docker("lab 2"),
     pytest.mark.slow("a host with an engine of its own, set up again and again"),
 ]
 

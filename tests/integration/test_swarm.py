@@ -25,7 +25,7 @@ from tests.support.resident import Resident
 from tests.support.stack import until
 
 pytestmark = [
-    pytest.mark.docker("lab"),
+    pytest.mark.docker("lab 2"),
     pytest.mark.in_order,
     pytest.mark.slow("six hosts of a lab, a Swarm of them, and deployments to it"),
 ]

@@ -15,7 +15,7 @@ from tests.support.project import source_of
 from tests.support.stack import until
 
 pytestmark = [
-    pytest.mark.docker("lab"),
+    pytest.mark.docker("lab 2"),
     pytest.mark.slow("a host with an engine of its own, and three releases"),
 ]
 

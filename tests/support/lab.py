@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -53,14 +54,16 @@ def encrypted_vault(folder: Path) -> None:
 
 
 class TheLab:
-    """The one lab of a test run. Image and keys are made once; hosts are new for everybody who asks."""
+    """The lab of one process of a test run. Image and keys are made once; hosts are new for who asks."""
 
     def __init__(self) -> None:
         require_lab()
         self._folder = Path(tempfile.mkdtemp(prefix="rollout-lab-"))
         self._lab: Lab | None = None
-        if not image.present():
-            image.make()
+        with Path(tempfile.gettempdir(), "rollout-lab-image.lock").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)  # there are two chains of tests of hosts
+            if not image.present():
+                image.make()
 
     def fresh(self, **counts: int) -> Lab:
         """So many hosts of each environment, on which nobody has done anything; those before are gone."""
