@@ -290,9 +290,10 @@ class Cluster:
         if not self._rules.screens:
             return ""
         if self._screens_at is None or self.standing(self._screens_at) is Standing.LOST:
-            there = (tag for tag in _after(self.tag, self._asked) if self.standing(tag) is Standing.THERE)
-            # Not the second because it was the first to answer.
-            self._screens_at = next(there, None) if self.table.complete else None
+            # Not the second because it was the first to answer, or the first is silent for a moment.
+            left = (tag for tag in _after(self.tag, self._asked) if self.standing(tag) is not Standing.LOST)
+            found = next(left, None)
+            self._screens_at = found if found and self.standing(found) is Standing.THERE else None
         return self._screens_at
 
     async def copy(self, to: str, screen: ScreenCopy, snapshot: Snapshot) -> str:

@@ -54,6 +54,8 @@ def test_they_go_to_the_next_by_tag_and_stay_there_until_it_is_lost(tmp_path):
         assert cluster.screens_at() is None, "nobody was asked yet"
         cluster._told(Heard(news=News(name="d", tag="dddd", instance="d")), [])
         assert cluster.screens_at() is None, "the first to answer is not the first in order"
+        world.round("ad")
+        assert cluster.screens_at() is None, "the next may only be slow"
         world.round("acd")
         assert cluster.screens_at() == "cccc"
         for _ in range(int(LOST) - 1):
