@@ -278,8 +278,8 @@ def test_an_engine_is_brought_up_to_date_where_nobody_works_any_more(five, resid
     """The shells of a node of a Swarm end with its engine."""
     name, before = five.new, five.generation
     assert five.on(name, f"sudo sh -c {shlex.quote(MAKE)}") == 0
-    others = {other: five.on(other, f"{VERSION} | grep -F {SUFFIX}") for other in five.names}
-    assert set(others.values()) == {1}
+    nothing = "rm -f /etc/apt/sources.list.d/*; : > /etc/apt/sources.list"
+    assert {five.on(other, f"sudo sh -c '{nothing}'") for other in five.names} == {0}
     target = next(target for target in five.engine().targets() if target.host == name)
     with target.terminal() as somebody:
         upgrade = ("provision", "dev", "--upgrade", "--deadline")
