@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("terminals.manager")
 
-A_SECOND: Final = 50
-"""Most screens that are copied in one: to paint one takes the keeper some milliseconds."""
+A_SECOND: Final = 20
+"""Most screens that are copied in one: to paint one takes the keeper about ten milliseconds."""
 AT_ONCE: Final = 4
 """Screens that are on their way: hosts may be far from each other."""
 ALIVE_SECONDS: Final = 30.0
