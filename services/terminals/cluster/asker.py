@@ -17,6 +17,9 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +47,7 @@ from terminals.cluster.news import (
     read_by_asker,
     read_news,
 )
-from terminals.cluster.others import ANSWER_SECONDS, ASK, HOSTS, read_asked
+from terminals.cluster.others import ANSWER_SECONDS, ASK, HOSTS, OthersError, read_asked
 from terminals.cluster.table import good_for
 from terminals.control.channel import Channel, ControlError, exchange
 from terminals.control.framing import BadPacket, encode, pack
@@ -60,6 +63,8 @@ RENEWED_SECONDS: Final = 5.0
 CONFLICT: Final = 409
 SCREENS: Final = "/screens"
 ALIVE: Final = "/alive"
+MAX_REASON: Final = 200
+"""Characters of why another host takes no screen."""
 MAX_MISSING: Final = 1000
 """Ids of one answer: the others are heard of the next time."""
 MAX_ASKED: Final = 1 << 20
@@ -127,6 +132,7 @@ class Asker:
         self._known: dict[str, tuple[str, str, float]] = {}
         """By tag: name, instance, and when it was heard."""
         self._fresh = good_for(plan.interval)
+        self._neighbours = {host.tag: host for host in plan.neighbours}
         self._kept = LastScreens(Path(plan.screens)) if plan.screens else None
         self._elsewhere: set[str] = set()
         """Tags of those whose screens are kept elsewhere, or nowhere."""
@@ -141,8 +147,8 @@ class Asker:
         outside, inside = (web.Application(client_max_size=MAX_ASKED) for _ in range(2))
         outside.router.add_get(PATH, self._answer)
         outside.router.add_post(ASK, self._do)
-        outside.router.add_post(SCREENS, self._take_screen)
-        outside.router.add_post(ALIVE, self._hear_alive)
+        outside.router.add_post(SCREENS, partial(self._keep, _take))
+        outside.router.add_post(ALIVE, partial(self._keep, _keep_only))
         inside.router.add_post(HOSTS, self._names)
         inside.router.add_post(ASK + "/{name}", self._pass_on)
         runners = [
@@ -170,14 +176,14 @@ class Asker:
         try:
             match packet:
                 case Own(news=news):
-                    self._own = news
+                    self._own = replace(news, screens_of=self._kept.tags()) if self._kept else news
                 case Copy(to=to, screen=screen) if fds:
-                    body = packed(screen, _content(fds[0], packet.length))
+                    body = packed(screen, os.pread(fds[0], packet.length, 0))
                     self._background.start(self._copy(to, screen.id, body), f"a copy of {screen.id}")
                 case Copy(screen=screen):
                     self._say(Copied(id=screen.id, trouble="no more files can be open"))
                 case Alive(to=to) if fds:
-                    sessions = _content(fds[0], packet.length)
+                    sessions = os.pread(fds[0], packet.length, 0)
                     self._background.start(self._say_alive(to, sessions), "which sessions live")
         finally:
             for fd in fds:
@@ -248,15 +254,15 @@ class Asker:
         """Have another host keep a screen."""
         try:
             await self._post(to, SCREENS, body)
-        except NotKept as error:
-            self._say(Copied(id=session, trouble=str(error)))
+        except OthersError as error:
+            self._say(Copied(id=session, trouble=str(error)[:MAX_REASON]))
         else:
             self._say(Copied(id=session))
 
     async def _say_alive(self, to: str, sessions: bytes) -> None:
         try:
             missing = await self._post(to, ALIVE, sessions)
-        except NotKept as error:
+        except OthersError as error:
             log.debug("it is not heard which sessions live: %s", error)  # it is said again
         else:
             self._say(Missing(of=to, sessions=missing.split()[:MAX_MISSING]))
@@ -265,51 +271,33 @@ class Asker:
         """What another host says to this.
 
         Raises:
-            NotKept: it does not take it.
+            OthersError: it does not take it.
         """
-        own, host = self._own, next((host for host in self._plan.neighbours if host.tag == to), None)
+        own, host = self._own, self._neighbours.get(to)
         if own is None or host is None:
-            raise NotKept(f"no host has the tag {to}")
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-        try:
-            async with self._session.post(
-                host.address + path, data=body, timeout=timeout, **self._as_own(host, own)
-            ) as response:
-                said = (await _read(response, MAX_ANSWER)).decode(errors="replace")
-                if response.status == web.HTTPOk.status_code:
-                    return said
-                raise NotKept(f"{host.name} answers {response.status}: {said[:200].strip()}")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            reason = str(error)[:200] or f"no answer within {ANSWER_SECONDS:g} s"
-            raise NotKept(f"{host.name}: {reason}") from None
+            raise OthersError(f"no host has the tag {to}")
+        async with self._posting(host, own, path, body) as response:
+            said = (await _read(response, MAX_ANSWER)).decode(errors="replace")
+        if response.status != web.HTTPOk.status_code:
+            raise OthersError(f"{host.name} answers {response.status}: {said[:MAX_REASON].strip()}")
+        return said
 
-    async def _take_screen(self, request: web.Request) -> web.Response:
-        """Keep a screen for another host."""
+    async def _keep(
+        self, act: Callable[[LastScreens, str, bytes], str], request: web.Request
+    ) -> web.Response:
+        """Do something about the screens that are kept for another host; ``act(kept, tag, body)`` gives the
+        answer."""
         if not self._is(request, tag := request.query.get("tag", "")):
             return _stranger()
-        if self._kept is None or not self._is_neighbour(tag):
+        if self._kept is None or tag not in self._neighbours:
             return web.Response(status=web.HTTPNotFound.status_code, text="no screens are kept here\n")
         body = await request.read()
         try:
-            await asyncio.to_thread(self._kept.take, tag, body)
+            return web.Response(text=await asyncio.to_thread(act, self._kept, tag, body))
         except NotKept as error:
             return web.Response(status=web.HTTPUnprocessableEntity.status_code, text=f"{error}\n")
         except OSError as error:
             return web.Response(status=web.HTTPInsufficientStorage.status_code, text=f"{error.strerror}\n")
-        return web.Response()
-
-    async def _hear_alive(self, request: web.Request) -> web.Response:
-        """Keep no screens of what has ended at another host, and say which are missing."""
-        if not self._is(request, tag := request.query.get("tag", "")):
-            return _stranger()
-        if self._kept is None or not self._is_neighbour(tag):
-            return web.Response(status=web.HTTPNotFound.status_code, text="no screens are kept here\n")
-        sessions = frozenset((await request.read()).decode(errors="replace").split("\n")) - {""}
-        try:
-            missing = await asyncio.to_thread(self._kept.only, tag, sessions)
-        except OSError as error:
-            return web.Response(status=web.HTTPInsufficientStorage.status_code, text=f"{error.strerror}\n")
-        return web.Response(text="\n".join(missing))
 
     async def _forget_screens(self, news: News, own: News) -> None:
         """Let the screens of a host go that has them kept elsewhere now, or nowhere."""
@@ -322,9 +310,6 @@ class Asker:
                 self._troubles.say(f"screens of {news.name}", f"they cannot be removed: {error}")
             else:
                 self._elsewhere.add(news.tag)
-
-    def _is_neighbour(self, tag: str) -> bool:
-        return any(host.tag == tag for host in self._plan.neighbours)
 
     # --- for this host ------------------------------------------------------------------
 
@@ -340,16 +325,30 @@ class Asker:
         host = next((host for host in self._plan.neighbours if host.name == name), None)
         if host is None or own is None:
             return web.Response(status=web.HTTPNotFound.status_code, text=f"no host {name}\n")
-        body = await request.read()
+        try:
+            async with self._posting(host, own, ASK, await request.read()) as response:
+                return web.Response(status=response.status, body=await response.read())
+        except OthersError as error:
+            return web.Response(status=web.HTTPBadGateway.status_code, text=f"{error}\n")
+
+    @asynccontextmanager
+    async def _posting(
+        self, host: Neighbour, own: News, path: str, body: bytes
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Another host's answer to something that it is sent.
+
+        Raises:
+            OthersError: it does not answer.
+        """
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
             async with self._session.post(
-                host.address + ASK, data=body, timeout=timeout, **self._as_own(host, own)
+                host.address + path, data=body, timeout=timeout, **self._as_own(host, own)
             ) as response:
-                return web.Response(status=response.status, body=await response.read())
+                yield response
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             reason = str(error) or f"no answer within {ANSWER_SECONDS:g} s"
-            return web.Response(status=web.HTTPBadGateway.status_code, text=f"{name}: {reason}\n")
+            raise OthersError(f"{host.name}: {reason}") from None
 
     # --- answering ----------------------------------------------------------------------
 
@@ -395,19 +394,24 @@ class Asker:
         return name if recent and known != instance else ""
 
 
+def _take(kept: LastScreens, tag: str, body: bytes) -> str:
+    """Keep a screen for another host."""
+    kept.take(tag, body)
+    return ""
+
+
+def _keep_only(kept: LastScreens, tag: str, body: bytes) -> str:
+    """Keep no screens of what has ended at another host; says which are missing."""
+    sessions = frozenset(body.decode(errors="replace").split("\n")) - {""}
+    return "\n".join(kept.only(tag, sessions))
+
+
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
     """What another host answers, or so much of it."""
     body = b""
     while len(body) < most and (more := await response.content.read(most - len(body))):
         body += more
     return body
-
-
-def _content(fd: int, length: int) -> bytes:
-    """What the memory file ``fd`` begins with."""
-    with open(fd, "rb", closefd=False) as file:
-        file.seek(0)
-        return file.read(length)
 
 
 def _stranger() -> web.Response:

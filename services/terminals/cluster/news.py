@@ -42,7 +42,7 @@ class News(Record):
     screens_at: str | None = ""
     """The tag of the host that is to keep the last screens of its sessions; "": none, ``None``: none yet."""
     screens_of: list[str] = msgspec.field(default_factory=list)
-    """The tags of the hosts of whose sessions it keeps last screens."""
+    """The tags of the hosts of whose sessions it keeps last screens: said by the asker, whose they are."""
 
 
 class Neighbour(Record):

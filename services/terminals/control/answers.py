@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from terminals.control.framing import Record, reader
 from terminals.protocol import HEARTBEAT
+from terminals.protocol.messages import LastScreen
 from terminals.protocol.transfer import Grant
 
 
@@ -135,19 +136,6 @@ class Elsewhere(Record):
     url: str
 
 
-class Picture(Record):
-    """How a terminal of this size looked ``at``, in Unix seconds."""
-
-    at: float
-    cols: int
-    rows: int
-    paint: bytes
-    """Escape sequences."""
-
-    def __repr__(self) -> str:
-        return f"<Picture, {len(self.paint)} bytes, of {self.at}>"  # what shells print is nothing for a log
-
-
 class Refusal(Record):
     """The client is told an error of the WebSocket protocol."""
 
@@ -156,7 +144,7 @@ class Refusal(Record):
     retry_after: float | None = None
     since: float | None = None
     """Unix seconds, of ``host-lost``."""
-    screen: Picture | None = None
+    screen: LastScreen | None = None
     """The last one that is known of the session, if its client has not seen it."""
     refused: bool = True
 

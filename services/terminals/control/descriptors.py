@@ -1,7 +1,8 @@
-"""How near this process is to its limit of open files."""
+"""Descriptors: how near this process is to its limit of them, and files that are one and nothing else."""
 
 from __future__ import annotations
 
+import os
 import resource
 from typing import Final
 
@@ -17,3 +18,20 @@ def scarce(fd: int, reserve: int = RESERVE) -> bool:
     Nothing is counted: the kernel gives the lowest number that is free.
     """
     return fd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - reserve
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """The descriptor of a file in memory, ``name`` for who looks, that has ``data``: what is too much for a
+    packet. It is the caller's.
+
+    Raises:
+        OSError: there are no descriptors, or there is no memory.
+    """
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd

@@ -21,7 +21,7 @@ import msgspec
 from terminals.background import Background
 from terminals.cluster.table import Standing
 from terminals.control import packets
-from terminals.control.answers import Attached, Elsewhere, Painted, Picture, Refusal, Routed
+from terminals.control.answers import Attached, Elsewhere, Painted, Refusal, Routed
 from terminals.control.descriptors import scarce
 from terminals.manager.cluster import Cluster
 from terminals.manager.config import ManagerConfig
@@ -34,7 +34,7 @@ from terminals.manager.screens import Snapshot
 from terminals.manager.session import Attachment, Session
 from terminals.protocol import ids
 from terminals.protocol.breaker import BreakerState, CircuitBreaker
-from terminals.protocol.messages import ErrorCode
+from terminals.protocol.messages import ErrorCode, LastScreen
 from terminals.protocol.resume import Resume, SequenceGap, resume_from
 from terminals.tickets import PROGRAM
 
@@ -56,7 +56,7 @@ class Refused(Exception):
         message: str,
         retry_after: float | None = None,
         since: float | None = None,
-        screen: Picture | None = None,
+        screen: LastScreen | None = None,
     ) -> None:
         super().__init__(message)
         self.answer = Refusal(code=code, message=message, retry_after=retry_after, since=since, screen=screen)
@@ -127,9 +127,13 @@ def authorise(request: packets.Attach, session_id: ids.SessionId, session: Held 
         )
     if request.only is not None and session_id.value != request.only:
         raise Refused(ErrorCode.UNKNOWN_SESSION, "the ticket is for another session")
-    guest = request.everyone and request.only is not None
-    if session is None and (request.resume or request.watch or guest):
+    if session is None and (request.resume or request.watch or _is_guest(request)):
         raise _unknown(session_id)
+
+
+def _is_guest(request: packets.Attach) -> bool:
+    """Whether it comes by a link to one session, whoever's that is."""
+    return request.everyone and request.only is not None
 
 
 def resume(request: packets.Attach, session: str, *, epoch: str, tail: int, head: int) -> Resume:
@@ -399,11 +403,10 @@ class Attacher:
             raise Refused(ErrorCode.HOST_LOST, text, LOST_SECONDS, since, screen)
         return url
 
-    def _last_screen(self, request: packets.Attach, session_id: ids.SessionId, tag: str) -> Picture | None:
+    def _last_screen(self, request: packets.Attach, session_id: ids.SessionId, tag: str) -> LastScreen | None:
         """What is left of a session of the host of this tag, for one who may see it and has not yet."""
         # The link of a guest may be revoked: that only the session's host knows.
-        guest = request.everyone and request.only is not None
-        found = None if guest else self._cluster.last_screen(tag, session_id.value)
+        found = None if _is_guest(request) else self._cluster.last_screen(tag, session_id.value)
         if found is None:
             return None
         screen, paint = found
@@ -414,7 +417,7 @@ class Attacher:
         had = request.resume
         if had is not None and had.epoch == screen.epoch and had.output >= screen.output:
             return None
-        return Picture(at=screen.at, cols=screen.cols, rows=screen.rows, paint=paint)
+        return LastScreen(screen.at, screen.cols, screen.rows, paint)
 
     @staticmethod
     def _send_on(peer: Peer, url: str) -> Elsewhere:

@@ -4,6 +4,7 @@ session is."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -39,6 +40,7 @@ from terminals.cluster.table import Standing, Table, good_for
 from terminals.configfile import ConfigError
 from terminals.control.answers import HostInfo, State
 from terminals.control.channel import Channel
+from terminals.control.descriptors import memory_file
 from terminals.manager.child import start_child
 from terminals.manager.homes import Homes, OtherHost, PeerRules
 from terminals.manager.screens import Snapshot
@@ -162,7 +164,6 @@ class Cluster:
             heard=self.table.ages(asyncio.get_running_loop().time()),
             strays=self._strays(),
             screens_at=self.screens_at(),
-            screens_of=self._kept.tags(),
         )
         self._channel.send(Own(news=news))
 
@@ -314,18 +315,12 @@ class Cluster:
         if self._channel is None:
             return
         data = "\n".join(sessions).encode()
-        try:
-            fd = os.memfd_create("sessions", os.MFD_CLOEXEC)
-        except OSError:
-            return  # it is said again
-        try:
-            with open(fd, "wb", closefd=False) as file:
-                file.write(data)
-            self._channel.send(Alive(to=to, length=len(data)), (fd,))
-        except OSError:
-            return
-        finally:
-            os.close(fd)
+        with contextlib.suppress(OSError):  # it is said again
+            fd = memory_file("sessions", data)
+            try:
+                self._channel.send(Alive(to=to, length=len(data)), (fd,))
+            finally:
+                os.close(fd)
 
     def keeper_of(self, tag: str) -> OtherHost | None:
         """The other host that says that it has last screens of the host of this tag, and answers; ``None``

@@ -18,6 +18,7 @@ import sys
 from typing import Final
 
 from terminals.control import framing
+from terminals.control.descriptors import memory_file
 from terminals.manager.ring import RingReader, Word
 from terminals.rights import give_up_rights
 from terminals.screens.emulator import Emulator, ScreenTooLarge
@@ -137,13 +138,11 @@ class Keeper:
         screen.advance()
         try:
             data = screen.snapshot(asked.most)
-            fd = os.memfd_create("snapshot", os.MFD_CLOEXEC)
+            fd = memory_file("snapshot", data)
         except (OSError, ScreenTooLarge):
             self._send(Unpaintable(key=asked.key, request=asked.request))
             return
         try:
-            with open(fd, "wb", closefd=False) as file:
-                file.write(data)
             painted = Painted(key=asked.key, request=asked.request, offset=screen.offset, length=len(data))
             self._send(painted, (fd,))
         finally:

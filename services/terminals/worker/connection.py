@@ -40,7 +40,7 @@ from terminals.control.answers import (
 from terminals.control.channel import ControlError, ManagerLink
 from terminals.control.framing import BadPacket, pack
 from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
-from terminals.protocol.messages import ErrorCode, LastScreen
+from terminals.protocol.messages import ErrorCode
 from terminals.protocol.server import ServerSide
 from terminals.tickets import Role, Ticket
 from terminals.worker.beats import Beats
@@ -651,14 +651,14 @@ class Connection(asyncio.BufferedProtocol):
         match outcome:
             case Attached():
                 self._attached(attach.channel, outcome, fds)
-            case Refusal(screen=screen):
+            case Refusal():
                 self._side.refuse(
                     attach.channel,
                     outcome.code,
                     outcome.message,
                     outcome.retry_after,
                     since=outcome.since,
-                    screen=LastScreen(**msgspec.structs.asdict(screen)) if screen else None,
+                    screen=outcome.screen,
                 )
             case Elsewhere(url=url):
                 self._side.elsewhere(attach.channel, url)
