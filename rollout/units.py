@@ -97,3 +97,8 @@ def _plain(value: float, digits: int) -> str:
 
 def _floor(value: float) -> float:
     return math.floor(value * 10 + 1e-9) / 10
+
+
+def sessions(number: int) -> str:
+    """Live sessions, so many: ``no live session``, ``1 live session``, ``2 live sessions``."""
+    return "no live session" if not number else f"{number} live session{'s'[: number > 1]}"

@@ -105,11 +105,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def sessions(count: int) -> str:
-    """So many, in words."""
-    return "no live session" if not count else f"{count} live session{'s'[: count > 1]}"
-
-
 def time_of(text: str) -> float:
     """Unix seconds of a time of day, the next that comes, or of a duration from now.
 

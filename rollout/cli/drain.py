@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rollout.cli.common import EMPTIED, command_line, output_option, read_config, sessions, show, time_of
+from rollout.cli.common import EMPTIED, command_line, output_option, read_config, show, time_of
+from rollout.units import sessions
 
 if TYPE_CHECKING:
     from rollout.pipeline import Drained

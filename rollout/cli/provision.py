@@ -12,10 +12,10 @@ from rollout.cli.common import (
     environment_argument,
     output_option,
     read_config,
-    sessions,
     show,
     time_of,
 )
+from rollout.units import sessions
 
 if TYPE_CHECKING:
     from rollout.pipeline import Drained

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rollout.config import Config, Environment
-from rollout.engine import Engine, HostFacts
+from rollout.engine import Engine
 from rollout.engine.docker import DockerEngine
 from rollout.errors import ConfigError, EngineError, Refused, RolloutError
 from rollout.ledger import Lease, Ledger
 from rollout.pipeline.begin import engine_of, operator
 from rollout.pipeline.changes import Provisioned
 from rollout.pipeline.drain import POLL, Drained, be, empty
+from rollout.units import sessions
 
 UPGRADE: Final = "Upgrade the engine"
 """The task of the role ``terminals_host`` that says whether there is anything newer."""
@@ -64,11 +65,11 @@ class Upgrades:
             Locked: a rollout is going on. The same holds.
             EngineError: a host failed, and stays drained; or nobody knows how many work there.
         """
-        newer = {host.host for host in would if UPGRADE in host.changed}
-        facts = {host.host: host for host in self._engine.facts() if host.host in newer}
+        newer = [host.host for host in would if UPGRADE in host.changed]
+        status = self._engine.status()
         done: list[str] = []
         try:
-            for host in sorted(facts, key=lambda name: _sessions(facts[name].status)):
+            for host in sorted(newer, key=lambda name: _sessions(status[name])):
                 self._one(host)
                 done.append(host)
         except BaseException:
@@ -81,17 +82,17 @@ class Upgrades:
         Raises:
             Refused, Locked, EngineError: as :meth:`carry_out`.
         """
-        status = self._facts(host).status
-        empties = status is not None and self._how.wanted
+        status = self._status(host)
+        empties = status if self._how.wanted else None
         # Who has emptied it before has it ready again when they like.
-        ours = status is not None and empties and status["host_state"] == "ready"
+        ours = empties is not None and empties["host_state"] == "ready"
         begun = False
         try:
-            if status is not None and empties:
+            if empties is not None:
                 self._alone(host)
-                self._empty(host, status)
+                self._empty(host, empties)
             with Ledger(self._config.ledger_url) as ledger, Lease(ledger, self._environment.name) as lease:
-                before = self._facts(host).status
+                before = self._status(host)
                 begun = True
                 self._engine.upgrade(host)
                 if before is not None:
@@ -122,11 +123,11 @@ class Upgrades:
         if left.state == "ready":
             raise Refused(f"{host}: somebody has sessions begin there again; its engine was not upgraded")
         if left.sessions:
-            count = f"{left.sessions} live session{'s'[: left.sessions > 1]}"
+            count = sessions(left.sessions)
             raise Refused(
                 f"{host}: {count} left at the deadline; none was ended, and its engine was not upgraded"
             )
-        now = self._facts(host).status
+        now = self._status(host)
         if now is not None and (adrift := now["sessions"].get("left", 0)):
             raise Refused(f"{host}: {adrift} shells are left that its session manager could not go on with")
 
@@ -145,26 +146,28 @@ class Upgrades:
                     self._idle(other, engine_of(self._config, other), name)
 
     def _idle(self, other: Environment, engine: Engine, host: str) -> None:
-        facts = next(facts for facts in engine.facts() if facts.host == host)
-        status = facts.status
-        if facts.fresh or (status and status["host_state"] != "ready" and not _sessions(status)):
-            return
-        raise Refused(
-            f"{host} is a host of {other.name}, too, whose shells there might end with the engine; empty it"
-            f" first: rollout drain {host} --env {other.name}"
-        )
+        status = engine.status()[host]
+        if status is None:
+            idle = _is_fresh(engine, host)
+        else:
+            idle = status["host_state"] != "ready" and not _sessions(status)
+        if not idle:
+            raise Refused(
+                f"{host} is a host of {other.name}, too, whose shells there might end with the engine; empty"
+                f" it first: rollout drain {host} --env {other.name}"
+            )
 
-    def _facts(self, host: str) -> HostFacts:
-        """What is known of a host.
+    def _status(self, host: str) -> Status | None:
+        """What the session manager of a host says; ``None``: nothing was ever started there.
 
         Raises:
-            EngineError: its session manager does not answer: nobody knows how many work there.
+            EngineError: it does not answer: nobody knows how many work there.
         """
         end = time.monotonic() + ASK_SECONDS
         while True:
-            facts = next(facts for facts in self._engine.facts() if facts.host == host)
-            if facts.status is not None or facts.fresh:
-                return facts
+            status = self._engine.status()[host]
+            if status is not None or _is_fresh(self._engine, host):
+                return status
             if time.monotonic() >= end:
                 raise EngineError(
                     f"{host}: its session manager does not answer, so that nobody knows how many work there;"
@@ -200,6 +203,10 @@ class Upgrades:
                 what = "its session manager does not answer" if status is None else "a worker is missing"
                 raise EngineError(f"{host}: {what} after the engine's upgrade")
             time.sleep(POLL)
+
+
+def _is_fresh(engine: Engine, host: str) -> bool:
+    return any(facts.fresh for facts in engine.facts() if facts.host == host)
 
 
 def _sessions(status: Status | None) -> int:
