@@ -56,14 +56,16 @@ def copied(hosts: Fleet, session: str, words: bytes, *, of: str = "b", at: str =
     until(lambda: words in kept(hosts, at, of).get(session, (None, b""))[1], f"a copy of the screen at {at}")
 
 
-def begun(hosts: Fleet, words: str, **options: Any) -> Terminal:
-    """Somebody at b who has seen these words printed."""
+def begun(hosts: Fleet, words: str, **options: Any) -> tuple[Terminal, str]:
+    """Somebody at b who has seen these words printed, and the session, whose screen is at c."""
     terminal = PatientTerminal(hosts.stacks["b"].url(), **{"token": TOKEN, **options})
     terminal.open()
     # What is typed is echoed, too, and is not what was printed.
     terminal.send(f"printf '%s\\n' '{words[0]}''{words[1:]}'\n".encode())
     terminal.expect(re.escape(words.encode()) + rb"\r\n")
-    return terminal
+    assert terminal.session is not None
+    copied(hosts, terminal.session, words.encode())
+    return terminal, terminal.session
 
 
 def lost(terminal: Terminal, said: list[object]) -> LastScreen | None:
@@ -90,10 +92,7 @@ SLOW = pytest.mark.slow("a host that is lost and found again; that and whose it 
 
 @pytest.mark.parametrize("door", ["a", pytest.param("c", marks=SLOW)])
 def test_whoever_asks_is_shown_the_last_screen_and_has_the_session_when_its_host_is_back(hosts, door):
-    worker = begun(hosts, "last words", cols=91, rows=17)
-    session = worker.session
-    assert session is not None
-    copied(hosts, session, b"last words")
+    worker, session = begun(hosts, "last words", cols=91, rows=17)
     before = time.time()
     away(hosts)
     said: list[object] = []
@@ -112,9 +111,7 @@ def test_whoever_asks_is_shown_the_last_screen_and_has_the_session_when_its_host
 
 @SLOW
 def test_who_has_seen_it_all_is_not_shown_it_and_goes_on_where_it_was(hosts):
-    worker = begun(hosts, "seen by all")
-    session = worker.session
-    assert session is not None
+    worker, session = begun(hosts, "seen by all")
     said: list[object] = []
     seen = hosts.stacks["c"].terminal(session=session, watch=True, on_event=said.append)
     seen.open()
@@ -135,10 +132,7 @@ def test_who_has_seen_it_all_is_not_shown_it_and_goes_on_where_it_was(hosts):
 
 
 def test_nobody_else_is_shown_it(hosts):
-    mine = begun(hosts, "a secret", ticket=tickets.issue(KEY, Ticket("ada")), token=None)
-    session = mine.session
-    assert session is not None
-    copied(hosts, session, b"a secret")
+    mine, session = begun(hosts, "a secret", ticket=tickets.issue(KEY, Ticket("ada")), token=None)
     away(hosts)
     shown = {}
     for who, ticket in {
@@ -171,20 +165,14 @@ def test_nobody_else_is_shown_it(hosts):
 
 @SLOW
 def test_a_session_that_has_ended_leaves_none(hosts):
-    worker = begun(hosts, "going soon")
-    session = worker.session
-    assert session is not None
-    copied(hosts, session, b"going soon")
+    worker, session = begun(hosts, "going soon")
     worker.close(kill=True)
     until(lambda: session not in kept(hosts, "c", "b"), "its screen is forgotten")
 
 
 @SLOW
 def test_another_host_keeps_them_while_the_next_is_lost_and_gives_them_back(hosts):
-    worker = begun(hosts, "not lost")
-    session = worker.session
-    assert session is not None
-    copied(hosts, session, b"not lost")
+    worker, session = begun(hosts, "not lost")
     hosts.cut("c")
     hosts.wait("b", "c", "lost")
     copied(hosts, session, b"not lost", at="a")
@@ -209,10 +197,7 @@ def test_another_host_keeps_them_while_the_next_is_lost_and_gives_them_back(host
 
 @SLOW
 def test_a_host_that_may_not_keep_them_says_so_and_the_shells_go_on(hosts):
-    worker = begun(hosts, "no room")
-    session = worker.session
-    assert session is not None
-    copied(hosts, session, b"no room")
+    worker, session = begun(hosts, "no room")
     folder = hosts.stacks["c"].root / "state" / "screens" / "bbbb"
     for path in folder.iterdir():
         path.unlink()
@@ -230,10 +215,7 @@ def test_a_host_that_may_not_keep_them_says_so_and_the_shells_go_on(hosts):
 
 @SLOW
 def test_where_they_are_not_wanted_any_more_none_stay(hosts):
-    worker = begun(hosts, "until now")
-    session = worker.session
-    assert session is not None
-    copied(hosts, session, b"until now")
+    worker, session = begun(hosts, "until now")
     stack = hosts.stacks["c"]
     wanted = stack.settings["peers"]
     stack.settings["peers"] = {**wanted, "screens": 0}
