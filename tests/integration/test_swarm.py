@@ -38,8 +38,8 @@ GATES = [
       for what in ("bytes_lost", "bytes_doubled", "commands_twice", "loops")),
 ]  # fmt: skip
 CUTS = [25, *map(int, os.environ.get("CUTS", "").split())]
-"""Seconds. After the first a Swarm with its usual heartbeat has given a node up, and ends all that it ran there.
-Longer ones, ``CUTS="60 600"``, are tried by hand."""
+"""Seconds. After the first a Swarm with its usual heartbeat has given a node up, and ends all that it ran
+there. Longer ones, ``CUTS="60 600"``, are tried by hand."""
 
 
 class Five(LabHost):
