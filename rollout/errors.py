@@ -129,6 +129,17 @@ class LeaseLost(EngineError):
     """Somebody else may be at work on the environment: nothing more is done, and nothing is undone."""
 
 
+class LeaseNotRenewed(LeaseLost):
+    """The ledger could not be written for longer than a lease lasts; nobody is known to have taken it.
+
+    ``why``: what the database says.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
 class Unexpected(RolloutError):
     """Something happened that nobody had thought of; where a build was on trial, it was taken back."""
 

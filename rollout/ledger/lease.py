@@ -21,7 +21,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rollout.errors import LeaseLost, Locked, RolloutError
+from rollout.errors import LeaseLost, LeaseNotRenewed, Locked, RolloutError
 from rollout.ledger.schema import leases
 from rollout.ledger.store import Ledger
 
@@ -37,7 +37,8 @@ class Lease:
         self._env = env
         self._ttl = ttl
         self._done = threading.Event()
-        self._lost = ""
+        self._taken = False
+        self._trouble = ""
         self._until = 0.0
         self._renewer: threading.Thread | None = None
         self.token = 0
@@ -81,18 +82,23 @@ class Lease:
         """Called before every step.
 
         Raises:
-            LeaseLost: somebody else may be at work by now.
+            LeaseNotRenewed: the ledger cannot be written: somebody else may be at work by now, or nobody.
+            LeaseLost: somebody else is.
         """
-        if not self._lost and time.monotonic() >= self._until:
+        if not self._taken and time.monotonic() >= self._until:
             # This process, or the machine, stood still; or the renewer hangs in a dead connection.
             self._renewed()
-            if time.monotonic() >= self._until:
-                self._lost = self._lost or "it could not be renewed in time"
-        if self._lost:
-            raise LeaseLost(
-                f"{self._env}: the lease is lost ({self._lost}); stopped before the next step,"
-                f" go on with: rollout resume {self._env}"
-            )
+        if self._taken:
+            raise LeaseLost(self._lost("another operator has taken it"))
+        if time.monotonic() >= self._until:
+            why = self._trouble or "it does not answer in time"
+            raise LeaseNotRenewed(self._lost(f"it could not be renewed: {why}"), why)
+
+    def _lost(self, why: str) -> str:
+        return (
+            f"{self._env}: the lease is lost ({why}); stopped before the next step,"
+            f" go on with: rollout resume {self._env}"
+        )
 
     def _row(self) -> sa.ColumnElement[bool]:
         return leases.c.env == self._env
@@ -101,20 +107,20 @@ class Lease:
         return leases.update().where(self._row(), leases.c.token == self.token)
 
     def _renew(self) -> None:
-        while not self._done.wait(self._ttl / 3) and not self._lost:
+        while not self._done.wait(self._ttl / 3) and not self._taken:
             self._renewed()
 
     def _renewed(self) -> None:
+        """Late is as good as in time, if nobody has taken it meanwhile."""
         asked = time.monotonic()
         try:
             with self._ledger.database.writing(alone=False) as connection:
                 done = connection.execute(self._mine().values(expires=_now(connection) + self._ttl))
         except RolloutError as error:
-            if time.monotonic() >= self._until:
-                self._lost = f"it could not be renewed: {error.message}"
+            self._trouble = error.message
         else:
             if done.rowcount != 1:
-                self._lost = "another operator has taken it"
+                self._taken = True
             else:
                 self._until = asked + self._ttl
 

@@ -17,6 +17,7 @@ from rollout.errors import (
     GlassBroken,
     Interrupted,
     LeaseLost,
+    LeaseNotRenewed,
     RollbackFailed,
     RolloutError,
     Unexpected,
@@ -60,9 +61,10 @@ class Runner:
             GateInconclusive: rolled back because the evidence was not enough to pass.
             EngineError: rolled back because a host failed.
             Unexpected: rolled back because something happened that nobody had thought of.
-            LeaseLost: stopped where it was.
+            LeaseLost: another operator is at work: stopped where it was.
             GlassBroken: stopped because the hosts were led back without the ledger.
-            RollbackFailed: the environment could not be returned to the previous build.
+            RollbackFailed: the environment could not be returned to the previous build, or it could not be
+                written down.
             Interrupted: rolled back because the operator said so.
         """
         trial = self._trial
@@ -71,6 +73,10 @@ class Runner:
                 return self._forward()
             kind = CAUSES.get(str(trial.record.figures.get("cause")), GateFailed)
             return self._back(kind(trial.record.reason), resumed=True)
+        except LeaseNotRenewed as error:
+            if trial.past_return:
+                raise
+            raise self._without_the_ledger(error.why, trial.record.reason) from error
         finally:
             trial.aftermath(trial.judging.stop)
 
@@ -161,6 +167,7 @@ class Runner:
         ahead = self._pace.ahead(way[place:])
         trial.observer.step_started(place, len(way), step.name, step.summary, ahead)
         self._journal(index, step, "begin")
+        trial.begins(step)
         trial.worked = True
         try:
             with self._interrupts.open():
@@ -214,7 +221,10 @@ class Runner:
             RollbackFailed: that did not work, or somebody stopped it.
         """
         trial, reason = self._trial, cause.message
-        trial.lease.check()
+        try:
+            trial.lease.check()
+        except LeaseNotRenewed as error:
+            raise self._without_the_ledger(error.why, reason) from error
         self._interrupts.going_back(asked=isinstance(cause, Interrupted) and not resumed)
         trial.verdict_at = self._failed_at() if resumed else (at or time.time())
         rehearsal = isinstance(cause, Rehearsed)
@@ -225,7 +235,7 @@ class Runner:
             except LeaseLost:
                 raise
             except RolloutError as error:
-                raise self._without_the_ledger(error, reason) from error
+                raise self._without_the_ledger(error.message, reason) from error
             text = f"going back: {reason}" if rehearsal else f"rolling back: {reason}"
             trial.observer.message(text, "info" if rehearsal else "error")
         try:
@@ -251,7 +261,7 @@ class Runner:
             back_to = "the settings of before"
         raise type(cause)(f"{trial.environment.name} is back on {back_to}; {reason}")
 
-    def _without_the_ledger(self, error: RolloutError, reason: str) -> RollbackFailed:
+    def _without_the_ledger(self, why: str, reason: str) -> RollbackFailed:
         """A full disk, a database that is away: nobody is left on a bad build for that."""
         trial, env = self._trial, self._trial.environment.name
         previous = trial.plan.previous_generation
@@ -263,9 +273,10 @@ class Runner:
             if back.failed or back.broken:
                 left = {**back.failed, **{host: str(mark) for host, mark in back.broken.items()}}
                 led += f", but not on {', '.join(f'{host} ({why})' for host, why in left.items())}"
+        trial.aftermath(lambda: trial.announce(f"THE LEDGER CANNOT BE WRITTEN: {led}", "critical"))
         return RollbackFailed(
-            f"{env}: the ledger cannot be written ({error.message}); {led}; go on with: rollout resume {env}"
-            f" (it was to undo: {reason})"
+            f"{env}: the ledger cannot be written ({why}); {led}; go on with: rollout resume {env}"
+            f"{f' (it was to undo: {reason})' if reason else ''}"
         )
 
     def _failed_at(self) -> float:

@@ -59,7 +59,9 @@ class Trial:
 
     def _remember(self) -> None:
         """When users were led to it first, by the journal of a rollout that is resumed."""
-        began = [entry for entry in self.ledger.journal(self.record.id) if entry.phase == "begin"]
+        journal = self.ledger.journal(self.record.id)
+        self._begun = {entry.step for entry in journal}
+        began = [entry for entry in journal if entry.phase == "begin"]
         shifts = {step.name: step.weight for step in self.plan.forward if isinstance(step, Shift)}
         self.shifted_at = next((entry.at for entry in began if entry.step in shifts), None)
         self.full_at = next((entry.at for entry in began if shifts.get(entry.step) == 100), None)
@@ -71,13 +73,16 @@ class Trial:
         if self.full_at is None and weight == 100:
             self.full_at = time.time()
 
+    def begins(self, step: Step) -> None:
+        """The journal says so. Kept here as well: it counts when the ledger cannot be read any more."""
+        self._begun.add(step.name)
+
     @property
     def past_return(self) -> bool:
         """Whether what would be gone back to has been ended, or may have been."""
-        begun = self._begun()
         # An apply does not lead from the build before: what it ends is that of a host of its own.
         returns = self.plan.previous_generation is not None or self.plan.kind == "apply"
-        return returns and any(step.final and step.name in begun for step in self.plan.forward)
+        return returns and any(step.final and step.name in self._begun for step in self.plan.forward)
 
     def reread(self) -> RolloutRecord:
         """The record as it is by now."""
@@ -97,15 +102,10 @@ class Trial:
         """Whether anything of it has come to a host."""
         return bool(self.reached() or self.managed())
 
-    def _begun(self) -> set[str]:
-        """Names of the steps that have begun, or may have."""
-        return {entry.step for entry in self.ledger.journal(self.record.id)}
-
     def _hosts_of(self, kinds: tuple[type[Step], ...]) -> list[str]:
-        begun = self._begun()
         hosts: dict[str, None] = {}
         for step in self.plan.forward:
-            if isinstance(step, kinds) and step.name in begun:
+            if isinstance(step, kinds) and step.name in self._begun:
                 hosts |= dict.fromkeys(step.hosts)
         return list(hosts)
 

@@ -3,15 +3,18 @@
 
 ``begin`` is just after the entry was written, before the step acts; ``end`` is just before the
 entry would be written, after the step has acted. What happens: SIGKILL, or the signals that are named, or
-``OSError``, which nobody expects. Whoever is to stand still has a short lease.
+``OSError``, which nobody expects, or ``locked``: somebody else writes to the ledger, and does not end, or
+does after so many seconds (``locked:5``). Whoever is to stand still, or wait, has a short lease.
 """
 
 import os
 import signal
+import sqlite3
 import sys
+import threading
 
 from rollout.cli import main
-from rollout.ledger import Lease, Ledger
+from rollout.ledger import Lease, Ledger, database
 
 at, _, what = sys.argv.pop(1).partition("=")
 write = Ledger.write
@@ -21,11 +24,29 @@ if "SIGHUP" in names:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests by nohup has it ignored
 if "SIGSTOP" in names:
     Lease.__init__.__kwdefaults__["ttl"] = 6.0
+if what.startswith("locked"):
+    Lease.__init__.__kwdefaults__["ttl"] = 3.0
+    database.BUSY_SECONDS = 1
 
 
-def happen():
+def lock(path, seconds):
+    somebody = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    somebody.execute("BEGIN IMMEDIATE")
+    if seconds:
+        threading.Timer(float(seconds), lambda: somebody.execute("ROLLBACK")).start()
+    else:
+        held.append(somebody)
+
+
+held = []
+
+
+def happen(ledger):
     if "OSError" in names:
         raise OSError("an injected one")
+    if what.startswith("locked"):
+        lock(ledger.database.engine.url.database, what.partition(":")[2])
+        return
     for name in names:
         os.kill(os.getpid(), signal.Signals[name])
 
@@ -35,7 +56,7 @@ def write_or_die(self, rollout, index, step, phase, **data):
     if not (here and phase == "end"):
         write(self, rollout, index, step, phase, **data)
     if here:
-        happen()
+        happen(self)
         if phase == "end":
             write(self, rollout, index, step, phase, **data)
 

@@ -111,7 +111,7 @@ def test_what_each_host_shows_is_worked_out_for_a_gate_that_fails_alone(
     bench = Bench(tmp_path, ledger, config)
     bench.sampled(*({**one, "host": "local"} for one in commands("new", 80.0, START)))
     assert {piece.part for piece in bench.observed(START + 30)} == {"all"}
-    ledger.write(bench.trial.record.id, 1, "start", "begin", fence=1)
+    bench.trial.begins(next(step for step in bench.trial.plan.forward if step.kind == "start"))
     of_hosts = [piece for piece in bench.trial.judging.of_hosts() if piece.metric == "load.command_ms"]
     assert {(piece.part, piece.labels["host"], piece.n) for piece in of_hosts} >= {("host", "local", 200)}
 

@@ -212,6 +212,9 @@ def test_there_is_no_way_back_to_what_has_been_ended(config, ledger, kind, chang
     lease = Lease(ledger, "dev")
     trial = Trial(config, dev, ProcessEngine(config, dev), lease, NullObserver(), record, Interrupts(print))
     assert not trial.past_return
-    index = next(index for index, step in enumerate(plan.steps) if step.kind == "finish")
+    index, finish = next((index, step) for index, step in enumerate(plan.steps) if step.kind == "finish")
     ledger.write(record.id, index, "finish", "begin", fence=1)
+    trial.begins(finish)
     assert trial.past_return is past
+    resumed = Trial(config, dev, ProcessEngine(config, dev), lease, NullObserver(), record, Interrupts(print))
+    assert resumed.past_return is past
