@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, Final
 
 from pyghostty import Terminal
@@ -15,8 +17,6 @@ HISTORY_LINES: Final = 200
 """Lines above the screen that a snapshot brings along."""
 _CONTINUATION: Final = 1 << 16
 """Longest unfinished escape sequence that is carried along."""
-_MOST_CELLS: Final = 40_000
-"""Up to this size a screen is searched, cell by cell, for coloured cells without a character."""
 _CANCEL: Final = b"\x18"
 _PRIVATE_MODES: Final = (1, 5, 7, 12, 25, 45, 66, 1000, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004)
 """DEC private modes that a program may have changed and that last. Origin mode (6) goes with the
@@ -142,40 +142,44 @@ class Emulator:
 
     def _backgrounds(self) -> bytes:
         """Erased cells in a colour, which the library's formatter leaves out."""
-        cols, rows = self._terminal.size
-        if cols * rows > _MOST_CELLS:
-            return b""
         painted: list[bytes] = []
-        last: tuple[int, int, bytes] | None = None  # row, the column that would go on, colour
-        for row in range(rows):
-            reference = self._terminal.ref(0, row)
-            for col in range(cols):
-                reference.x = col
-                colour = self._background(reference)
-                if colour is None:
-                    continue
-                if last != (row, col, colour):
-                    painted.append(b"\x1b[%d;%dH%s" % (row + 1, col + 1, colour))
-                painted.append(b"\x1b[X\x1b[C")
-                last = (row, col + 1, colour)
+        colours: dict[int, bytes] = {}
+        for row, cells in enumerate(self._rows(), 1):
+            kinds = set(cells)
+            colours.update((cell, _background(cell)) for cell in kinds.difference(colours))
+            if not any(colours[cell] for cell in kinds):
+                continue
+            col = 1
+            for colour, run in groupby(map(colours.__getitem__, cells)):
+                count = len(list(run))
+                if colour:
+                    painted.append(b"\x1b[%d;%dH%s\x1b[%dX" % (row, col, colour, count))
+                col += count
         return b"".join([*painted, b"\x1b[0m"]) if painted else b""
 
-    @staticmethod
-    def _background(reference: Any) -> bytes | None:
-        """The sequence that sets the colour of a cell that holds nothing else."""
-        cell = ffi.new("GhosttyCell*")
-        check(lib.ghostty_grid_ref_cell(reference, cell), "cell")
-        tag = ffi.new("GhosttyCellContentTag*")
-        check(lib.ghostty_cell_get(cell[0], lib.GHOSTTY_CELL_DATA_CONTENT_TAG, tag), "content")
-        if tag[0] == lib.GHOSTTY_CELL_CONTENT_BG_COLOR_PALETTE:
-            index = ffi.new("uint8_t*")
-            check(lib.ghostty_cell_get(cell[0], lib.GHOSTTY_CELL_DATA_COLOR_PALETTE, index), "colour")
-            return b"\x1b[48;5;%dm" % index[0]
-        if tag[0] == lib.GHOSTTY_CELL_CONTENT_BG_COLOR_RGB:
-            rgb = ffi.new("GhosttyColorRgb*")
-            check(lib.ghostty_cell_get(cell[0], lib.GHOSTTY_CELL_DATA_COLOR_RGB, rgb), "colour")
-            return b"\x1b[48;2;%d;%d;%dm" % (rgb.r, rgb.g, rgb.b)
-        return None
+    def _rows(self) -> Iterator[list[int]]:
+        """The cells of each row of the screen, packed. A row a call: what each call costs is most of it."""
+        state, rows = ffi.new("GhosttyRenderState*"), ffi.new("GhosttyRenderStateRowIterator*")
+        check(lib.ghostty_render_state_new(ffi.NULL, state), "render state")
+        try:
+            check(lib.ghostty_render_state_row_iterator_new(ffi.NULL, rows), "rows")
+            check(lib.ghostty_render_state_update(state[0], self._raw), "render state")
+            check(
+                lib.ghostty_render_state_get(state[0], lib.GHOSTTY_RENDER_STATE_DATA_ROW_ITERATOR, rows),
+                "rows",
+            )
+            cells = ffi.new("GhosttyCellsView*")
+            while lib.ghostty_render_state_row_iterator_next(rows[0]):
+                check(
+                    lib.ghostty_render_state_row_get(
+                        rows[0], lib.GHOSTTY_RENDER_STATE_ROW_DATA_CELLS_RAW, cells
+                    ),
+                    "row",
+                )
+                yield ffi.unpack(cells.ptr, cells.len)
+        finally:
+            lib.ghostty_render_state_row_iterator_free(rows[0])
+            lib.ghostty_render_state_free(state[0])
 
     def _state(self) -> bytes:
         """Scrolling region, origin, cursor, style and character sets, in an order that keeps each."""
@@ -222,6 +226,21 @@ class Emulator:
         if length[0]:
             check(call(buffer, len(buffer), length), "reading")
         return bytes(ffi.buffer(buffer, length[0]))
+
+
+def _background(cell: int) -> bytes:
+    """The sequence that sets the colour of a cell that holds nothing else; empty for any other cell."""
+    tag = ffi.new("GhosttyCellContentTag*")
+    check(lib.ghostty_cell_get(cell, lib.GHOSTTY_CELL_DATA_CONTENT_TAG, tag), "content")
+    if tag[0] == lib.GHOSTTY_CELL_CONTENT_BG_COLOR_PALETTE:
+        index = ffi.new("uint8_t*")
+        check(lib.ghostty_cell_get(cell, lib.GHOSTTY_CELL_DATA_COLOR_PALETTE, index), "colour")
+        return b"\x1b[48;5;%dm" % index[0]
+    if tag[0] == lib.GHOSTTY_CELL_CONTENT_BG_COLOR_RGB:
+        rgb = ffi.new("GhosttyColorRgb*")
+        check(lib.ghostty_cell_get(cell, lib.GHOSTTY_CELL_DATA_COLOR_RGB, rgb), "colour")
+        return b"\x1b[48;2;%d;%d;%dm" % (rgb.r, rgb.g, rgb.b)
+    return b""
 
 
 def _whole_characters(data: bytes) -> int:

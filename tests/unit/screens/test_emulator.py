@@ -130,6 +130,23 @@ def test_no_output_of_a_shell_breaks_it(data):
     assert emulator.snapshot()
 
 
+@pytest.mark.parametrize("size", [(COLS, ROWS), (400, 200)])
+def test_what_was_erased_in_a_colour_is_so_again_and_costs_little(size):
+    cols, rows = size
+    original, other = Emulator(*size), Emulator(*size)
+    original.feed(
+        b"\x1b[42m\x1b[2J\x1b[3;4H\x1b[48;2;1;2;3m\x1b[5X\x1b[0m\x1b[5;1H\x1b[2Kplain\x1b[44m\x1b[K"
+    )
+    snapshot = original.snapshot()
+    other.feed(snapshot)
+    for row in (0, 1, 2, 3, 4, 5, rows - 1):
+        for col in (*range(12), cols - 1):
+            colours = [emulator._terminal.style(col, row)["bg"] for emulator in (original, other)]
+            assert colours[0] == colours[1], (row, col)
+    # A row is said by what changes in it, not cell by cell.
+    assert len(snapshot) < 40 * rows + 1000
+
+
 def colourful(cols: int, lines: int) -> bytes:
     """Each cell in a colour of its own, before and behind."""
     return b"\r\n".join(
