@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import statistics
 import sys
 import time
@@ -300,6 +301,8 @@ def main() -> None:
         "--assert", dest="strict", action="store_true", help="end with 1 where a bound is not kept"
     )
     options = parser.parse_args()
+    # Started in the background, it is ignored here, and so in the peers' shells: their Ctrl-C ends nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     result = run(options.rounds, options.bytes, options.idle, alone=options.alone)
     print("\n".join(table(result)))
     if options.json:
