@@ -8,7 +8,7 @@ TOOK = echo "make $@: $$(($$(date +%s) - $(BEGAN))) s, installation included"
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test test-all check unit web-client bench changelog hooks base-image clean programs
+.PHONY: help setup demo lab test test-all check check-commits check-python check-ansible check-page unit web-client bench changelog hooks base-image clean programs
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,14 +22,22 @@ demo: setup ## Promote a build under live terminals, then a bad one; ENGINE=dock
 lab: setup ## Real hosts to deploy to, as containers (python -m lab down takes them away)
 	@$(BIN)/python -m lab up
 
-check: setup ## Lint, types, import contracts, subjects of commits
+check: check-commits check-python check-ansible check-page ## Lint, types, import contracts, subjects of commits
+
+check-commits:
+	$(PYTHON) scripts/check-commits.py
+
+check-python: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-ansible: setup
 	ANSIBLE_COLLECTIONS_PATH=playbooks $(BIN)/ansible-lint --offline --profile production playbooks
+
+check-page: setup
 	scripts/web-client.sh check
-	$(PYTHON) scripts/check-commits.py
 
 programs: setup
 	@scripts/test-requirements.sh $(TIER)
@@ -40,12 +48,12 @@ unit: setup ## The quick tests only
 	$(BIN)/pytest -n auto tests/unit
 
 test: ## What each change needs to pass
-	@$(MAKE) --jobs 2 --output-sync=target check programs
+	@$(MAKE) --jobs 3 --output-sync=target programs check
 	scripts/test.sh first
 	@$(TOOK)
 
 test-all: ## Everything there is: six hosts, storms, long fault campaigns too
-	@$(MAKE) TIER=all --jobs 2 --output-sync=target check programs
+	@$(MAKE) TIER=all --jobs 3 --output-sync=target programs check
 	scripts/test.sh all
 	@$(TOOK)
 
