@@ -24,7 +24,7 @@ from tests.support.stack import TOKEN, Stack, until
 
 __all__ = ["address", "browser"]
 pytestmark = needs_chromium
-DETAIL = pytest.mark.slow("a page and a shell for one detail; ten such are in the first tier")
+DETAIL = pytest.mark.slow("a page and a shell for one detail; seven such are in the first tier")
 
 
 @pytest.fixture
@@ -83,6 +83,7 @@ def test_pasted_escape_sequences_run_nothing(page):
     page.keyboard.press("Control+c")
 
 
+@DETAIL
 def test_several_lines_are_asked_about_where_each_would_run(page):
     begin(page, "cat")
     asked: list[str] = []
@@ -538,6 +539,7 @@ def test_nobody_becomes_somebody_else_by_a_link_without_being_asked(another, add
     assert len(asked) == 2
 
 
+@DETAIL
 def test_who_may_only_look_on_is_offered_nothing_else(page, another, address):
     type_line(page, "echo seen-$((1+1))")
     ran(page, "seen-2")

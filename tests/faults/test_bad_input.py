@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 from tests.support.control import say
 from tests.support.processes import open_files
 from tests.support.stack import TOKEN, until
+from tests.support.tiers import examples
 
 JUNK: list[Any] = [None, -1, 0, 1e308, float("inf"), "", "x" * 300, [], {}, [[]], True, 2**70, "\0"]
 HELLO = {"type": "hello", "versions": [1], "token": TOKEN, "client": "fuzz"}
@@ -74,7 +75,7 @@ def test_the_network(stack):
                 raw.sendall(start + rng.randbytes(rng.randint(1, 400)))
         work(good, 1)
         url, quick = stack.url(), {"compression": None, "close_timeout": 0.05}
-        for number in range(1200):
+        for number in range(examples(1500)):
             with (
                 contextlib.suppress(WebSocketException, OSError),
                 connect(url, **quick) as link,
@@ -100,7 +101,7 @@ def test_the_network(stack):
                         )
                 with contextlib.suppress(TimeoutError):
                     link.recv(timeout=0.002)
-            if number % 300 == 0:
+            if number % 100 == 0:
                 work(good, number)
         work(good, 2)
     assert healthy(stack) == before

@@ -322,6 +322,7 @@ def test_without_the_token_nobody_is_told_anything(hosts):
     assert asks(port, None, "zzzz", Authorization=f"Bearer {TOKEN}")[0] == 200
 
 
+@pytest.mark.slow("waits until certificates are read again; those that people see are in the first tier")
 def test_hosts_know_each_other_by_certificates_that_are_renewed_under_them(tmp_path):
     authority = trustme.CA()
     ca = tmp_path / "ca.pem"
