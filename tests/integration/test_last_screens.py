@@ -45,11 +45,13 @@ def kept(hosts: Fleet, at: str, of: str) -> dict[str, tuple[ScreenCopy, bytes]]:
     folder = hosts.stacks[at].root / "state" / "screens" / (of * 4)
     found = {}
     for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix == ".new":
+            continue  # it is being written
         try:
             found[path.name] = unpacked(path.read_bytes())
         except FileNotFoundError:
-            continue  # it has another name by now
-    return {name: found[name] for name in found if not name.endswith(".new")}
+            continue  # it has gone meanwhile
+    return found
 
 
 def copied(hosts: Fleet, session: str, words: bytes, *, of: str = "b", at: str = "c") -> None:
