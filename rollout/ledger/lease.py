@@ -122,7 +122,7 @@ class Lease:
             if done.rowcount != 1:
                 self._taken = True
             else:
-                self._until = asked + self._ttl
+                self._until, self._trouble = asked + self._ttl, ""
 
 
 def held_by(ledger: Ledger, env: str) -> str:

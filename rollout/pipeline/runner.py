@@ -91,7 +91,7 @@ class Runner:
             if not trial.past_return:
                 self._interrupts.check()
         except (GlassBroken, LeaseLost):
-            raise  # others lead the users by now
+            raise  # others lead the users by now, or may: see run()
         except NotPassed as verdict:
             kind = GateFailed if verdict.verdict is Verdict.FAIL else GateInconclusive
             return self._back(kind(str(verdict)), at=verdict.at)
@@ -272,7 +272,7 @@ class Runner:
             led = f"all traffic was led back to {previous}"
             if back.failed or back.broken:
                 left = {**back.failed, **{host: str(mark) for host, mark in back.broken.items()}}
-                led += f", but not on {', '.join(f'{host} ({why})' for host, why in left.items())}"
+                led += f", but not on {', '.join(f'{host} ({what})' for host, what in left.items())}"
         trial.aftermath(lambda: trial.announce(f"THE LEDGER CANNOT BE WRITTEN: {led}", "critical"))
         return RollbackFailed(
             f"{env}: the ledger cannot be written ({why}); {led}; go on with: rollout resume {env}"

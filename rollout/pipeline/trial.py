@@ -58,7 +58,7 @@ class Trial:
         self.judging = Judging(self)
 
     def _remember(self) -> None:
-        """When users were led to it first, by the journal of a rollout that is resumed."""
+        """What has begun, and when users were led to it first, by the journal, for a resumed rollout."""
         journal = self.ledger.journal(self.record.id)
         self._begun = {entry.step for entry in journal}
         began = [entry for entry in journal if entry.phase == "begin"]

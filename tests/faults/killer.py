@@ -29,16 +29,15 @@ if what.startswith("locked"):
     database.BUSY_SECONDS = 1
 
 
+held = []
+
+
 def lock(path, seconds):
     somebody = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     somebody.execute("BEGIN IMMEDIATE")
+    held.append(somebody)  # or its transaction would end here
     if seconds:
-        threading.Timer(float(seconds), lambda: somebody.execute("ROLLBACK")).start()
-    else:
-        held.append(somebody)
-
-
-held = []
+        threading.Timer(float(seconds), somebody.rollback).start()
 
 
 def happen(ledger):
