@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import resource
 import sys
 from collections.abc import Coroutine
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from terminals.logs import log_to_stderr
 from terminals.monitor.commands import monitor, monitor_records
 
 if TYPE_CHECKING:
@@ -31,8 +28,17 @@ def _fail(error: object, code: int = 1) -> None:
     sys.exit(code)
 
 
+def _own_version() -> str:
+    # What an installation says of itself is read when somebody asks: it takes longer than most commands.
+    from importlib.metadata import version
+
+    return version("terminal-services")
+
+
 def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
     """Run a service until it ends; an error is one line. Told to stop is exit code 0."""
+    from terminals.logs import log_to_stderr
+
     log_to_stderr()
     # Each session costs descriptors; the soft limit is there for programs that use select(2).
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -46,6 +52,8 @@ def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
 
             uvloop.run(main)
         else:
+            import asyncio
+
             asyncio.run(main)
     except (ConfigError, ControlError, OSError) as error:
         retired = "is retired" in str(error)
@@ -59,7 +67,7 @@ def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("terminal-services"), prog_name="terminals")
+@click.version_option(package_name="terminal-services", prog_name="terminals")
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
@@ -107,7 +115,7 @@ def manager(config: Path, token_file: Path | None, first: str | None, build: str
 
     try:
         settings = ManagerConfig.load(config)
-        service = Manager(settings, version=version("terminal-services"), build=build, first=first)
+        service = Manager(settings, version=_own_version(), build=build, first=first)
         if check:
             click.echo(json.dumps({"code": service.code, "settings": settings.digest}))
             return
@@ -121,8 +129,8 @@ def manager(config: Path, token_file: Path | None, first: str | None, build: str
 
 @main.command()
 @click.option("--socket", envvar="TERMINALS_HOLDER", required=True, help="Socket for session managers.")
-@click.option("--build", default=version("terminal-services"), show_default=True, help="What it says it is.")
-def holder(socket: str, build: str) -> None:
+@click.option("--build", default=None, show_default="the version", help="What it says it is.")
+def holder(socket: str, build: str | None) -> None:
     """Run the holder: shells, listening sockets, and what the session manager must not lose.
 
     \b
@@ -132,7 +140,7 @@ def holder(socket: str, build: str) -> None:
     from terminals.control.holder import started
 
     # As little as possible, for as long as this host is up.
-    argv = started(socket, build)
+    argv = started(socket, build or _own_version())
     os.execv(argv[0], argv)  # noqa: S606
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import click
 
-from terminals.logs import log_to_stderr
-
 
 def _fail(error: object) -> None:
     click.echo(f"terminals: {error}", err=True)
@@ -48,6 +46,8 @@ def monitor(path: Path, token_file: Path | None, alive: bool, build: str) -> Non
             return
         if token_file is not None:
             config = replace(config, token_file=token_file)
+        from terminals.logs import log_to_stderr
+
         log_to_stderr()
         from terminals.monitor.service import Monitor
         from terminals.monitor.standin import stand_in
