@@ -62,11 +62,14 @@ class Stack:
     role, the folder of the package that it is run from, where that is not this one.
     """
 
+    within: Path | None = None
+    """Where its folder is made, if it matters."""
+
     def __init__(self, *, ca: str | None = None, code: dict[str, Path] | None = None, **config: Any) -> None:
         self.ca = ca
         self.code = dict(code or {})
         # Unix socket paths are short: pytest's own folders can be too long.
-        self.root = Path(tempfile.mkdtemp(prefix="terminals-"))
+        self.root = Path(tempfile.mkdtemp(prefix="terminals-", dir=self.within))
         self.socket = str(self.root / "run" / "manager.sock")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.may_break = False
