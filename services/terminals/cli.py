@@ -137,7 +137,7 @@ def holder(socket: str, build: str | None) -> None:
     Example:
       terminals holder --socket run/holder.sock
     """
-    from terminals.control.holder import started
+    from terminals.control.starting import started
 
     # As little as possible, for as long as this host is up.
     argv = started(socket, build or _own_version())

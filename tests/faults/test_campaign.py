@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from terminals.control.holder import command, program
+from terminals.control.starting import command, program
 
 from tests.support.stack import Stack, runs, until
 from tests.support.typist import TALKER, Typist

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from terminals import tickets
-from terminals.control.holder import program
+from terminals.control.starting import program
 from terminals.parts import own_code
 from terminals.tickets import Ticket
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from terminals.control.channel import tell
-from terminals.control.holder import command, program
 from terminals.control.packets import RenewHolder
+from terminals.control.starting import command, program
 
 from tests.support.booted import StackUnderSystemd, Unit, booted
 from tests.support.stack import until

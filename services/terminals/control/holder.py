@@ -1,17 +1,17 @@
-"""How the holder is started, and made to go on as another build."""
+"""The holder: what it says of itself, and how it is made to go on as another build."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from terminals.control import packets
 from terminals.control.answers import HolderStatus
 from terminals.control.channel import ask, tell
+from terminals.control.starting import command, program
 from terminals.parts import own_code
 
 SECONDS: Final = 60.0
@@ -20,23 +20,6 @@ SECONDS: Final = 60.0
 
 class NotRenewed(Exception):
     """The holder is what it was, or has lost something. The text says which."""
-
-
-def program() -> Path:
-    """The folder that it is run from."""
-    spec = find_spec("terminals.holder")
-    assert spec is not None and spec.submodule_search_locations
-    return Path(spec.submodule_search_locations[0])
-
-
-def command(python: str, folder: Path) -> list[str]:
-    """Its command line without what it is told: isolated, and without site packages."""
-    return [python, "-I", "-S", str(folder)]
-
-
-def started(socket: str, build: str) -> list[str]:
-    """The command line of the holder of this installation."""
-    return [*command(sys.executable, program()), socket, build]
 
 
 def status_of(path: str, timeout: float = 10.0) -> HolderStatus:
