@@ -28,7 +28,7 @@ from tests.support.stack import until
 pytestmark = [
     pytest.mark.docker("lab 2"),
     pytest.mark.in_order,
-    pytest.mark.slow("six hosts of a lab, a Swarm of them, and deployments to it"),
+    pytest.mark.slow("five hosts of a lab, a Swarm of them, and deployments to it"),
 ]
 
 ENV = f"{PROJECT}-dev"
@@ -42,8 +42,8 @@ CUTS = [25, *map(int, os.environ.get("CUTS", "").split())]
 there. Longer ones, ``CUTS="60 600"``, are tried by hand."""
 
 
-class Five(LabHost):
-    """Five hosts of a lab in one environment, of two regions, and one more that is not among them yet."""
+class Four(LabHost):
+    """Four hosts of a lab in one environment, of two regions, and one more that is not among them yet."""
 
     def __init__(self, folder: Path, lab: Any, build: Any) -> None:
         *self.names, self.new = [host.name for host in lab.hosts]
@@ -122,87 +122,87 @@ class Five(LabHost):
 
 
 @pytest.fixture(scope="module")
-def five(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> Five:
-    return Five(tmp_path_factory.mktemp("swarm"), the_lab.fresh(dev=6), built[0])
+def four(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> Four:
+    return Four(tmp_path_factory.mktemp("swarm"), the_lab.fresh(dev=5), built[0])
 
 
 @pytest.fixture(scope="module")
-def residents(five) -> dict[str, Resident]:
+def residents(four) -> dict[str, Resident]:
     """At work on each host from the first build to the end."""
-    return {target.host: Resident(target.terminal()) for target in five.engine().targets()}
+    return {target.host: Resident(target.terminal()) for target in four.engine().targets()}
 
 
-def test_setting_hosts_up_makes_one_swarm_of_them(five):
-    assert five.run("provision", "dev", "--check") == 0, five.said
-    assert "Make a Swarm" in five.said
-    assert five.at(five.names[0], "info", "--format", "{{.Swarm.LocalNodeState}}").strip() in ("", "inactive")
-    assert five.run("deploy", "dev") == ExitCode.REFUSED, five.said
-    assert "rollout provision dev" in five.said
-    assert five.run("provision", "dev") == 0, five.said
-    nodes = {node.host: node for node in five.engine()._swarm.nodes()}
-    assert [nodes[name].manager for name in five.names] == [True, True, True, False, False]
-    assert [nodes[name].labels["region"] for name in five.names] == ["eu", "eu", "eu", "us", "us"]
-    cluster = json.loads(five.at(five.names[0], "info", "--format", "{{json .Swarm.Cluster.Spec}}"))
+def test_setting_hosts_up_makes_one_swarm_of_them(four):
+    assert four.run("provision", "dev", "--check") == 0, four.said
+    assert "Make a Swarm" in four.said
+    assert four.at(four.names[0], "info", "--format", "{{.Swarm.LocalNodeState}}").strip() in ("", "inactive")
+    assert four.run("deploy", "dev") == ExitCode.REFUSED, four.said
+    assert "rollout provision dev" in four.said
+    assert four.run("provision", "dev") == 0, four.said
+    nodes = {node.host: node for node in four.engine()._swarm.nodes()}
+    assert [nodes[name].manager for name in four.names] == [True, True, True, False]
+    assert [nodes[name].labels["region"] for name in four.names] == ["eu", "eu", "eu", "us"]
+    cluster = json.loads(four.at(four.names[0], "info", "--format", "{{json .Swarm.Cluster.Spec}}"))
     assert cluster["Dispatcher"]["HeartbeatPeriod"] == 300 * 10**9
-    assert five.run("provision", "dev", "--output", "json") == 0, five.said
-    assert [host["changed"] for host in json.loads(five.printed)] == [[]] * 5
+    assert four.run("provision", "dev", "--output", "json") == 0, four.said
+    assert [host["changed"] for host in json.loads(four.printed)] == [[]] * 4
 
 
-def test_generations_are_services_and_what_holds_the_shells_is_none(five):
-    assert five.run("deploy", "dev") == 0, five.said
-    assert five.serving() == {("g1",)}
-    assert five.services() == {f"{ENV}-g1-worker-1", f"{ENV}-g1-web-1"}
+def test_generations_are_services_and_what_holds_the_shells_is_none(four):
+    assert four.run("deploy", "dev") == 0, four.said
+    assert four.serving() == {("g1",)}
+    assert four.services() == {f"{ENV}-g1-worker-1", f"{ENV}-g1-web-1"}
     label = '{{index .Config.Labels "com.docker.swarm.service.id"}}'
-    for name in five.names:
-        assert len(five.containers(name, "g1")) == 2
+    for name in four.names:
+        assert len(four.containers(name, "g1")) == 2
         for part in ("holder", "manager"):
-            assert five.at(name, "inspect", "--format", label, f"{ENV}-{part}-1").strip() == ""
+            assert four.at(name, "inspect", "--format", label, f"{ENV}-{part}-1").strip() == ""
 
 
-def test_a_build_goes_from_region_to_region_and_back_under_load(five, residents):
-    assert five.run("deploy", "dev") == 0, five.said
-    assert five.serving() == {("g2",)}
-    assert five.services() == {f"{ENV}-{g}-{part}-1" for g in ("g1", "g2") for part in ("worker", "web")}
-    assert five.run("rollback", "dev") == 0, five.said
-    assert five.serving() == {("g1",)}
-    assert five.run("infra", "dev") == 0, five.said
+def test_a_build_goes_from_region_to_region_and_back_under_load(four, residents):
+    assert four.run("deploy", "dev") == 0, four.said
+    assert four.serving() == {("g2",)}
+    assert four.services() == {f"{ENV}-{g}-{part}-1" for g in ("g1", "g2") for part in ("worker", "web")}
+    assert four.run("rollback", "dev") == 0, four.said
+    assert four.serving() == {("g1",)}
+    assert four.run("infra", "dev") == 0, four.said
     assert all(resident.terminal.stats.skipped == 0 for resident in residents.values())
 
 
-def test_a_worker_that_dies_for_good_is_replaced_by_itself(five, residents):
-    name = five.names[4]
-    before, stats = five.containers(name, "g1"), residents[name].terminal.stats
+def test_a_worker_that_dies_for_good_is_replaced_by_itself(four, residents):
+    name = four.names[3]
+    before, stats = four.containers(name, "g1"), residents[name].terminal.stats
     reconnects = stats.reconnects
-    assert five.on(name, f"docker rm --force {' '.join(before)}") == 0
-    until(lambda: len(five.containers(name, "g1") - before) == 2, "others in their place", 60)
+    assert four.on(name, f"docker rm --force {' '.join(before)}") == 0
+    until(lambda: len(four.containers(name, "g1") - before) == 2, "others in their place", 60)
     until(lambda: stats.reconnects == reconnects + 1, "who was served by it being served by another", 60)
 
 
 @pytest.mark.parametrize("seconds", CUTS)
-def test_a_host_cut_off_from_the_others_keeps_all_that_runs_there(five, residents, seconds):
-    name = five.names[4]
-    reconnects, before = residents[name].terminal.stats.reconnects, five.containers(name, "g1")
-    others = [five.lab.host(other).address for other in five.names if other != name]
+def test_a_host_cut_off_from_the_others_keeps_all_that_runs_there(four, residents, seconds):
+    name = four.names[3]
+    reconnects, before = residents[name].terminal.stats.reconnects, four.containers(name, "g1")
+    others = [four.lab.host(other).address for other in four.names if other != name]
     knock = f"timeout 2 bash -c '</dev/tcp/{others[0]}/2377'"
-    assert five.on(name, knock) == 0
-    with five.dropping(name, *(f"{way} {other}" for other in others for way in ("INPUT -s", "OUTPUT -d"))):
-        assert five.on(name, knock) != 0
+    assert four.on(name, knock) == 0
+    with four.dropping(name, *(f"{way} {other}" for other in others for way in ("INPUT -s", "OUTPUT -d"))):
+        assert four.on(name, knock) != 0
         time.sleep(seconds)
         residents[name].terminal.send(b"echo apart-$((kept+2))\n")
     # It hears of the others again: what they want of it, it does.
-    image = five.at(name, "inspect", "--format", "{{.Image}}", f"{ENV}-manager-1").strip()
-    where = f"node.labels.{five.engine()._swarm.labels.host}=={name}"
+    image = four.at(name, "inspect", "--format", "{{.Image}}", f"{ENV}-manager-1").strip()
+    where = f"node.labels.{four.engine()._swarm.labels.host}=={name}"
     new = f"after-{seconds}"
     words = ["service", "create", "--detach", "--no-resolve-image", "--name", new, "--constraint", where]
-    five.at(five.names[0], *words, "--entrypoint", "sleep", image, "1000")
-    until(lambda: f"{new}.1." in five.at(name, "ps"), "what was asked of it since", 120)
-    five.at(five.names[0], "service", "rm", new)
-    assert five.containers(name, "g1") == before
+    four.at(four.names[0], *words, "--entrypoint", "sleep", image, "1000")
+    until(lambda: f"{new}.1." in four.at(name, "ps"), "what was asked of it since", 120)
+    four.at(four.names[0], "service", "rm", new)
+    assert four.containers(name, "g1") == before
     assert residents[name].terminal.stats.reconnects == reconnects
 
 
-def test_the_loss_of_the_leader_in_the_middle_stops_nothing(five, residents):
-    swarm = five.engine()._swarm
+def test_the_loss_of_the_leader_in_the_middle_stops_nothing(four, residents):
+    swarm = four.engine()._swarm
 
     def leader() -> str:
         said = swarm.tell("docker", "node", "ls", "--format", "{{.ID}} {{.ManagerStatus}}")
@@ -216,57 +216,57 @@ def test_the_loss_of_the_leader_in_the_middle_stops_nothing(five, residents):
             return False
 
     first = leader()
-    others = [five.lab.host(name).address for name in five.names if name != first]
+    others = [four.lab.host(name).address for name in four.names if name != first]
     rules = [f"{way} {other} -p tcp --dport 2377" for other in others for way in ("INPUT -s", "OUTPUT -d")]
     results: list[int] = []
-    process = threading.Thread(target=lambda: results.append(five.run("deploy", "dev")))
+    process = threading.Thread(target=lambda: results.append(four.run("deploy", "dev")))
     process.start()
-    until(lambda: f"{ENV}-g4-worker-1" in five.services() or not process.is_alive(), "the new services", 300)
+    until(lambda: f"{ENV}-g4-worker-1" in four.services() or not process.is_alive(), "the new services", 300)
     try:
-        with five.dropping(first, *rules):
+        with four.dropping(first, *rules):
             until(another, "another leader", 240)
             process.join(900)
     finally:  # The lease goes with it, whatever was found: the next test wants it.
         process.join(900)
-    assert results == [0], five.said
-    assert five.serving() == {("g4",)}
+    assert results == [0], four.said
+    assert four.serving() == {("g4",)}
     # What retired before went with the start.
-    assert {name.removeprefix(f"{ENV}-").partition("-")[0] for name in five.services()} == {"g1", "g4"}
+    assert {name.removeprefix(f"{ENV}-").partition("-")[0] for name in four.services()} == {"g1", "g4"}
     # The one that led is one of them again.
-    until(lambda: "Leader" in five.at(first, "node", "ls"), "its hearing of the new one", 120)
+    until(lambda: "Leader" in four.at(first, "node", "ls"), "its hearing of the new one", 120)
 
 
-def test_a_host_that_joins_gets_what_serves(five, residents):
-    before = five.generation
-    five.environment["hosts"] = five.known(five.lab, [*five.names, five.new])
-    five.configure()
-    assert five.run("provision", "dev") == 0, five.said
-    nodes = {node.host: node for node in five.engine()._swarm.nodes()}
-    assert not nodes[five.new].manager, "three are enough"
-    assert five.run("deploy", "dev") == ExitCode.REFUSED, five.said
-    assert f"{five.new}: not on {before}" in five.said
-    assert five.run("apply", "dev") == 0, five.said
-    assert five.generation == before
-    assert len(five.containers(five.new, before)) == 2
-    assert five.run("infra", "dev") == 0, five.said
+def test_a_host_that_joins_gets_what_serves(four, residents):
+    before = four.generation
+    four.environment["hosts"] = four.known(four.lab, [*four.names, four.new])
+    four.configure()
+    assert four.run("provision", "dev") == 0, four.said
+    nodes = {node.host: node for node in four.engine()._swarm.nodes()}
+    assert not nodes[four.new].manager, "three are enough"
+    assert four.run("deploy", "dev") == ExitCode.REFUSED, four.said
+    assert f"{four.new}: not on {before}" in four.said
+    assert four.run("apply", "dev") == 0, four.said
+    assert four.generation == before
+    assert len(four.containers(four.new, before)) == 2
+    assert four.run("infra", "dev") == 0, four.said
 
 
-def test_a_host_that_has_left_is_found_and_comes_back_under_its_shells(five, residents):
-    name = five.names[4]
-    assert five.on(name, "docker swarm leave") == 0
-    assert five.run("infra", "dev") == ExitCode.CHECKS_FAILED, five.said
-    assert "host is a node of the swarm" in five.said
-    assert "it is inactive: rollout provision makes it one" in " ".join(five.said.split())
-    assert five.run("provision", "dev") == 0, five.said
-    assert len([node for node in five.engine()._swarm.nodes() if node.host == name]) == 1
-    generation = five.generation
-    until(lambda: len(five.containers(name, generation)) == 2, "what the others serve", 120)
-    assert five.run("infra", "dev") == 0, five.said
+def test_a_host_that_has_left_is_found_and_comes_back_under_its_shells(four, residents):
+    name = four.names[3]
+    assert four.on(name, "docker swarm leave") == 0
+    assert four.run("infra", "dev") == ExitCode.CHECKS_FAILED, four.said
+    assert "host is a node of the swarm" in four.said
+    assert "it is inactive: rollout provision makes it one" in " ".join(four.said.split())
+    assert four.run("provision", "dev") == 0, four.said
+    assert len([node for node in four.engine()._swarm.nodes() if node.host == name]) == 1
+    generation = four.generation
+    until(lambda: len(four.containers(name, generation)) == 2, "what the others serve", 120)
+    assert four.run("infra", "dev") == 0, four.said
 
 
-def test_a_session_manager_of_the_swarm_s_is_found(five, residents):
-    name, manager = five.names[3], f"{ENV}-manager-1"
-    image = five.at(name, "inspect", "--format", "{{.Image}}", manager).strip()
+def test_a_session_manager_of_the_swarm_s_is_found(four, residents):
+    name, manager = four.names[2], f"{ENV}-manager-1"
+    image = four.at(name, "inspect", "--format", "{{.Image}}", manager).strip()
     labels = {
         "com.docker.compose.project": ENV,
         "com.docker.compose.service": "manager",
@@ -274,80 +274,80 @@ def test_a_session_manager_of_the_swarm_s_is_found(five, residents):
     }
     options = " ".join(f"--label {key}={value}" for key, value in labels.items())
     run = f"docker run --detach --name {manager} {options} --network none --entrypoint sleep {image} 1d"
-    assert five.on(name, f"docker rename {manager} aside && {run}") == 0
+    assert four.on(name, f"docker rename {manager} aside && {run}") == 0
     try:
-        assert five.run("infra", "dev", "--output", "json") == ExitCode.CHECKS_FAILED, five.said
+        assert four.run("infra", "dev", "--output", "json") == ExitCode.CHECKS_FAILED, four.said
     finally:
-        assert five.on(name, f"docker rm --force {manager}; docker rename aside {manager}") == 0
+        assert four.on(name, f"docker rm --force {manager}; docker rename aside {manager}") == 0
     found = {
         one["name"]: one["detail"]
-        for one in json.loads(five.printed)
+        for one in json.loads(four.printed)
         if one["group"] == name and not one["ok"]
     }
     assert found["swarm has what may end and nothing else"] == f"a Swarm may end: {manager}", found
 
 
-def test_an_engine_is_brought_up_to_date_where_nobody_works_any_more(five, residents):
+def test_an_engine_is_brought_up_to_date_where_nobody_works_any_more(four, residents):
     """The shells of a node of a Swarm end with its engine."""
-    name, before = five.new, five.generation
-    assert five.on(name, f"sudo sh -c {shlex.quote(MAKE)}") == 0
+    name, before = four.new, four.generation
+    assert four.on(name, f"sudo sh -c {shlex.quote(MAKE)}") == 0
     nothing = "rm -f /etc/apt/sources.list.d/*; : > /etc/apt/sources.list"
-    assert {five.on(other, f"sudo sh -c '{nothing}'") for other in five.names} == {0}
-    target = next(target for target in five.engine().targets() if target.host == name)
+    assert {four.on(other, f"sudo sh -c '{nothing}'") for other in four.names} == {0}
+    target = next(target for target in four.engine().targets() if target.host == name)
     with target.terminal() as somebody:
         upgrade = ("provision", "dev", "--upgrade", "--deadline")
-        assert five.run(*upgrade, "1s") == ExitCode.REFUSED, five.said
-        assert f"{name}: 1 live session left at the deadline; none was ended" in five.said
+        assert four.run(*upgrade, "1s") == ExitCode.REFUSED, four.said
+        assert f"{name}: 1 live session left at the deadline; none was ended" in four.said
         somebody.send(b"echo here-$((1+1))\n")
         somebody.expect(b"here-2")
-        assert five.engine().status()[name]["host_state"] == "ready"
-        assert five.on(name, f"{VERSION} | grep -F {SUFFIX}") == 1
+        assert four.engine().status()[name]["host_state"] == "ready"
+        assert four.on(name, f"{VERSION} | grep -F {SUFFIX}") == 1
 
         results: list[int] = []
-        process = threading.Thread(target=lambda: results.append(five.run(*upgrade, "1h")))
+        process = threading.Thread(target=lambda: results.append(four.run(*upgrade, "1h")))
         process.start()
-        until(lambda: five.engine().status()[name]["host_state"] == "draining", "its being emptied", 400)
+        until(lambda: four.engine().status()[name]["host_state"] == "draining", "its being emptied", 400)
         somebody.send(b"exit\n")
         until(lambda: somebody.pump(0.05) or somebody.exit_status is not None, "the end of the shell")
     process.join(600)
-    assert results == [0], five.said
-    assert five.on(name, f"{VERSION} | grep -F {SUFFIX}") == 0
-    status = five.engine().status()
+    assert results == [0], four.said
+    assert four.on(name, f"{VERSION} | grep -F {SUFFIX}") == 0
+    status = four.engine().status()
     assert {entry["host_state"] for entry in status.values()} == {"ready"}
-    assert len(five.containers(name, before)) == 2
+    assert len(four.containers(name, before)) == 2
     with target.terminal() as somebody:
         somebody.send(b"echo anew-$((1+1))\n")
         somebody.expect(b"anew-2")
         somebody.close(kill=True)
-    assert five.run("infra", "dev") == 0, five.said
+    assert four.run("infra", "dev") == 0, four.said
 
 
-def test_what_has_the_shells_volumes_is_not_the_swarm_s(five, residents):
-    image = five.at(five.names[0], "inspect", "--format", "{{.Image}}", f"{ENV}-manager-1").strip()
+def test_what_has_the_shells_volumes_is_not_the_swarm_s(four, residents):
+    image = four.at(four.names[0], "inspect", "--format", "{{.Image}}", f"{ENV}-manager-1").strip()
     mount = f"type=volume,source={ENV}_state,destination=/var/lib/terminals"
     words = ["service", "create", "--detach", "--quiet", "--no-resolve-image", "--replicas", "0"]
-    five.at(five.names[0], *words, "--name", "theirs", "--mount", mount, image, "manager")
+    four.at(four.names[0], *words, "--name", "theirs", "--mount", mount, image, "manager")
     try:
         with pytest.raises(EngineError, match=rf"the Swarm runs the service theirs \({ENV}_state\)"):
-            five.engine()._swarm.ours()
-        assert five.run("provision", "dev") == ExitCode.ENGINE
-        assert "docker service rm theirs" in five.said
+            four.engine()._swarm.ours()
+        assert four.run("provision", "dev") == ExitCode.ENGINE
+        assert "docker service rm theirs" in four.said
     finally:
-        five.at(five.names[0], "service", "rm", "theirs")
+        four.at(four.names[0], "service", "rm", "theirs")
 
 
-def test_all_shells_were_there_all_the_time(five, residents):
+def test_all_shells_were_there_all_the_time(four, residents):
     for resident in residents.values():
         resident.leave()
 
 
-def test_a_teardown_leaves_the_swarm_and_nothing_in_it(five):
-    assert five.run("teardown", "dev", "--yes") == 0, five.said
-    assert five.services() == set()
-    for name in (*five.names, five.new):
-        assert five.at(name, "ps", "--all", "--quiet", "--filter", f"name={ENV}").split() == []
-        volumes = five.at(name, "volume", "ls", "--quiet", "--filter", f"name={ENV}_").split()
+def test_a_teardown_leaves_the_swarm_and_nothing_in_it(four):
+    assert four.run("teardown", "dev", "--yes") == 0, four.said
+    assert four.services() == set()
+    for name in (*four.names, four.new):
+        assert four.at(name, "ps", "--all", "--quiet", "--filter", f"name={ENV}").split() == []
+        volumes = four.at(name, "volume", "ls", "--quiet", "--filter", f"name={ENV}_").split()
         assert volumes == [], "token and secrets are in them"
-    nodes = five.engine()._swarm.nodes()
-    assert len(nodes) == len(lab_hosts.status(five.lab))
+    nodes = four.engine()._swarm.nodes()
+    assert len(nodes) == len(lab_hosts.status(four.lab))
     assert [key for node in nodes for key in node.labels if ".g" in key] == []
