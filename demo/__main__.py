@@ -106,7 +106,7 @@ def release(folder: Path, version: str, patch: Path | None = None) -> Path:
         DemoFailed: the patch does not fit the source any more.
     """
     copy = folder / version
-    shutil.copytree(SERVICES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SERVICES, copy, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     project = copy / "pyproject.toml"
     project.write_text(
         re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project.read_text(), count=1)

@@ -25,6 +25,7 @@ from rollout.engine.docker import DockerEngine
 from rollout.errors import EngineError, ExitCode
 from tests.support import docker
 from tests.support.hosts import Deployment, with_folder
+from tests.support.project import copy_of_services
 
 pytestmark = [
     pytest.mark.docker("lab"),
@@ -49,7 +50,7 @@ def deployed(the_lab) -> Iterator[Deployment]:
         deployed = Deployment(with_folder(the_lab.fresh(dev=2)), folder)
         _, first = docker.make_image(folder / "state")
         source = folder / "source"
-        shutil.copytree(docker.SERVICES, source, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_of_services(source)
         (source / "terminals" / "health.py").open("a").write("# another build\n")
         deployed.run("deploy", "dev")
         _, second = docker.make_image(folder / "state", source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from rollout.config import load
 from rollout.direct.mark import NAME, Mark
 from rollout.errors import ExitCode
 from tests.support.control import admin
-from tests.support.project import ROOT, TwoStages
+from tests.support.project import ROOT, TwoStages, copy_of_services
 from tests.support.stack import until
 
 pytestmark = [pytest.mark.rollout, pytest.mark.slow("three rollouts and two ways back")]
@@ -61,7 +60,7 @@ def test_processes_are_led_back_while_warm_and_refused_clearly_when_not():
             assert project.run("build") == 0
             assert project.run("deploy", "dev") == 0
             source = folder / "source"
-            shutil.copytree(ROOT / "services", source, ignore=shutil.ignore_patterns("__pycache__"))
+            copy_of_services(source)
             (source / "terminals" / "health.py").open("a").write("# another build\n")
             build(source, load(folder / "rollout.yaml").builds_dir, lock_root=ROOT)
             assert project.run("deploy", "dev") == 0

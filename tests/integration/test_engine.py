@@ -24,7 +24,7 @@ from rollout.engine.process import ProcessEngine
 from rollout.errors import ConfigError, EngineError
 from tests.support.authority import Authority
 from tests.support.ports import free_ports
-from tests.support.project import ROOT, TwoStages
+from tests.support.project import ROOT, TwoStages, copy_of_services
 
 pytestmark = [pytest.mark.rollout, pytest.mark.slow("environments by Ansible, a dozen times over")]
 
@@ -85,7 +85,7 @@ def processes(folder: Path) -> list[str]:
 
 def test_same_source_gives_the_same_build(config, made, folder):
     copy = folder / "copy"
-    shutil.copytree(SERVICES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_of_services(copy)
     again = build(copy, folder / "elsewhere", lock_root=ROOT)
     assert (again.id, again.digest) == (made.id, made.digest)
     (copy / "terminals" / "cli.py").open("a").write("# changed\n")

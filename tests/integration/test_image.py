@@ -29,6 +29,7 @@ from rollout.build.image import (
 )
 from rollout.errors import ConfigError
 from tests.support.docker import PROJECT, SERVICES, base, client, make_image, remove
+from tests.support.project import copy_of_services
 from tests.support.stack import until
 
 pytestmark = pytest.mark.docker
@@ -101,7 +102,7 @@ def test_installed_are_the_wheels_of_the_build(made):
 def test_same_source_and_base_give_the_same_image(made, folder):
     build, image = made
     copy = folder / "copy"
-    shutil.copytree(SERVICES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_of_services(copy)
     for path in copy.rglob("*"):
         path.touch()
     # The revision is part of what an image says of itself, and a copy has none.

@@ -16,8 +16,9 @@ from rollout.build.hosts import LocalHost, SshHost
 from rollout.build.transport import pull_image, push_image, send_image
 from rollout.errors import EngineError
 from rollout.model import BuildRef, ImageRef
-from tests.support.docker import SERVICES, OtherEngine, client, make_image, remove, remove_after_the_run
+from tests.support.docker import OtherEngine, client, make_image, remove, remove_after_the_run
 from tests.support.ports import free_ports
+from tests.support.project import copy_of_services
 from tests.support.stack import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow("second Docker engines, and images that travel to them")]
@@ -41,7 +42,7 @@ def empty(engine):
 def next_build(tmp_path_factory) -> tuple[BuildRef, ImageRef]:
     """The same services with one line changed."""
     folder = tmp_path_factory.mktemp("next")
-    shutil.copytree(SERVICES, folder / "services", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_of_services(folder / "services")
     with (folder / "services" / "terminals" / "cli.py").open("a") as file:
         file.write("# the next release\n")
     build, image = make_image(folder, folder / "services")

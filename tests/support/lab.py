@@ -21,6 +21,7 @@ from lab.model import Host, Lab
 from rollout.checks.runner import Target
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
+from rollout.ledger import Ledger
 from rollout.pipeline.begin import containers_engine
 from tests.support import docker, logs, wheels
 from tests.support.project import source_of
@@ -223,19 +224,23 @@ class LabProject:
 
     def serving(self, environment: str) -> set[tuple[str, ...]]:
         """Which generations have all traffic, over the hosts: one entry where they agree."""
-        return {
-            tuple(name for name, entry in self.generations(host.name).items() if entry["weight"])
-            for host in self.lab.hosts
-            if host.environment == environment
-        }
+        found = set()
+        for host, status in self.engine(environment).status().items():
+            assert status is not None, f"{host} does not answer"
+            found.add(tuple(entry["name"] for entry in status["generations"] if entry["weight"]))
+        return found
 
     def reached(self, environment: str, step: str, process: subprocess.Popen[str]) -> None:
         """Wait until the running rollout has begun a step."""
 
-        def there() -> bool:
-            assert process.poll() is None, self.finish(process) or self.said
-            timeline = self.json("report", environment)["timeline"]
-            # The last rollout may still be the one before, which came there, too.
-            return any(entry["step"] == step and entry["at"] >= self._began for entry in timeline)
+        with Ledger(load(self.folder / "rollout.yaml").ledger_url) as ledger:
 
-        until(there, f"{step} of {environment}", timeout=900)
+            def there() -> bool:
+                assert process.poll() is None, self.finish(process) or self.said
+                last, *_ = ledger.rollouts(environment)
+                # The last rollout may still be the one before, which came there, too.
+                return any(
+                    entry.step == step and entry.at >= self._began for entry in ledger.journal(last.id)
+                )
+
+            until(there, f"{step} of {environment}", timeout=900)

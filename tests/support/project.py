@@ -30,13 +30,18 @@ PROFILES = {"system": SHELL, "claude": SHELL}
 """Without a person's start-up files, which take longer than everything that is measured."""
 
 
+def copy_of_services(folder: Path) -> Path:
+    """The source of the services, without what a check of the page has installed beside it."""
+    ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+    return Path(shutil.copytree(ROOT / "services", folder, ignore=ignored))
+
+
 def source_of(version: str, folder: Path, patch: Path | None = None) -> Path:
     """A copy of the services in ``folder`` that says it is of that version: another build, the same code.
 
     Or, with a ``patch``, code with that difference.
     """
-    copy = folder / version
-    shutil.copytree(ROOT / "services", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = copy_of_services(folder / version)
     shutil.copy2(ROOT / "uv.lock", folder)  # it is built by the same lock
     path = copy / "pyproject.toml"
     path.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', path.read_text(), count=1))

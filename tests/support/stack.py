@@ -28,16 +28,25 @@ TERMINALS = [sys.executable, "-m", "terminals"]
 PATIENCE = 120.0
 """Seconds. Waits end when what they wait for is there, which is late on a machine that does other things."""
 
+LONGEST_REST = 1.0
+"""Seconds between two looks."""
+
 
 def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
-    """Wait for a condition to become true and return its value."""
+    """Wait for a condition to become true and return its value.
+
+    One that takes long to look at, as another host's does, is given rests as long: what is waited for needs
+    the same cores.
+    """
     end = time.monotonic() + timeout
     while True:
+        began = time.monotonic()
         if value := condition():
             return value
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise AssertionError(f"{what} did not happen within {timeout} s")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, 2 * (now - began)), LONGEST_REST))
 
 
 def runs(pid: int) -> bool:
