@@ -105,7 +105,7 @@ class ProcessEngine(ManagerCommands):
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. Asks the sockets directly: it is polled each second."""
-        from terminals.control.channel import ControlError, ask
+        from terminals.control.asking import ControlError, ask
         from terminals.control.framing import pack
 
         found: dict[str, dict[str, Any] | None] = {}
@@ -173,8 +173,8 @@ class ProcessEngine(ManagerCommands):
         return read_mark(path.read_text()) if path.exists() else None
 
     def _lead_back(self, host: str, generation: str, fence: int) -> answers.LedBack:
+        from terminals.control.asking import ControlError
         from terminals.control.back import lead_back
-        from terminals.control.channel import ControlError
 
         try:
             return lead_back(self._socket(host), generation, fence)
@@ -182,7 +182,7 @@ class ProcessEngine(ManagerCommands):
             raise EngineError(f"{host}: {error}") from None
 
     def _order(self, host: str, order: Order, kind: type[R], seconds: float) -> R:
-        from terminals.control.channel import ControlError, ask
+        from terminals.control.asking import ControlError, ask
 
         try:
             return ask(self._socket(host), order, kind, timeout=seconds)

@@ -44,7 +44,7 @@ def _serve(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     from terminals.configfile import ConfigError
-    from terminals.control.channel import ControlError
+    from terminals.control.asking import ControlError
 
     try:
         if fast:
@@ -345,7 +345,7 @@ def _ask(
     """Ask the session manager, and print what it answers."""
     from msgspec.structs import replace
 
-    from terminals.control.channel import ControlError, ask
+    from terminals.control.asking import ControlError, ask
     from terminals.control.framing import pack
     from terminals.control.packets import Fenced
 
@@ -464,7 +464,7 @@ def revoke(context: click.Context, user: str) -> None:
 def wait(context: click.Context, generation: str, workers: int, timeout: float) -> None:
     """Wait until a generation's processes, and the manager itself, are there."""
     from terminals.control import answers, packets
-    from terminals.control.channel import until_answering
+    from terminals.control.asking import until_answering
 
     until_answering(context.obj[0], timeout)
     request = packets.Wait(generation=generation, workers=workers, seconds=timeout)
@@ -526,7 +526,7 @@ def renew_holder(context: click.Context, build: str) -> None:
     Example, with the program of build 0.2.0-ab12cd34ef56:
       terminals ctl --socket run/manager.sock renew-holder 0.2.0-ab12cd34ef56
     """
-    from terminals.control.channel import ControlError
+    from terminals.control.asking import ControlError
     from terminals.control.framing import pack
     from terminals.control.holder import NotRenewed, renew
 
@@ -605,8 +605,8 @@ def move(context: click.Context, to: str, share: int, batch: int, interval: floa
 @click.pass_context
 def lead_everybody_back(context: click.Context, generation: str) -> None:
     """Give a generation all new connections at once, and all live sessions as quickly as they can come."""
+    from terminals.control.asking import ControlError
     from terminals.control.back import lead_back
-    from terminals.control.channel import ControlError
     from terminals.control.framing import pack
 
     path, fence = context.obj

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from terminals.configfile import ConfigError
 from terminals.control import packets
 from terminals.control.answers import Status
-from terminals.control.channel import ControlError, ask
+from terminals.control.asking import ControlError, ask
 from terminals.manager.certificate import CertificateError, TlsFiles
 from terminals.manager.config import ManagerConfig
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from terminals.control import framing
-from terminals.control.channel import seqpacket
+from terminals.control.asking import seqpacket
 from terminals.manager.filepackets import KEY, SOCKET, Heard, NotSent, Send, Sent, read_told
 
 AGAIN_SECONDS: Final = 60.0

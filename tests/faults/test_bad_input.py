@@ -11,8 +11,8 @@ import struct
 from typing import Any
 
 from terminals.control import CONTROL_VERSION, framing
-from terminals.control.channel import ControlError
-from terminals.control.channel import connect as connect_control
+from terminals.control.asking import ControlError
+from terminals.control.asking import connect as connect_control
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 

@@ -7,8 +7,8 @@ import socket
 import time
 
 import pytest
-from terminals.control.channel import ControlError
-from terminals.control.channel import connect as connect_control
+from terminals.control.asking import ControlError
+from terminals.control.asking import connect as connect_control
 
 from tests.support.processes import few_files, processor_seconds
 from tests.support.raw import Raw

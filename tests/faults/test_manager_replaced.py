@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from terminals.client import Terminal
-from terminals.control.channel import ControlError
+from terminals.control.asking import ControlError
 
 from tests.support.holder import RelayedManager
 from tests.support.ports import free_ports

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from terminals.control import CONTROL_VERSION
-from terminals.control.channel import connect as connect_control
+from terminals.control.asking import connect as connect_control
 from terminals.protocol.backoff import Backoff
 
 from tests.support.control import hear, say

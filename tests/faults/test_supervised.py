@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terminals.control.channel import ControlError
+from terminals.control.asking import ControlError
 
 from tests.support.control import admin
 from tests.support.project import PROFILES, Project

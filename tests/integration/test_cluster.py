@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trustme
 from terminals.client import AttachError, ConnectError
-from terminals.control.channel import ControlError
+from terminals.control.asking import ControlError
 from terminals.protocol import client as conversation
 from terminals.protocol.ids import new_session_id, tag_of
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from terminals.control import CONTROL_VERSION
 from terminals.control.answers import Metrics
-from terminals.control.channel import connect
+from terminals.control.asking import connect
 from terminals.web.metrics import render
 
 from tests.support.control import hear, say

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from terminals.control.channel import ControlError
+from terminals.control.asking import ControlError
 from terminals.protocol.client import Lost
 
 from tests.support.stack import TERMINALS, Stack, until

@@ -12,7 +12,8 @@ import sys
 import pytest
 import terminals.health
 from terminals.control import CONTROL_VERSION, channel, packets
-from terminals.control.channel import ManagerLink, connect
+from terminals.control.asking import connect
+from terminals.control.channel import ManagerLink
 from terminals.control.memory import proportional_set_size
 
 from tests.support.control import hear, say

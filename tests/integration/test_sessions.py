@@ -15,7 +15,7 @@ import pytest
 from terminals import tickets
 from terminals.client import Terminal
 from terminals.control import CONTROL_VERSION
-from terminals.control.channel import connect as connect_control
+from terminals.control.asking import connect as connect_control
 from terminals.holder.shells import OOM_SCORE_ADJ
 from terminals.protocol.messages import Binary, FrameType
 from terminals.tickets import Ticket

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from terminals.control import packets
 from terminals.control.answers import Status
-from terminals.control.channel import ControlError, ask
+from terminals.control.asking import ControlError, ask
 from terminals.monitor.takeback import called_for, consider, take_back, way_back
 
 from rollout.direct.mark import read_mark

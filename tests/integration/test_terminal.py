@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from terminals.client import AttachError, SessionLost, TakenOver, Terminal, Unauthorized
-from terminals.control.channel import ControlError
+from terminals.control.asking import ControlError
 from terminals.protocol.backoff import Backoff
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect

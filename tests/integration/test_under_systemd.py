@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from terminals.control.channel import tell
+from terminals.control.asking import tell
 from terminals.control.packets import RenewHolder
 from terminals.control.starting import command, program
 

@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 from terminals.control import framing
-from terminals.control.channel import exchange
+from terminals.control.asking import exchange
 
 
 def admin(path: str, command: str, *, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 from terminals.client import Terminal
-from terminals.control.channel import ControlError
+from terminals.control.asking import ControlError
 from terminals.control.holder import renew
 
 from tests.support import logs

@@ -49,7 +49,8 @@ from terminals.cluster.news import (
 )
 from terminals.cluster.others import ANSWER_SECONDS, ASK, HOSTS, OthersError, read_asked
 from terminals.cluster.table import good_for
-from terminals.control.channel import Channel, ControlError, exchange
+from terminals.control.asking import ControlError, exchange
+from terminals.control.channel import Channel
 from terminals.control.framing import BadPacket, encode, pack
 from terminals.logs import log_to_stderr
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from terminals.control import packets
 from terminals.control.answers import LedBack, Moved
-from terminals.control.channel import ask, tell
+from terminals.control.asking import ask, tell
 
 BATCH: Final = 20
 INTERVAL: Final = 0.1
@@ -21,7 +21,7 @@ def lead_back(path: str, generation: str, fence: int | None) -> LedBack:
     sessions as quickly as they can come.
 
     Raises:
-        ControlError: it refused, or is not there; see :func:`terminals.control.channel.exchange`.
+        ControlError: it refused, or is not there; see :func:`terminals.control.asking.exchange`.
     """
     began = time.monotonic()
     tell(path, packets.CancelRetire(generation=generation, fence=fence))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import functools
 import logging
 import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from terminals.control import CONTROL_VERSION, answers, framing, packets
+from terminals.control.asking import ControlError, NoManager, connect
+from terminals.control.descriptors import close_all
 from terminals.control.memory import proportional_set_size
 from terminals.protocol import PROTOCOL_VERSIONS
 
@@ -37,18 +38,9 @@ NEXT_SECONDS = 60.0
 NEXT_POLL = 0.05
 
 
-class ControlError(Exception):
-    """The manager refused a request, or the connection to it is gone."""
-
-
-class NoManager(ControlError):
-    """Nobody listens, or whoever did is gone before it has answered."""
-
-
 P = TypeVar("P")
 T = TypeVar("T")
 K = TypeVar("K", bound=framing.Packet)
-R = TypeVar("R", bound=msgspec.Struct)
 
 
 class _Waiting(NamedTuple):
@@ -166,7 +158,7 @@ class Channel(Generic[P]):
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
         for entry in self._queue:
-            _close(entry.fds)
+            close_all(entry.fds)
         self._queue.clear()
         self._on_close()
 
@@ -180,7 +172,7 @@ class Channel(Generic[P]):
             except BlockingIOError:
                 return
             except (framing.BadPacket, OSError):
-                _close(fds)
+                close_all(fds)
                 self.close()
                 return
             self._on_packet(packet, fds)
@@ -198,12 +190,12 @@ class Channel(Generic[P]):
                 if fds and error.errno in framing.REFUSED:
                     # Without them, as if the other side had had no room for them: it knows what to do.
                     self._queue[0] = _Waiting(data, (), None)
-                    _close(fds)
+                    close_all(fds)
                     continue
                 self.close()
                 return
             self._queue.popleft()
-            _close(fds)
+            close_all(fds)
         self._loop.remove_writer(self._sock.fileno())
         self._on_empty()
 
@@ -214,14 +206,9 @@ def _duplicates(fds: tuple[int, ...]) -> tuple[int, ...]:
         for fd in fds:
             copies.append(os.dup(fd))
     except OSError:
-        _close(copies)
+        close_all(copies)
         raise
     return tuple(copies)
-
-
-def _close(fds: Iterable[int]) -> None:
-    for fd in fds:
-        os.close(fd)
 
 
 class _Pending(NamedTuple):
@@ -333,12 +320,12 @@ class ManagerLink:
 
         def settle(answer: packets.Answer, fds: list[int]) -> None:
             if future.done():
-                _close(fds)
+                close_all(fds)
                 return
             try:
                 reply = read(answer.data)
             except framing.BadPacket as error:
-                _close(fds)
+                close_all(fds)
                 future.set_exception(ControlError(f"the session manager answers nonsense: {error}"))
                 return
             on_reply(reply)
@@ -367,13 +354,13 @@ class ManagerLink:
 
     def _received(self, packet: Unasked | packets.Answer | packets.Unknown, fds: list[int]) -> None:
         if isinstance(packet, packets.Unknown):
-            _close(fds)
+            close_all(fds)
         elif not isinstance(packet, packets.Answer):
             self._on_packet(packet, fds)
         elif (pending := self._pending.pop(packet.req, None)) is None:
-            _close(fds)
+            close_all(fds)
         elif packet.error is not None:
-            _close(fds)
+            close_all(fds)
             pending.fail(ControlError(packet.error))
         else:
             pending.settle(packet, fds)
@@ -387,7 +374,6 @@ class ManagerLink:
         self.closed.set()
 
 
-_reader = functools.cache(framing.reader)
 """Of each kind of answer one: operators ask for the same again and again."""
 _read_welcome = framing.reader(answers.Welcome)
 
@@ -428,125 +414,3 @@ async def _until_there(serve: Callable[[asyncio.Event], Awaitable[None]], stop: 
                 raise
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), NEXT_POLL)
-
-
-def seqpacket(path: str) -> socket.socket:
-    """A blocking socket, connected to whoever listens at ``path``.
-
-    Raises:
-        OSError: nobody does.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
-    try:
-        sock.connect(path)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def connect(path: str) -> socket.socket:
-    """Connect a blocking socket to the manager.
-
-    Raises:
-        ControlError: nobody listens at ``path``.
-    """
-    try:
-        return seqpacket(path)
-    except OSError as error:
-        raise NoManager(f"no session manager at {path}: {error.strerror or error}") from None
-
-
-def until_answering(path: str, timeout: float) -> None:
-    """Wait for a manager that is just starting; whether it came shows when it is asked."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        with contextlib.suppress(ControlError), contextlib.closing(connect(path)):
-            return
-        time.sleep(0.05)
-
-
-def exchange(path: str, request: bytes, timeout: float, files: list[int] | None = None) -> list[bytes]:
-    """Ask whoever listens at ``path`` something, blocking for at most ``timeout`` seconds. Gives its answer;
-    an earlier manager has more than one to a long list. ``files`` gets the descriptors that come with it.
-
-    Raises:
-        ControlError: nobody, a refusal, or no answer in time. A refusal of a stale fencing token starts with
-            ``stale fence``.
-    """
-    found: list[bytes] = []
-    more = True
-    with contextlib.closing(connect(path)) as sock:
-        sock.settimeout(timeout)
-        joiner = framing.Joiner()
-        try:
-            framing.send(sock, request)
-            while more:
-                data, fds = framing.receive(sock)
-                if files is None:
-                    _close(fds)
-                else:
-                    files += fds
-                if not data:
-                    raise ControlError(f"the session manager at {path} closed the connection")
-                if (message := joiner.add(data)) is not None:
-                    answer = packets.read_reply(message)
-                    if answer.error is not None:
-                        raise ControlError(answer.error)
-                    found.append(message)
-                    more = answer.more
-        except (ConnectionError, framing.BadPacket) as error:
-            raise ControlError(f"the session manager at {path} went away: {error}") from None
-        except TimeoutError:
-            raise ControlError(f"the session manager at {path} did not answer in {timeout:g} s") from None
-    return found
-
-
-def ask(path: str, request: packets.Request, kind: type[R], *, timeout: float = 10.0) -> R:
-    """Ask the manager at ``path`` something; it answers with a ``kind`` of :mod:`terminals.control.answers`.
-
-    Raises:
-        ControlError: see :func:`exchange`.
-    """
-    read: Callable[[bytes], R] = _reader(kind)
-    try:
-        data = exchange(path, framing.encode(msgspec.structs.replace(request, req=1)), timeout)
-        answer, *others = (read(one) for one in data)
-    except framing.BadPacket as error:
-        name = type(request).__name__.lower()
-        raise ControlError(f"the session manager at {path} does not answer {name}: {error}") from None
-    for other in others:
-        answer.items.extend(other.items)  # type: ignore[attr-defined]
-    return answer
-
-
-def ask_for_file(
-    path: str, request: packets.Request, kind: type[R], *, timeout: float = 10.0
-) -> tuple[R, int]:
-    """Ask the manager at ``path`` for a file: its answer, and a descriptor, which is the caller's.
-
-    Raises:
-        ControlError: see :func:`exchange`; or no more files can be open, here or there.
-    """
-    files: list[int] = []
-    try:
-        (data,) = exchange(path, framing.encode(msgspec.structs.replace(request, req=1)), timeout, files)
-        if not files:
-            raise ControlError("no more files can be open")
-        read: Callable[[bytes], R] = _reader(kind)
-        return read(data), files.pop(0)
-    except framing.BadPacket as error:
-        raise ControlError(f"the session manager at {path} does not give a file: {error}") from None
-    finally:
-        _close(files)
-
-
-def tell(path: str, request: packets.Request, *, timeout: float = 10.0) -> None:
-    """Have the manager at ``path`` do something.
-
-    Raises:
-        ControlError: see :func:`exchange`.
-    """
-    ask(path, request, answers.Done, timeout=timeout)

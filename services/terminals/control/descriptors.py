@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterable
 from typing import Final
 
 RESERVE: Final = 64
@@ -18,6 +19,12 @@ def scarce(fd: int, reserve: int = RESERVE) -> bool:
     Nothing is counted: the kernel gives the lowest number that is free.
     """
     return fd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - reserve
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close descriptors that nobody wants."""
+    for fd in fds:
+        os.close(fd)
 
 
 def memory_file(name: str, data: bytes) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 
 from terminals.control import packets
 from terminals.control.answers import HolderStatus
-from terminals.control.channel import ask, tell
+from terminals.control.asking import ask, tell
 from terminals.control.starting import command, program
 from terminals.parts import own_code
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from terminals.control import packets
 from terminals.control.answers import MonitorInfo, Sessions, Status
-from terminals.control.channel import ControlError, ask
+from terminals.control.asking import ControlError, ask
 from terminals.control.holder import status_of
 
 POLL: Final = 0.05

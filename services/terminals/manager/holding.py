@@ -16,7 +16,8 @@ from msgspec import Raw
 
 from terminals.control import framing
 from terminals.control.answers import HolderInfo
-from terminals.control.channel import Channel, ControlError, seqpacket
+from terminals.control.asking import ControlError, seqpacket
+from terminals.control.channel import Channel
 from terminals.control.framing import Packet
 from terminals.manager.shell import ShellPlan
 

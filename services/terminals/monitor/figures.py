@@ -8,9 +8,9 @@ import urllib.error
 import urllib.request
 from typing import Any, Final
 
-from terminals.control import channel, packets
+from terminals.control import asking, packets
 from terminals.control.answers import MonitorInfo, Sessions, Status
-from terminals.control.channel import ControlError
+from terminals.control.asking import ControlError
 from terminals.control.framing import BadPacket, reader
 from terminals.monitor.config import MonitorConfig
 
@@ -25,7 +25,7 @@ def ask(config: MonitorConfig, token: str) -> Status:
         ControlError: it, or the web service in its place, did not answer, or nothing that makes sense.
     """
     if config.socket is not None:
-        return channel.ask(config.socket, packets.Status(), Status, timeout=ANSWER_SECONDS)
+        return asking.ask(config.socket, packets.Status(), Status, timeout=ANSWER_SECONDS)
     if config.web is None:
         raise ControlError("neither a control socket nor a web service is configured")
     url = f"{config.web.rstrip('/')}/api/status"
@@ -47,7 +47,7 @@ def tell(config: MonitorConfig, status: Status, about: MonitorInfo) -> None:
         ControlError: it did not answer.
     """
     if config.socket is not None and status.monitor != about:
-        channel.tell(config.socket, packets.Monitored(monitor=about), timeout=ANSWER_SECONDS)
+        asking.tell(config.socket, packets.Monitored(monitor=about), timeout=ANSWER_SECONDS)
 
 
 def figures(status: Status | None, error: str) -> dict[str, Any]:
@@ -91,6 +91,6 @@ def sweep(config: MonitorConfig, mark: str, timeout: float = ANSWER_SECONDS) -> 
     if config.socket is None:
         return
     with contextlib.suppress(ControlError):
-        for session in channel.ask(config.socket, packets.Sessions(), Sessions, timeout=timeout).items:
+        for session in asking.ask(config.socket, packets.Sessions(), Sessions, timeout=timeout).items:
             if session.live and mark in session.id:
-                channel.tell(config.socket, packets.Kill(session=session.id), timeout=timeout)
+                asking.tell(config.socket, packets.Kill(session=session.id), timeout=timeout)

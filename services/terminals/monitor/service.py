@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import Raw
 
 from terminals.control.answers import MonitorInfo, Status
-from terminals.control.channel import ControlError
+from terminals.control.asking import ControlError
 from terminals.monitor import clock as clocks
 from terminals.monitor import summary
 from terminals.monitor.alerts import Alert, Alerts, judge, key_of

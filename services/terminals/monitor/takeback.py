@@ -18,8 +18,8 @@ import msgspec
 
 from terminals.control import packets
 from terminals.control.answers import GenerationInfo, Moved, Status
+from terminals.control.asking import ask, tell
 from terminals.control.back import lead_back
-from terminals.control.channel import ask, tell
 from terminals.control.framing import BadPacket, Record, reader
 from terminals.monitor.files import write_json
 

@@ -24,7 +24,7 @@ from terminals.control.answers import (
     Sessions,
     Status,
 )
-from terminals.control.channel import ControlError, ask, ask_for_file
+from terminals.control.asking import ControlError, ask, ask_for_file
 
 if TYPE_CHECKING:
     from terminals.cluster.others import Others

@@ -37,7 +37,8 @@ from terminals.control.answers import (
     read_outcome,
     read_painted,
 )
-from terminals.control.channel import ControlError, ManagerLink
+from terminals.control.asking import ControlError
+from terminals.control.channel import ManagerLink
 from terminals.control.framing import BadPacket, pack
 from terminals.protocol import HEARTBEAT, HEARTBEATS_MISSED, messages, server
 from terminals.protocol.messages import ErrorCode

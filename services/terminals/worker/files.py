@@ -19,7 +19,8 @@ from typing import Any, Final, TypeVar
 from terminals.background import Background
 from terminals.control import packets
 from terminals.control.answers import FileOpened, read_file_opened
-from terminals.control.channel import ControlError, ManagerLink
+from terminals.control.asking import ControlError
+from terminals.control.channel import ManagerLink
 from terminals.protocol import server_transfers as transfer
 from terminals.protocol.server_transfers import ServerTransfers
 from terminals.protocol.transfer import PIECE, TransferError, TransferFailed

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from terminals.control import answers, channel, framing, packets
+from terminals.control import answers, asking, framing, packets
 from terminals.control.framing import BadPacket
 from terminals.manager import holding
 from terminals.protocol.server import Hello, Resume
@@ -156,7 +156,7 @@ def test_a_long_list_of_an_earlier_manager_comes_in_several_answers(tmp_path):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert len(channel.ask(path, packets.Peers(), answers.Peers).items) == 3
+        assert len(asking.ask(path, packets.Peers(), answers.Peers).items) == 3
         thread.join()
 
 
