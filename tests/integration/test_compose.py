@@ -215,10 +215,13 @@ def test_programs_that_take_all_memory_end_and_nobodys_terminal_does(project, te
     # Many, each of them small. One after the other, and of one program that is in memory anyway: where many
     # grow at once, or each needs files of its own, the kernel reads the same pages of programs from the disk
     # again and again for minutes before it calls that too little memory.
-    hog = "printf -v x %12000000s; read -rt 20 <&8"
+    # None of them ends before one has been killed, however long it takes to start them all.
+    hog = shlex.quote("printf -v x %12000000s; read -r <&8")
     hogs = (
-        f"exec 8<> <(:); for i in {{1..60}}; do bash -c {shlex.quote(hog)} & sleep 0.05; done; wait".encode()
-    )
+        f"exec 8<> <(:); p=(); for i in {{1..60}}; do bash -c {hog} & p+=($!); sleep 0.05; done; all=1; "
+        "while [ $all = 1 ]; do read -rt 0.1 <&8; for x in ${p[@]}; do kill -0 $x || all=0; done; done; "
+        "for i in {1..60}; do echo >&8; done; wait"
+    ).encode()
     with Terminal(f"ws://127.0.0.1:{ports['system']}/", token=terminal.token) as greedy:
         greedy.send(hogs + b"; echo ended-$((1+1))\n")
         # The very shell that had started them goes on, too.
