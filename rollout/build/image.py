@@ -50,6 +50,10 @@ STAGE = "rollout.stage"
 """Label of the stages that are not part of the image, and would stay in the engine for ever."""
 MAKING = "-building"
 """What the name of an image ends with that is being made."""
+CACHE = "-cache"
+"""What the names end with of what was made last: the next making does nothing again that has not changed."""
+NORMALIZED = "normalized-1-"
+"""What names of files begin with that say which layer one became; the number goes up when that changes."""
 LEFT_SECONDS = 2 * 60 * 60
 TIMEOUT = 600
 EPOCH = int(SOURCE_DATE_EPOCH)
@@ -126,12 +130,41 @@ def build_image(
                 write_sbom(folder / SBOM, build, made, parts)
                 shutil.rmtree(folder / IMAGE, ignore_errors=True)  # of a run that was killed
                 parts.rename(folder / IMAGE)
+            keep_for_the_next(client, project, built)
         finally:
             client.images.remove(making)
             remove_left(client, project)
             prune_stages(client)
     _record(folder, made)
     return made
+
+
+def keep_for_the_next(client: docker.DockerClient, project: str, built: Image) -> None:
+    """Name what was made, and the stage that is not part of it: the engine forgets what has no name, and all
+    that it was made of. What had these names before goes.
+    """
+    name = f"{project}{CACHE}"
+    before = {tag: image for image in client.images.list(name) for tag in image.tags}
+    stages = client.images.list(filters={"dangling": True, "label": STAGE})
+    kept = {"image": built}
+    if stages:  # or it is one that has the name
+        kept["services"] = max(stages, key=lambda image: str(image.attrs["Created"]))
+    for tag, image in kept.items():
+        image.tag(name, tag)
+        old = before.get(f"{name}:{tag}")
+        if old is not None and old.id != image.id:
+            with contextlib.suppress(APIError):  # gone with another making, or in use by it
+                client.images.remove(str(old.id))
+
+
+def forget_the_last(client: docker.DockerClient, project: str) -> None:
+    """Take the names away that :func:`keep_for_the_next` has given: the next making begins with nothing."""
+    for image in client.images.list(f"{project}{CACHE}"):
+        for tag in image.tags:
+            if tag.startswith(f"{project}{CACHE}:"):
+                with contextlib.suppress(ImageNotFound):
+                    client.images.remove(tag)
+    prune_stages(client)
 
 
 def remove_left(client: docker.DockerClient, project: str) -> None:
@@ -298,10 +331,7 @@ def _rewrite(built: Image, base: Image, parts: Path, cache: Path) -> list[Layer]
                         keep_layer(_member(saved, name), cache)
                     layers.append(Layer(diff_id, layer_path(cache, diff_id)))
                     continue
-                with tempfile.TemporaryFile(dir=parts) as rewritten:
-                    normalized_layer(_member(saved, name), rewritten, EPOCH)
-                    rewritten.seek(0)
-                    layers.append(keep_layer(rewritten, cache))
+                layers.append(_normalized(diff_id, saved, name, cache))
     # Builds share most layers: each is on the disk once.
     kept = [replace(layer, path=layer_path(parts, layer.diff_id)) for layer in layers]
     for old, new in zip(layers, kept, strict=True):
@@ -309,6 +339,23 @@ def _rewrite(built: Image, base: Image, parts: Path, cache: Path) -> list[Layer]
             os.link(old.path, new.path)
     (parts / CONFIG).write_bytes(normalized_config(config, [layer.diff_id for layer in kept], EPOCH))
     return kept
+
+
+def _normalized(diff_id: str, saved: tarfile.TarFile, name: str, cache: Path) -> Layer:
+    """A layer of the engine's as it is without times; of one that was rewritten before that is known."""
+    known = cache / f"{NORMALIZED}{diff_id.replace(':', '-')}"
+    with contextlib.suppress(OSError):
+        became = known.read_text()
+        if layer_path(cache, became).exists():
+            return Layer(became, layer_path(cache, became))
+    with tempfile.TemporaryFile(dir=cache) as rewritten:
+        normalized_layer(_member(saved, name), rewritten, EPOCH)
+        rewritten.seek(0)
+        layer = keep_layer(rewritten, cache)
+    new = known.with_name(f".{uuid.uuid4().hex}")
+    new.write_text(layer.diff_id)
+    new.replace(known)
+    return layer
 
 
 def _member(saved: tarfile.TarFile, name: str) -> Any:

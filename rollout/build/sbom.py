@@ -69,9 +69,11 @@ def _wheels(files: dict[str, str]) -> list[Component]:
 def _debian_packages(image: ImageRef, parts: Path) -> list[Component]:
     """What dpkg says is installed; nothing for a base that is not Debian's."""
     found = []
-    release = _values(_read(image, parts, OS_RELEASE).replace("=", ": ").replace('"', ""))
+    texts = _read(image, parts, {DPKG_STATUS, *OS_RELEASE})
+    said = next((texts[name] for name in OS_RELEASE if name in texts), "")
+    release = _values(said.replace("=", ": ").replace('"', ""))
     system = release.get("ID", "debian")
-    for paragraph in _read(image, parts, (DPKG_STATUS,)).split("\n\n"):
+    for paragraph in texts.get(DPKG_STATUS, "").split("\n\n"):
         entry = _values(paragraph)
         if not entry.get("Status", "").endswith(" installed"):
             continue
@@ -94,11 +96,21 @@ def _values(paragraph: str) -> dict[str, str]:
     return {name: value for name, colon, value in lines if colon}
 
 
-def _read(image: ImageRef, parts: Path, names: tuple[str, ...]) -> str:
-    """A text file of the image: as its highest layer has it; "" when none has."""
+def _read(image: ImageRef, parts: Path, wanted: set[str]) -> dict[str, str]:
+    """Those of the wanted text files that the image has, each as its highest layer has it.
+
+    A layer takes seconds to read: once, and no more of them than it takes.
+    """
+    found: dict[str, str] = {}
     for diff_id in reversed(image.layers):
         with tarfile.open(layer_path(parts, diff_id), "r:gz") as layer:
             for member in layer:
-                if member.name.removeprefix("./") in names and (file := layer.extractfile(member)):
-                    return file.read().decode(errors="replace")
-    return ""
+                name = member.name.removeprefix("./")
+                # No links: what one points to may be anywhere before it, and is read by its own name.
+                if name in wanted and name not in found and member.isreg():
+                    file = layer.extractfile(member)
+                    assert file is not None
+                    found[name] = file.read().decode(errors="replace")
+                if DPKG_STATUS in found and found.keys() & set(OS_RELEASE):
+                    return found
+    return found

@@ -17,6 +17,7 @@ from docker.errors import APIError, ContainerError
 
 from rollout.build import BuildStore
 from rollout.build.image import (
+    CACHE,
     IMAGE,
     MAKING,
     SBOM,
@@ -24,12 +25,14 @@ from rollout.build.image import (
     archive_of,
     build_image,
     call_latest,
+    forget_the_last,
     prune_stages,
     remove_left,
 )
 from rollout.errors import ConfigError
+from rollout.model import ImageRef
 from tests.support.docker import PROJECT, SERVICES, base, client, make_image, remove
-from tests.support.project import copy_of_services
+from tests.support.project import copy_of_services, source_of
 from tests.support.stack import until
 
 pytestmark = pytest.mark.docker
@@ -107,8 +110,10 @@ def test_same_source_and_base_give_the_same_image(made, folder):
         path.touch()
     # The revision is part of what an image says of itself, and a copy has none.
     remove(image)
+    forget_the_last(client(), PROJECT)
     again, first = make_image(folder / "one", copy)
     remove(first)
+    forget_the_last(client(), PROJECT)
     assert again.id == build.id
     _, second = make_image(folder / "two", copy)
     try:
@@ -126,7 +131,7 @@ def test_nothing_of_the_making_is_left_in_the_engine(made):
     engine = client()
 
     def none_left() -> bool:
-        stages = engine.images.list(all=True, filters={"label": STAGE})
+        stages = engine.images.list(filters={"label": STAGE, "dangling": True})
         making = engine.images.list(f"{PROJECT}{MAKING}")
         return not stages and not [
             image.tags for image in making if datetime.fromisoformat(image.attrs["Created"]) > BEGUN
@@ -134,6 +139,30 @@ def test_nothing_of_the_making_is_left_in_the_engine(made):
 
     # Another process of this run may be at making one, too.
     until(none_left, "nothing being left", 120)
+
+
+@pytest.mark.slow("two images more")
+def test_what_has_not_changed_is_not_made_again(made, folder):
+    """As the engine makes layers, they tell when: the same ones are of the same making."""
+
+    def last() -> list[str]:
+        return list(client().images.get(f"{PROJECT}{CACHE}:image").attrs["RootFS"]["Layers"])
+
+    def changed(number: int) -> tuple[ImageRef, list[str]]:
+        source = source_of(f"9.9.{number}", folder / "sources")
+        _, image = make_image(folder / "kept", source)
+        return image, last()
+
+    (first, before), (second, after) = changed(1), changed(2)
+    try:
+        assert before[-1] != after[-1]
+        assert before[:-1] == after[:-1]
+        assert first.layers[:-1] == second.layers[:-1]
+        names = [tag for image in client().images.list(f"{PROJECT}{CACHE}") for tag in image.tags]
+        assert sorted(names) == [f"{PROJECT}{CACHE}:{name}" for name in ("image", "services")]
+    finally:
+        remove(first)
+        remove(second)
 
 
 def test_what_a_killed_making_has_left_goes_with_the_next(made):

@@ -19,7 +19,7 @@ from docker.models.containers import Container
 
 from rollout.build import build
 from rollout.build.hosts import LocalHost
-from rollout.build.image import build_image
+from rollout.build.image import build_image, forget_the_last
 from rollout.model import BuildRef, ImageRef
 from scripts import base_image
 from tests.support import wheels
@@ -79,6 +79,9 @@ def remove_what_the_run_has_made(folder: Path) -> None:
     for name in folder.iterdir():
         with contextlib.suppress(ImageNotFound):
             client().images.remove(name.name.replace("-", ":", 1), force=True)
+    with contextlib.suppress(DockerException):  # there may be no engine
+        for project in (PROJECT, "terminals"):
+            forget_the_last(docker.from_env(), project)
 
 
 class Project:
