@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -51,7 +51,9 @@ STAGE = "rollout.stage"
 MAKING = "-building"
 """What the name of an image ends with that is being made."""
 CACHE = "-cache"
-"""What the names end with of what was made last: the next making does nothing again that has not changed."""
+"""What the name ends with of what was made last: the next making does nothing again that has not changed."""
+KEPT = 3
+"""Of images, and of stages."""
 NORMALIZED = "normalized-1-"
 """What names of files begin with that say which layer one became; the number goes up when that changes."""
 LEFT_SECONDS = 2 * 60 * 60
@@ -141,30 +143,34 @@ def build_image(
 
 def keep_for_the_next(client: docker.DockerClient, project: str, built: Image) -> None:
     """Name what was made, and the stage that is not part of it: the engine forgets what has no name, and all
-    that it was made of. What had these names before goes.
+    that it was made of.
+
+    A few of each are kept: another making may be just about to use what was made before this.
     """
     name = f"{project}{CACHE}"
-    before = {tag: image for image in client.images.list(name) for tag in image.tags}
     stages = client.images.list(filters={"dangling": True, "label": STAGE})
-    kept = {"image": built}
-    if stages:  # or it is one that has the name
-        kept["services"] = max(stages, key=lambda image: str(image.attrs["Created"]))
-    for tag, image in kept.items():
-        image.tag(name, tag)
-        old = before.get(f"{name}:{tag}")
-        if old is not None and old.id != image.id:
-            with contextlib.suppress(APIError):  # gone with another making, or in use by it
-                client.images.remove(str(old.id))
+    for image in (built, *stages):
+        image.tag(name, str(image.id).removeprefix("sha256:")[:12])
+    kept = client.images.list(name)
+    for of_a_stage in (False, True):
+        alike = [image for image in kept if (STAGE in image.labels) is of_a_stage]
+        alike.sort(key=lambda image: str(image.attrs["Created"]), reverse=True)
+        _untag(client, name, alike[KEPT:])
 
 
 def forget_the_last(client: docker.DockerClient, project: str) -> None:
     """Take the names away that :func:`keep_for_the_next` has given: the next making begins with nothing."""
-    for image in client.images.list(f"{project}{CACHE}"):
-        for tag in image.tags:
-            if tag.startswith(f"{project}{CACHE}:"):
-                with contextlib.suppress(ImageNotFound):
-                    client.images.remove(tag)
+    name = f"{project}{CACHE}"
+    _untag(client, name, client.images.list(name))
     prune_stages(client)
+
+
+def _untag(client: docker.DockerClient, name: str, images: Sequence[Image]) -> None:
+    for image in images:
+        for tag in image.tags:
+            if tag.startswith(f"{name}:"):
+                with contextlib.suppress(ImageNotFound):  # another making has done so
+                    client.images.remove(tag)
 
 
 def remove_left(client: docker.DockerClient, project: str) -> None:
@@ -172,10 +178,7 @@ def remove_left(client: docker.DockerClient, project: str) -> None:
     for image in client.images.list(f"{project}{MAKING}"):
         if datetime.fromisoformat(image.attrs["Created"]).timestamp() > time.time() - LEFT_SECONDS:
             continue
-        for tag in image.tags:
-            if tag.startswith(f"{project}{MAKING}:"):
-                with contextlib.suppress(ImageNotFound):  # another making has done so
-                    client.images.remove(tag)
+        _untag(client, f"{project}{MAKING}", [image])
 
 
 def prune_stages(client: docker.DockerClient) -> None:

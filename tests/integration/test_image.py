@@ -19,6 +19,7 @@ from rollout.build import BuildStore
 from rollout.build.image import (
     CACHE,
     IMAGE,
+    KEPT,
     MAKING,
     SBOM,
     STAGE,
@@ -146,7 +147,9 @@ def test_what_has_not_changed_is_not_made_again(made, folder):
     """As the engine makes layers, they tell when: the same ones are of the same making."""
 
     def last() -> list[str]:
-        return list(client().images.get(f"{PROJECT}{CACHE}:image").attrs["RootFS"]["Layers"])
+        kept = [one for one in client().images.list(f"{PROJECT}{CACHE}") if STAGE not in one.labels]
+        newest = max(kept, key=lambda one: str(one.attrs["Created"]))
+        return list(newest.attrs["RootFS"]["Layers"])
 
     def changed(number: int) -> tuple[ImageRef, list[str]]:
         source = source_of(f"9.9.{number}", folder / "sources")
@@ -158,8 +161,7 @@ def test_what_has_not_changed_is_not_made_again(made, folder):
         assert before[-1] != after[-1]
         assert before[:-1] == after[:-1]
         assert first.layers[:-1] == second.layers[:-1]
-        names = [tag for image in client().images.list(f"{PROJECT}{CACHE}") for tag in image.tags]
-        assert sorted(names) == [f"{PROJECT}{CACHE}:{name}" for name in ("image", "services")]
+        assert len(client().images.list(f"{PROJECT}{CACHE}")) <= 2 * KEPT
     finally:
         remove(first)
         remove(second)
