@@ -28,6 +28,8 @@ TERMINALS = [sys.executable, "-m", "terminals"]
 PATIENCE = 120.0
 """Seconds. Waits end when what they wait for is there, which is late on a machine that does other things."""
 
+QUICK = 0.2
+"""Seconds of a look after which the next may come at once."""
 LONGEST_REST = 1.0
 """Seconds between two looks."""
 
@@ -35,8 +37,8 @@ LONGEST_REST = 1.0
 def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
     """Wait for a condition to become true and return its value.
 
-    One that takes long to look at, as another host's does, is given rests as long: what is waited for needs
-    the same cores.
+    After one that takes long, as a look at another host does, there is a rest: what is waited for needs the
+    same cores.
     """
     end = time.monotonic() + timeout
     while True:
@@ -46,7 +48,8 @@ def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) ->
         now = time.monotonic()
         if now > end:
             raise AssertionError(f"{what} did not happen within {timeout} s")
-        time.sleep(min(max(0.02, 2 * (now - began)), LONGEST_REST))
+        took = now - began
+        time.sleep(0.02 if took < QUICK else min(2 * took, LONGEST_REST))
 
 
 def runs(pid: int) -> bool:
