@@ -148,10 +148,10 @@ def keep_for_the_next(client: docker.DockerClient, project: str, built: Image) -
     A few of each are kept: another making may be just about to use what was made before this.
     """
     name = f"{project}{CACHE}"
-    stages = client.images.list(filters={"dangling": True, "label": STAGE})
-    for image in (built, *stages):
-        image.tag(name, str(image.id).removeprefix("sha256:")[:12])
-    kept = client.images.list(name)
+    for image in (built, *_listed(client, None, {"dangling": True, "label": STAGE})):
+        with contextlib.suppress(ImageNotFound):  # another making's, and gone
+            image.tag(name, str(image.id).removeprefix("sha256:")[:12])
+    kept = _listed(client, name)
     for of_a_stage in (False, True):
         alike = [image for image in kept if (STAGE in image.labels) is of_a_stage]
         alike.sort(key=lambda image: str(image.attrs["Created"]), reverse=True)
@@ -161,8 +161,17 @@ def keep_for_the_next(client: docker.DockerClient, project: str, built: Image) -
 def forget_the_last(client: docker.DockerClient, project: str) -> None:
     """Take the names away that :func:`keep_for_the_next` has given: the next making begins with nothing."""
     name = f"{project}{CACHE}"
-    _untag(client, name, client.images.list(name))
+    _untag(client, name, _listed(client, name))
     prune_stages(client)
+
+
+def _listed(
+    client: docker.DockerClient, name: str | None, filters: dict[str, Any] | None = None
+) -> list[Image]:
+    """Images of a name. They are looked at one by one, and another making takes its own away meanwhile."""
+    while True:
+        with contextlib.suppress(ImageNotFound):
+            return client.images.list(name, filters=filters)
 
 
 def _untag(client: docker.DockerClient, name: str, images: Sequence[Image]) -> None:
@@ -175,7 +184,7 @@ def _untag(client: docker.DockerClient, name: str, images: Sequence[Image]) -> N
 
 def remove_left(client: docker.DockerClient, project: str) -> None:
     """Take away what a making left that was killed: no making takes so long."""
-    for image in client.images.list(f"{project}{MAKING}"):
+    for image in _listed(client, f"{project}{MAKING}"):
         if datetime.fromisoformat(image.attrs["Created"]).timestamp() > time.time() - LEFT_SECONDS:
             continue
         _untag(client, f"{project}{MAKING}", [image])

@@ -273,3 +273,29 @@ def test_layers_that_a_release_changes_are_small(made):
     with tarfile.open(Path(build.path) / IMAGE / f"{image.layers[-1].replace(':', '-')}.tar.gz") as layer:
         files = [name for name in layer.getnames() if "site-packages/" in name]
     assert all("site-packages/terminal" in name for name in files)
+
+
+def test_what_another_making_takes_away_is_no_fault_of_this_one(made):
+    """What is listed is looked at one by one, and may be gone by then."""
+    _, image = made
+    name = f"{PROJECT}{MAKING}"
+
+    def hammer() -> int:
+        other, made = client(), 0
+        container = other.containers.create(image.id)
+        while not done.is_set():
+            young = container.commit(name, f"{threading.get_ident()}")
+            other.images.remove(young.id, force=True)
+            made += 1
+        container.remove()
+        return made
+
+    done = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(hammer) for _ in range(2)]
+        try:
+            for _ in range(100):
+                remove_left(client(), PROJECT)
+        finally:
+            done.set()
+    assert all(other.result() > 10 for other in others)
