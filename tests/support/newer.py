@@ -24,7 +24,7 @@ Maintainer: ${Maintainer}
 Depends: ${Depends}
 Description: ${binary:Summary}
 ' docker.io > $new/DEBIAN/control
-dpkg-deb --build $new $at/docker.deb >&2
+dpkg-deb -Znone --build $new $at/docker.deb >&2
 cd $at
 { dpkg-deb --field docker.deb; echo 'Filename: ./docker.deb'; echo "Size: $(stat -c %s docker.deb)"
   echo "SHA256: $(sha256sum docker.deb | cut -d ' ' -f 1)"; } > Packages
