@@ -18,13 +18,14 @@ from rollout.engine.docker import ASK_SECONDS, DockerEngine
 from rollout.errors import EngineError
 from rollout.model import BuildRef
 from rollout.swarm.cluster import AWAY, Node, Service, Swarm
-from rollout.swarm.membership import PORTS, Membership
+from rollout.swarm.membership import HEARTBEAT_SECONDS, PORTS, Membership
 from rollout.swarm.words import STOP_SECONDS, service_words
 
 GONE_SECONDS = STOP_SECONDS + 15.0
 GONE_POLL = 0.5
-HEARD_SECONDS = 60.0
-"""Nodes come to a new leader within half a minute."""
+HEARD_SECONDS = HEARTBEAT_SECONDS + 60.0
+"""Nodes come to a new leader within half a minute, but for those whose own manager was lost without a word:
+these look for another one when it does not answer their next heartbeat."""
 BACK_SECONDS = 120.0
 """For a node whose engine was started again to be one that runs something."""
 HEARD_POLL = 2.0
@@ -151,10 +152,15 @@ class SwarmEngine(DockerEngine):
             EngineError: one is none.
         """
         end = time.monotonic() + HEARD_SECONDS
+        told: set[str] = set()
         while True:
             nodes = [node for node in self._here() if node.host in hosts]
-            if all(node.state != "unknown" for node in nodes) or time.monotonic() >= end:
+            unheard = {node.host for node in nodes if node.state == "unknown"}
+            if not unheard or time.monotonic() >= end:
                 break
+            for host in sorted(unheard - told):
+                self._tell(host, "Wait for the node to be heard of by the Swarm's new leader", "")
+            told |= unheard
             time.sleep(HEARD_POLL)
         found = {node.host: node for node in nodes if node.state == "ready"}
         if missing := [host for host in hosts if host not in found]:

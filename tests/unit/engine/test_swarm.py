@@ -14,6 +14,7 @@ from rollout.engine.docker import DockerEngine
 from rollout.engine.swarm import SwarmEngine
 from rollout.errors import EngineError
 from rollout.swarm.cluster import Labels, Node, Service
+from rollout.swarm.membership import HEARTBEAT_SECONDS
 from tests.unit.config.test_peers import ALONE, written
 
 HOSTS = {name: {"root": "/srv/t", "address": f"192.0.2.{n}"} for n, name in enumerate("ab", 1)}
@@ -47,6 +48,15 @@ def engine(tmp_path: Path, monkeypatch):
 def test_a_new_leader_hears_of_nodes_after_a_while(engine):
     found = engine({"a": "ready", "b": "unknown"}, {"a": "ready", "b": "ready"})._nodes(["a", "b"])
     assert {host: node.id for host, node in found.items()} == {"a": "n-a", "b": "n-b"}
+
+
+def test_that_it_is_waited_for_is_said_once(engine, monkeypatch):
+    told = []
+    monkeypatch.setattr(SwarmEngine, "_tell", lambda self, host, what, detail: told.append((host, what)))
+    unknown = {"a": "ready", "b": "unknown"}
+    engine(unknown, unknown, unknown, {"a": "ready", "b": "ready"})._nodes(["a", "b"])
+    assert told == [("b", "Wait for the node to be heard of by the Swarm's new leader")]
+    assert swarm.HEARD_SECONDS > HEARTBEAT_SECONDS, "whose manager went without a word comes at its next one"
 
 
 def test_a_session_manager_that_says_nothing_keeps_its_host_from_nothing(engine):
