@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from rollout.build.hosts import Answer
 from rollout.config import Environment
 from rollout.errors import EngineError
-from rollout.swarm.cluster import Node, Swarm, changes
+from rollout.swarm.cluster import LEADER_POLL, LEADER_SECONDS, Node, Swarm, changes
 from rollout.swarm.words import network, network_here
 
 PORTS: Final = (2377, 7946)
@@ -20,6 +21,8 @@ HEARTBEAT_SECONDS: Final = 300
 five seconds a cable that was out for 25 s costs every task; nothing of ours is ever started elsewhere, so
 that finding out late costs nothing."""
 NETWORKS: Final = ("docker", "network", "ls", "--format", "{{.Name}}")
+NO_LEADER: Final = "does not have a leader"
+"""Of what a manager says to who wants to join, while there is an election."""
 Tell = Callable[[str, str], None]
 """Host, and what was done there."""
 
@@ -112,7 +115,7 @@ class Membership:
                 token = self._swarm.tell("docker", "swarm", "join-token", "--quiet", role).strip()
                 address, to = self._environment.address(host), f"{self._environment.address(seed)}:2377"
                 words = ("docker", "swarm", "join", "--token", token, "--advertise-addr", address, to)
-                self._do(host, f"Join the Swarm, as {role}", *words)
+                self._do_with_a_leader(host, f"Join the Swarm, as {role}", *words)
         finally:
             for role in set(roles.values()):
                 # For a moment they stood on a command line, which is public on that host.
@@ -207,6 +210,18 @@ class Membership:
             if answer.status != 0:
                 raise EngineError(f"{host}: {what}: {answer.reason[-300:]}")
         self._tell(host, what)
+
+    def _do_with_a_leader(self, host: str, what: str, *words: str) -> None:
+        """What a host is told that asks the leader, where there may be none for the moment."""
+        end = time.monotonic() + LEADER_SECONDS
+        while True:
+            try:
+                self._do(host, what, *words)
+                return
+            except EngineError as error:
+                if NO_LEADER not in error.message or time.monotonic() >= end:
+                    raise
+            time.sleep(LEADER_POLL)
 
     def _do_by_manager(self, host: str, what: str, *words: str) -> None:
         if not self._check:

@@ -13,6 +13,7 @@ import pytest
 from rollout.build.hosts import Answer
 from rollout.config import load
 from rollout.errors import EngineError
+from rollout.swarm import membership
 from rollout.swarm.cluster import Swarm
 from rollout.swarm.membership import HEARTBEAT_SECONDS, Membership
 from tests.unit.config.test_peers import ALONE, written
@@ -30,11 +31,16 @@ class Engines:
     heartbeat: int = HEARTBEAT_SECONDS
     networks: bool = False
     refuse: str = "nothing"
+    leaderless: int = 0
+    """So often somebody wants to join while there is no leader."""
 
     def ask(self, host: str, words: Sequence[str]) -> Answer:
         said = " ".join(words)
         if self.refuse in said:
             return Answer(1, "", "no route to host")
+        if "swarm join --token" in said and self.leaderless:
+            self.leaderless -= 1
+            return Answer(1, "", "rpc error: code = Unknown desc = The swarm does not have a leader.")
         if "swarm init" in said or "swarm join --token" in said:
             self._come(host, manager="init" in said or "SWMTKN-manager" in said)
         if "info --format {{json .Swarm}}" in said:
@@ -174,6 +180,15 @@ def test_tokens_are_worth_nothing_where_somebody_could_not_join_either(tmp_path)
     with pytest.raises(EngineError, match=r"^b: Join the Swarm, as worker: no route"):
         bring(tmp_path, engines)
     assert any("--rotate --quiet worker" in words for _, words in engines.told)
+
+
+def test_who_comes_during_an_election_waits_for_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(membership, "LEADER_POLL", 0.01)
+    said = bring(tmp_path, Engines({name: dict(INACTIVE) for name in "ab"}, leaderless=3))
+    assert said.count("b: Join the Swarm, as worker") == 1
+    monkeypatch.setattr(membership, "LEADER_SECONDS", 0.05)
+    with pytest.raises(EngineError, match=r"^b: Join the Swarm, as worker: .*does not have a leader"):
+        bring(tmp_path, Engines({name: dict(INACTIVE) for name in "ab"}, leaderless=1000))
 
 
 def test_a_region_that_is_not_said_is_not_taken_away(tmp_path):
