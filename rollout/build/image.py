@@ -56,6 +56,8 @@ KEPT = 3
 """Of images, and of stages."""
 NORMALIZED = "normalized-1-"
 """What names of files begin with that say which layer one became; the number goes up when that changes."""
+TRIES = 3
+TAKEN_AWAY = "No such image"
 LEFT_SECONDS = 2 * 60 * 60
 TIMEOUT = 600
 EPOCH = int(SOURCE_DATE_EPOCH)
@@ -311,15 +313,23 @@ def _build(client: docker.DockerClient, build: BuildRef, source: Path, base: str
             shutil.copyfile(
                 wheel, context / ("services" if wheel.name.startswith(own) else "dependencies") / wheel.name
             )
-        image, _ = client.images.build(
-            path=temporary,
-            tag=tag,
-            buildargs={"BASE": base},
-            labels=labels,
-            rm=True,
-            forcerm=True,
-        )
-    return image
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                image, _ = client.images.build(
+                    path=temporary,
+                    tag=tag,
+                    buildargs={"BASE": base},
+                    labels=labels,
+                    rm=True,
+                    forcerm=True,
+                )
+                return image
+            except (APIError, BuildError) as error:
+                # Somebody has taken away what this one had just begun with.
+                if TAKEN_AWAY not in str(error) or tries == TRIES:
+                    raise
 
 
 def _rewrite(built: Image, base: Image, parts: Path, cache: Path) -> list[Layer]:

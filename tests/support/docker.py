@@ -76,12 +76,13 @@ def remove_after_the_run(image: ImageRef) -> None:
 
 def remove_what_the_run_has_made(folder: Path) -> None:
     """Take away what :func:`remove_after_the_run` was told of, in this run's folder."""
-    for name in folder.iterdir():
+    made = list(folder.iterdir())
+    for name in made:
         with contextlib.suppress(ImageNotFound):
             client().images.remove(name.name.replace("-", ":", 1), force=True)
-    with contextlib.suppress(DockerException):  # there may be no engine
+    if made:  # who has made none may be beside somebody who does so right now
         for project in (PROJECT, "terminals"):
-            forget_the_last(docker.from_env(), project)
+            forget_the_last(client(), project)
 
 
 class Project:
