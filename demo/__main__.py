@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import patch_ng
 from rich.console import Console
 from rich.table import Table
 
+from demo.source import SERVICES, PatchDoesNotApply, another
 from demo.stages import Stage
 from demo.stages import stage as choose_stage
 from rollout.checks.load import LoadRun, LoadSummary
@@ -36,7 +34,6 @@ from rollout.model import GateResult, Verdict
 from rollout.pipeline.begin import engine_of
 
 HERE = Path(__file__).resolve().parent
-SERVICES = HERE.parent / "services"
 EXIT_GATE_FAILED = 3
 
 console = Console(highlight=False, soft_wrap=True)
@@ -105,16 +102,12 @@ def release(folder: Path, version: str, patch: Path | None = None) -> Path:
     Raises:
         DemoFailed: the patch does not fit the source any more.
     """
-    copy = folder / version
-    shutil.copytree(SERVICES, copy, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-    project = copy / "pyproject.toml"
-    project.write_text(
-        re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project.read_text(), count=1)
-    )
+    try:
+        copy = another(folder, version, patch)
+    except PatchDoesNotApply as error:
+        raise DemoFailed(str(error)) from None
     with (copy / "terminals" / "manager" / "__init__.py").open("a") as file:
         file.write("# The next release changes it, too.\n")
-    if patch is not None and not patch_ng.fromfile(str(patch)).apply(strip=1, root=str(copy)):
-        raise DemoFailed(f"{patch} does not apply to {SERVICES}")
     return copy
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.source import copy_of_services
 from lab import faults, hosts
 from rollout.build import BuildStore
 from rollout.checks.runner import compute
@@ -25,7 +26,6 @@ from rollout.engine.docker import DockerEngine
 from rollout.errors import EngineError, ExitCode
 from tests.support import docker
 from tests.support.hosts import Deployment, with_folder
-from tests.support.project import copy_of_services
 
 pytestmark = [
     pytest.mark.docker("lab"),

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from demo.source import copy_of_services
 from rollout.build import build
 from rollout.config import load
 from rollout.direct.mark import NAME, Mark
 from rollout.errors import ExitCode
 from tests.support.control import admin
-from tests.support.project import ROOT, TwoStages, copy_of_services
+from tests.support.project import ROOT, TwoStages
 from tests.support.stack import until
 
 pytestmark = [pytest.mark.rollout, pytest.mark.slow("three rollouts and two ways back")]

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import uv
 
+from demo.source import copy_of_services
 from rollout.build import BuildStore, build
 from rollout.checks.load import LoadRun
 from rollout.checks.smoke import smoke
@@ -24,7 +25,7 @@ from rollout.engine.process import ProcessEngine
 from rollout.errors import ConfigError, EngineError
 from tests.support.authority import Authority
 from tests.support.ports import free_ports
-from tests.support.project import ROOT, TwoStages, copy_of_services
+from tests.support.project import ROOT, TwoStages
 
 pytestmark = [pytest.mark.rollout, pytest.mark.slow("environments by Ansible, a dozen times over")]
 

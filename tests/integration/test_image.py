@@ -6,6 +6,7 @@ import json
 import shutil
 import tarfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from docker.errors import APIError, ContainerError
 
+from demo.source import copy_of_services
 from rollout.build import BuildStore
 from rollout.build.image import (
     CACHE,
@@ -33,7 +35,7 @@ from rollout.build.image import (
 from rollout.errors import ConfigError
 from rollout.model import ImageRef
 from tests.support.docker import PROJECT, SERVICES, base, client, make_image, remove
-from tests.support.project import copy_of_services, source_of
+from tests.support.project import source_of
 from tests.support.stack import until
 
 pytestmark = pytest.mark.docker
@@ -185,8 +187,23 @@ def test_what_a_killed_making_has_left_goes_with_the_next(made):
         client().images.remove(young.id, force=True)
 
 
+def beside(
+    others: Callable[[threading.Event], int], number: int, act: Callable[[], None], times: int
+) -> list[int]:
+    """Do something so often, while so many others do theirs until they are told to end; what they say."""
+    done = threading.Event()
+    with ThreadPoolExecutor(number) as pool:
+        running = [pool.submit(others, done) for _ in range(number)]
+        try:
+            for _ in range(times):
+                act()
+        finally:
+            done.set()
+    return [one.result() for one in running]
+
+
 def test_two_builds_at_once_on_one_engine_do_not_mind_each_others_tidying():
-    def hammer() -> int:
+    def hammer(done: threading.Event) -> int:
         other, refused = client(), 0
         while not done.is_set():
             try:
@@ -195,15 +212,8 @@ def test_two_builds_at_once_on_one_engine_do_not_mind_each_others_tidying():
                 refused += 1
         return refused
 
-    done = threading.Event()
-    with ThreadPoolExecutor(3) as pool:
-        others = [pool.submit(hammer) for _ in range(3)]
-        try:
-            for _ in range(50):
-                prune_stages(client())
-        finally:
-            done.set()
-    assert sum(other.result() for other in others) > 0, "nobody was ever refused: this shows nothing"
+    refused = beside(hammer, 3, lambda: prune_stages(client()), 50)
+    assert sum(refused) > 0, "nobody was ever refused: this shows nothing"
 
 
 def test_whoever_starts_it_by_hand_need_not_name_it(made):
@@ -280,7 +290,7 @@ def test_what_another_making_takes_away_is_no_fault_of_this_one(made):
     _, image = made
     name = f"{PROJECT}{MAKING}"
 
-    def hammer() -> int:
+    def hammer(done: threading.Event) -> int:
         other, made = client(), 0
         container = other.containers.create(image.id)
         while not done.is_set():
@@ -290,12 +300,4 @@ def test_what_another_making_takes_away_is_no_fault_of_this_one(made):
         container.remove()
         return made
 
-    done = threading.Event()
-    with ThreadPoolExecutor(2) as pool:
-        others = [pool.submit(hammer) for _ in range(2)]
-        try:
-            for _ in range(100):
-                remove_left(client(), PROJECT)
-        finally:
-            done.set()
-    assert all(other.result() > 10 for other in others)
+    assert all(count > 10 for count in beside(hammer, 2, lambda: remove_left(client(), PROJECT), 100))

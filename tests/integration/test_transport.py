@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from demo.source import copy_of_services
 from rollout.build.hosts import LocalHost, SshHost
 from rollout.build.transport import pull_image, push_image, send_image
 from rollout.errors import EngineError
 from rollout.model import BuildRef, ImageRef
 from tests.support.docker import OtherEngine, client, make_image, remove, remove_after_the_run
 from tests.support.ports import free_ports
-from tests.support.project import copy_of_services
 from tests.support.stack import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow("second Docker engines, and images that travel to them")]

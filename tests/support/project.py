@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-import patch_ng
 from terminals.client import Terminal
 
+from demo.source import another
 from tests.support import logs, wheels
 from tests.support.control import admin
 from tests.support.ports import free_ports
@@ -30,23 +29,13 @@ PROFILES = {"system": SHELL, "claude": SHELL}
 """Without a person's start-up files, which take longer than everything that is measured."""
 
 
-def copy_of_services(folder: Path) -> Path:
-    """The source of the services, without what a check of the page has installed beside it."""
-    ignored = shutil.ignore_patterns("__pycache__", "node_modules")
-    return Path(shutil.copytree(ROOT / "services", folder, ignore=ignored))
-
-
 def source_of(version: str, folder: Path, patch: Path | None = None) -> Path:
     """A copy of the services in ``folder`` that says it is of that version: another build, the same code.
 
     Or, with a ``patch``, code with that difference.
     """
-    copy = copy_of_services(folder / version)
+    copy = another(folder, version, patch)
     shutil.copy2(ROOT / "uv.lock", folder)  # it is built by the same lock
-    path = copy / "pyproject.toml"
-    path.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', path.read_text(), count=1))
-    if patch is not None:
-        assert patch_ng.fromfile(str(patch)).apply(strip=1, root=str(copy)), f"{patch} does not apply"
     return copy
 
 
