@@ -8,16 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from terminals.control.starting import command, program
 
 from tests.support.stack import Stack, runs, until
 from tests.support.typist import TALKER, Typist
@@ -63,15 +59,7 @@ class Campaign:
 
     def renew_holder(self) -> None:
         """It goes on as another build of itself, which is this one again."""
-        about = self.stack.status()["holder"]
-        copy = Path(tempfile.mkdtemp(dir=self.stack.root)) / "terminals"
-        shutil.copytree(program(), copy / "holder")
-        (copy / "__init__.py").write_text(f"# {copy}\n")
-        argv = command(about["python"], copy / "holder")
-        self.stack.admin("renew-holder", argv=argv, build=str(copy), fence=0)
-        after = self.stack.status()["holder"]
-        assert after["code"] != about["code"]
-        assert after["pid"] == about["pid"]
+        self.stack.renew_holder_by_other_code("a copy")
 
     def move(self) -> None:
         to = random.choice(["g1", "g2"])

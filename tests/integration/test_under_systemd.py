@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from terminals.control.asking import tell
-from terminals.control.packets import RenewHolder
-from terminals.control.starting import command, program
+from terminals.client import Terminal
 
 from tests.support.booted import StackUnderSystemd, Unit, booted
 from tests.support.stack import until
@@ -38,6 +35,11 @@ def holder(stack: StackUnderSystemd) -> Unit:
     return unit
 
 
+def still_there(shell: Terminal) -> None:
+    shell.send(b"echo [still $mark]\n")
+    shell.expect(rb"\[still 42\]")
+
+
 def test_shells_outlive_all_that_is_ended_with_everything_it_started(stack: StackUnderSystemd) -> None:
     pid = holder(stack).pid
     with stack.terminal() as shell:
@@ -47,8 +49,7 @@ def test_shells_outlive_all_that_is_ended_with_everything_it_started(stack: Stac
             stack.kill(name)  # with all of its control group
         stack.start_manager()
         stack.start_generation("g1")
-        shell.send(b"echo [still $mark]\n")
-        shell.expect(rb"\[still 42\]")
+        still_there(shell)
         assert holder(stack).pid == pid
 
 
@@ -62,27 +63,18 @@ def test_another_target_is_no_reason_to_end_it(stack: StackUnderSystemd) -> None
         assert holder(stack).pid == pid
         stack.start_manager()
         stack.start_generation("g1")
-        shell.send(b"echo [still $mark]\n")
-        shell.expect(rb"\[still 42\]")
+        still_there(shell)
 
 
 def test_another_build_of_it_is_the_same_process_of_the_same_unit(stack: StackUnderSystemd) -> None:
     with stack.terminal() as shell:
         shell.send(b"mark=42\n")
-        before = stack.status()["holder"]
-        copy = stack.root / "other"
-        shutil.copytree(program(), copy / "terminals" / "holder")
-        (copy / "terminals" / "__init__.py").touch()
-        (copy / "terminals" / "holder" / "shells.py").open("a").write("# another one\n")
-        argv = command(before["python"], copy / "terminals" / "holder")
-        tell(stack.socket, RenewHolder(argv=argv, build="another", fence=None), timeout=60)
-        after = stack.status()["holder"]
-        assert (after["build"], after["pid"]) == ("another", before["pid"])
-        assert after["code"] != before["code"]
-        assert holder(stack).pid == before["pid"]
+        pid = holder(stack).pid
+        stack.renew_holder_by_other_code("another")
+        assert stack.status()["holder"]["pid"] == pid
+        assert holder(stack).pid == pid
         assert holder(stack).poll() is None
-        shell.send(b"echo [still $mark]\n")
-        shell.expect(rb"\[still 42\]")
+        still_there(shell)
 
 
 def test_killed_it_is_started_again(stack: StackUnderSystemd) -> None:

@@ -23,7 +23,7 @@ _TARGETS = {
     "basic.target": "",
     "shutdown.target": "",
 }
-_BOOT = """
+_BOOT = r"""
 set -e
 folder=$1 repository=$2 root=$1/disk/root
 # Below a group of its own: the machine's own systemd, where it has one, keeps its groups.
@@ -52,7 +52,7 @@ ln -s pts/ptmx "$root/dev/ptmx"
 mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,ro,bind "$root/proc/sys"
-exec chroot "$root" env -i PATH="$PATH" container=trial \\
+exec chroot "$root" env -i PATH="$PATH" container=trial \
     setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-mknod \
     /lib/systemd/systemd --unit=trial.target --log-target=console
 """
@@ -142,9 +142,8 @@ class Unit:
 
     def send_signal(self, number: int) -> None:
         """To all of its control group, as from a supervisor that takes everything along."""
-        self._booted.run(
-            "systemctl", "kill", f"--signal={number}", self.name, check=False
-        )  # unless it is gone
+        # Unless it is gone, and forgotten.
+        self._booted.run("systemctl", "kill", f"--signal={number}", self.name, check=False)
 
     def wait(self, timeout: float) -> int:
         until(lambda: self.poll() is not None, f"the end of {self.name}", timeout)

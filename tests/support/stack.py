@@ -19,6 +19,7 @@ import msgspec
 from terminals.client import Terminal
 from terminals.control.asking import ControlError
 from terminals.control.holder import renew
+from terminals.control.starting import command, program
 
 from tests.support import logs
 from tests.support.control import admin
@@ -125,6 +126,19 @@ class Stack:
     def renew_holder(self, build: str) -> dict[str, Any]:
         """Have the holder go on as the one of this package; what it says of itself."""
         return msgspec.structs.asdict(renew(self.socket, build))
+
+    def renew_holder_by_other_code(self, build: str) -> None:
+        """Have the holder go on as a copy of its program that says it is of other code: the same process."""
+        before = self.status()["holder"]
+        copy = Path(tempfile.mkdtemp(dir=self.root)) / "terminals"
+        shutil.copytree(program(), copy / "holder")
+        (copy / "__init__.py").write_text(f"# {copy}\n")
+        argv = command(before["python"], copy / "holder")
+        self.admin("renew-holder", argv=argv, build=build, fence=0)
+        after = self.status()["holder"]
+        assert after["build"] == build
+        assert after["code"] != before["code"]
+        assert after["pid"] == before["pid"]
 
     def lose_all_shells(self) -> None:
         """End the holder, and with it the shells, and the manager, as the host's end does; start both again.
