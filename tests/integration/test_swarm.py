@@ -19,7 +19,7 @@ from rollout.config import load
 from rollout.engine.swarm import SwarmEngine
 from rollout.errors import EngineError, ExitCode
 from tests.support.docker import PROJECT
-from tests.support.lab import VAULT, encrypted_vault
+from tests.support.lab import VAULT, encrypted_vault, serving
 from tests.support.lab_host import LabHost
 from tests.support.newer import MAKE, SUFFIX, VERSION
 from tests.support.resident import Resident
@@ -97,11 +97,7 @@ class Four(LabHost):
 
     def serving(self) -> set[tuple[str, ...]]:
         """Which generations have traffic, over the hosts: one entry where they agree."""
-        found = set()
-        for status in self.engine().status().values():
-            assert status is not None
-            found.add(tuple(entry["name"] for entry in status["generations"] if entry["weight"]))
-        return found
+        return serving(self.engine())
 
     @property
     def generation(self) -> str:

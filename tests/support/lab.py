@@ -108,6 +108,15 @@ class TheLab:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def serving(engine: DockerEngine) -> set[tuple[str, ...]]:
+    """Which generations have traffic, over the hosts: one entry where they agree."""
+    found = set()
+    for host, status in engine.status().items():
+        assert status is not None, f"{host} does not answer"
+        found.add(tuple(entry["name"] for entry in status["generations"] if entry["weight"]))
+    return found
+
+
 class LabProject:
     """A project on the hosts of a lab, set up: the first environment, and those after it."""
 
@@ -224,11 +233,7 @@ class LabProject:
 
     def serving(self, environment: str) -> set[tuple[str, ...]]:
         """Which generations have all traffic, over the hosts: one entry where they agree."""
-        found = set()
-        for host, status in self.engine(environment).status().items():
-            assert status is not None, f"{host} does not answer"
-            found.add(tuple(entry["name"] for entry in status["generations"] if entry["weight"]))
-        return found
+        return serving(self.engine(environment))
 
     def reached(self, environment: str, step: str, process: subprocess.Popen[str]) -> None:
         """Wait until the running rollout has begun a step."""
