@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.terminal import cpu_seconds
-from tests.support.holder import RunningHolder, plan
+from tests.support.holder import RunningHolder
 
 SHELL = ("/bin/bash", "--norc", "--noprofile")
 PROMPT = b"shell> "
@@ -94,7 +94,7 @@ def measure(rounds: int) -> tuple[list[float], list[float]]:
             assert other.stdin is not None
             assert other.stdout is not None
             for number in range(rounds):
-                screen = manager.spawn(f"shell {number}", *plan(*SHELL)["command"], env=env, cwd="/")
+                screen = manager.spawn(f"shell {number}", *SHELL, env=env, cwd="/")
                 screen.expect(PROMPT)
                 ours.append(cpu_seconds([screen.pid]) * 1e3)
                 manager.send({"type": "drop", "key": f"shell {number}"})

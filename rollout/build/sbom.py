@@ -111,6 +111,6 @@ def _read(image: ImageRef, parts: Path, wanted: set[str]) -> dict[str, str]:
                     file = layer.extractfile(member)
                     assert file is not None
                     found[name] = file.read().decode(errors="replace")
-                if DPKG_STATUS in found and found.keys() & set(OS_RELEASE):
-                    return found
+                    if DPKG_STATUS in found and found.keys() & set(OS_RELEASE):
+                        return found
     return found
