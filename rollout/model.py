@@ -165,10 +165,13 @@ class MonitorLog:
 
 @dataclass(frozen=True, slots=True)
 class EngineEvent:
-    """One thing that happened to one host: an Ansible task's end, as progress and as a record."""
+    """One thing that happened to one host: an Ansible task's end, as progress and as a record.
+
+    ``noted``: nothing was done, and ``task`` is what whoever runs it ought to know.
+    """
 
     host: str
     task: str
-    status: Literal["ok", "changed", "failed", "skipped", "unreachable"]
+    status: Literal["ok", "changed", "failed", "skipped", "unreachable", "noted"]
     detail: str
     at: float

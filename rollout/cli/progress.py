@@ -84,11 +84,13 @@ class Progress:
 
     @_quietly
     def engine_event(self, event: EngineEvent) -> None:
-        """Show which host does what; leave failures behind."""
+        """Show which host does what; leave failures behind, and what somebody ought to know."""
         task = event.task.rpartition(" : ")[2]
         self._now(f"{event.host}: {task}")
         if event.status in ("failed", "unreachable"):
             self._console.print(f"  [red]{escape(event.host)}: {escape(task)}: {escape(event.detail)}[/]")
+        elif event.status == "noted":
+            self._console.print(f"  [yellow]{escape(event.host)}: {escape(task)}[/]")
 
     @_quietly
     def gate_results(self, results: Sequence[GateResult], final: bool) -> None:

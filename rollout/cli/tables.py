@@ -61,7 +61,9 @@ def provisioned(hosts: Iterable[Provisioned], *, check: bool) -> RenderableType:
     table = _table("host", "would change" if check else "changed", "what")
     for host in hosts:
         table.add_row(
-            host.host, str(len(host.changed)), "; ".join(host.changed) or "nothing: all is as it should be"
+            host.host,
+            str(len(host.changed)),
+            "; ".join([*host.changed, *host.noted]) or "nothing: all is as it should be",
         )
     return table
 

@@ -117,6 +117,12 @@ class Host(Section):
     swarm: Literal["manager", "worker"] | None = None
     lost: StrictBool = False
 
+    @property
+    def directory(self) -> Path:
+        """What belongs to who logs in there: the directory that ``root`` is in, as others of ours may be; or
+        ``root`` alone, where that one is the system's, as ``/srv``."""
+        return self.root if self.root.parent.parent == Path("/") else self.root.parent
+
 
 class Tls(Section):
     """Certificate and key of an environment's listeners, in PEM form.

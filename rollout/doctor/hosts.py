@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rollout.config import Config, Environment
@@ -23,7 +24,7 @@ CLOCK_SECONDS = 2.0
 _SCRIPT = r"""
 say() { echo "$1=$(printf %%s "$2" | tr '\n' ' ')"; }
 at=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null || echo /)
-for root in %(root)s %(parent)s; do [ -d $root ] && break; done
+for root in %(root)s %(directory)s; do [ -d $root ] && break; done
 say groups "$(id -nG)"
 say uid "$(id -u)"
 say docker "$(command -v docker)"
@@ -77,9 +78,10 @@ def _examine(site: Site, environment: Environment) -> Iterator[Finding]:
         yield Finding("wrong", site.name, "SSH", text, remedy)
         return
     yield Finding("ok", site.name, "SSH", "reachable, its host key is known, let in without a password")
+    directory = environment.hosts[site.name].directory
     names = {
         "root": shlex.quote(str(site.root)),
-        "parent": shlex.quote(str(site.root.parent)),
+        "directory": shlex.quote(str(directory)),
         "manager": f"{site.project}-manager-1",
         "holder": f"{site.project}-holder-1",
     }
@@ -88,7 +90,7 @@ def _examine(site: Site, environment: Environment) -> Iterator[Finding]:
     facts = dict(line.partition("=")[::2] for line in answer.output.splitlines() if "=" in line)
     facts = {key: value.strip() for key, value in facts.items()}
     yield from _engine(site.name, facts, environment)
-    yield from _room(site, facts)
+    yield from _room(site, directory, facts)
     yield from _ports(site, facts)
     yield from _services(site.name, facts)
 
@@ -146,14 +148,18 @@ def _node(host: str, facts: dict[str, str], environment: str) -> Iterator[Findin
         yield Finding("ok", host, "Swarm", text)
 
 
-def _room(site: Site, facts: dict[str, str]) -> Iterator[Finding]:
+def _room(site: Site, directory: Path, facts: dict[str, str]) -> Iterator[Finding]:
     if facts["root"] != "writable":
         text = f"{site.root} cannot be made" if not facts["root"] else f"{site.root} may not be written"
-        remedy = f"as root there: install -d -o USER {site.root.parent}"
+        remedy = f"as root there: install -d -o USER {directory}"
         yield Finding("wrong", site.name, "directory", text, remedy)
     else:
         yield Finding("ok", site.name, "directory", f"{site.root} may be written")
-    free = int(facts["disk"] or 0)
+    if not facts["disk"].isdigit():
+        text = "how much is free for the engine is not known"
+        yield Finding("warning", site.name, "disk", text, "look there: df, docker system df")
+        return
+    free = int(facts["disk"])
     if free < LITTLE_BYTES:
         remedy = "make room there: docker system df, docker image prune"
         verdict = "wrong" if free < LITTLE_BYTES / 10 else "warning"

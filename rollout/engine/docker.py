@@ -55,6 +55,8 @@ class DockerEngine(ManagerCommands):
     """Whether containers outlive a restart of their engine."""
     more_ports: ClassVar[tuple[int, ...]] = ()
     """Those that hosts reach each other at, besides the terminals' own."""
+    udp_ports: ClassVar[tuple[int, ...]] = ()
+    """The same, of UDP."""
 
     def __init__(
         self,
@@ -516,13 +518,14 @@ class DockerEngine(ManagerCommands):
             if playbook in ("deploy", "manage"):
                 inventory[name]["terminals_docker_compose_source"] = str(packaged("compose"))
             if playbook == "provision":
-                inventory[name]["terminals_host_directory"] = str(host.root.parent)
+                inventory[name]["terminals_host_directory"] = str(host.directory)
                 ports = [listen.system, listen.claude, listen.web]
                 inventory[name]["terminals_host_ports"] = [
                     *ports,
                     *filter(None, [listen.peers]),
                     *self.more_ports,
                 ]
+                inventory[name]["terminals_host_udp_ports"] = list(self.udp_ports)
             if parts:
                 inventory[name] |= self._variables("terminals_docker", name, parts[name])
         run_playbook(

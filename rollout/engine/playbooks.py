@@ -70,7 +70,8 @@ def run_playbook(
     """Run a playbook of the collection on ``hosts`` (inventory name to its variables).
 
     ``vault`` has more variables, encrypted. ``artifacts`` keeps the output of every run. ``on_event`` is told
-    of each task, and of each thing that a module of the collection did.
+    of each task, of each thing that one did where its result has a list of them (``did``), and of what it
+    found that somebody ought to know (``noted``).
 
     Raises:
         EngineError: a task failed, a host was not reachable, or it took too long; says which task, where and
@@ -95,6 +96,8 @@ def run_playbook(
         done = list(dict.fromkeys(result.get("did", [])))
         for what in done if shown == "changed" and done else [task]:
             on_event(EngineEvent(host, what, shown, detail, time.time()))
+        for what in result.get("noted", []):
+            on_event(EngineEvent(host, what, "noted", "", time.time()))
         if status in ("failed", "unreachable") and not ignored:
             failures.append(f"{host}: {task.rpartition(' : ')[2]}: {detail}")
         return True

@@ -18,7 +18,7 @@ from rollout.engine.docker import ASK_SECONDS, DockerEngine
 from rollout.errors import EngineError
 from rollout.model import BuildRef
 from rollout.swarm.cluster import AWAY, Node, Service, Swarm
-from rollout.swarm.membership import HEARTBEAT_SECONDS, PORTS, Membership
+from rollout.swarm.membership import HEARTBEAT_SECONDS, PORTS, UDP_PORTS, Membership
 from rollout.swarm.words import STOP_SECONDS, service_words
 
 GONE_SECONDS = STOP_SECONDS + 15.0
@@ -37,6 +37,7 @@ class SwarmEngine(DockerEngine):
     # A Swarm refuses an engine whose containers outlive it.
     live_restore: ClassVar[bool] = False
     more_ports: ClassVar[tuple[int, ...]] = PORTS
+    udp_ports: ClassVar[tuple[int, ...]] = UDP_PORTS
 
     @cached_property
     def _swarm(self) -> Swarm:

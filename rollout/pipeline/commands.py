@@ -234,6 +234,7 @@ def provision(
         would = Changes(environment.hosts, observer)
         containers_engine(config, environment, would).look_for_upgrades()
         upgrades.carry_out(would.all())
+        changes.note(would)
     return changes.all()
 
 

@@ -16,6 +16,8 @@ from rollout.swarm.words import network, network_here
 
 PORTS: Final = (2377, 7946)
 """TCP: at the first managers are reached, at the second nodes tell each other who is there."""
+UDP_PORTS: Final = (7946,)
+"""The same talk, of which most goes this way."""
 HEARTBEAT_SECONDS: Final = 300
 """A node is given up after three of these, and what ran on it is ended when it comes back. With the usual
 five seconds a cable that was out for 25 s costs every task; nothing of ours is ever started elsewhere, so
@@ -77,6 +79,12 @@ class Membership:
         there = members[seed].inside
         known = {node.id for node in self._swarm.nodes()} if there else set()
         strange = [host for host in self._hosts if members[host].inside and members[host].node not in known]
+        # Of a host whose engine does not answer it is not known whether it is the one that manages.
+        silent = [host for host in self._managers if not members[host].state]
+        if strange and silent:
+            whose = f"{', '.join(silent)}, which may manage it, does not answer"
+            look = f"look at: rollout doctor {self._environment.name}"
+            raise EngineError(f"{strange[0]}: it is in a Swarm, and {whose}; {look}")
         if strange:
             raise EngineError(
                 f"{strange[0]}: it is in a Swarm that {self._environment.name} knows no manager of; if"

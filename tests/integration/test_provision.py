@@ -57,6 +57,11 @@ def provision(host: LabHost, *options: str) -> list[str]:
     return list(json.loads(host.printed)[0]["changed"])
 
 
+def noted(host: LabHost) -> list[str]:
+    """By the last of them."""
+    return list(json.loads(host.printed)[0]["noted"])
+
+
 def daemon(host: LabHost) -> dict[str, object]:
     return dict(json.loads(host.ssh("cat /etc/docker/daemon.json")))
 
@@ -112,9 +117,17 @@ def test_an_engine_is_brought_up_to_date_under_what_runs(ready):
     host.ssh(f"sudo sh -c {shlex.quote(MAKE)}")
     before, engine = host.ssh(STARTED), host.ssh("cat /var/run/docker.pid")
     assert provision(host) == [], "that is nothing that comes by itself"
-    assert provision(host, "--upgrade", "--check") == ["Upgrade the engine"]
-    assert SUFFIX not in host.ssh(VERSION)
-    assert "Upgrade the engine" in provision(host, "--upgrade")
+    was = host.ssh(VERSION)
+    newer = f"Upgrade docker.io, {was} to {was}{SUFFIX}"
+    host.ssh("sudo apt-mark hold docker.io")
+    assert provision(host, "--upgrade", "--check") == []
+    assert noted(host) == ["docker.io stays as it is: it is held"]
+    assert provision(host, "--upgrade") == [], "nor is what it says only said"
+    assert noted(host) == ["docker.io stays as it is: it is held"]
+    host.ssh("sudo apt-mark unhold docker.io")
+    assert provision(host, "--upgrade", "--check") == [newer, "Upgrade the engine"]
+    assert host.ssh(VERSION) == was
+    assert newer in provision(host, "--upgrade")
     assert host.ssh(VERSION).endswith(SUFFIX)
     assert host.ssh("cat /var/run/docker.pid") != engine
     assert host.ssh(STARTED) == before

@@ -37,6 +37,10 @@ GATES = [
     *({"metric": f"load.{what}", "op": "==", "threshold": 0}
       for what in ("bytes_lost", "bytes_doubled", "commands_twice", "loops")),
 ]  # fmt: skip
+CLOSED = """rules=$(sudo iptables -S INPUT); echo "$rules" | grep -q -- '-P INPUT DROP' || exit
+for of in 'tcp 2377' 'tcp 7946' 'udp 7946'; do
+    set -- $of; echo "$rules" | grep -q -- "-p $1 .*--dport $2 .*-j ACCEPT" || exit; done"""
+"""Whether a host's firewall lets in what the nodes of a Swarm talk by, and not all there is."""
 CUTS = [25, *map(int, os.environ.get("CUTS", "").split())]
 """Seconds. After the first a Swarm with its usual heartbeat has given a node up, and ends all that it ran
 there. Longer ones, ``CUTS="60 600"``, are tried by hand."""
@@ -60,6 +64,7 @@ class Four(LabHost):
             load={"users": 20, "spawn_rate": 10, "cut_every": "4s"},
             gates=GATES,
             max_hold="60s",
+            firewall=True,
         )
 
     def known(self, lab: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -140,6 +145,8 @@ def test_setting_hosts_up_makes_one_swarm_of_them(four):
     assert [nodes[name].labels["region"] for name in four.names] == ["eu", "eu", "eu", "us"]
     cluster = json.loads(four.at(four.names[0], "info", "--format", "{{json .Swarm.Cluster.Spec}}"))
     assert cluster["Dispatcher"]["HeartbeatPeriod"] == 300 * 10**9
+    for name in four.names:
+        assert four.on(name, CLOSED) == 0
     assert four.run("provision", "dev", "--output", "json") == 0, four.said
     assert [host["changed"] for host in json.loads(four.printed)] == [[]] * 4
 

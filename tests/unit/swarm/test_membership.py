@@ -152,6 +152,19 @@ def test_a_host_of_another_swarm_is_not_taken_from_it(tmp_path):
     assert engines.told == []
 
 
+def test_a_manager_that_does_not_answer_makes_nobody_a_stranger(tmp_path):
+    """Two hosts have one manager: who followed the advice for strangers would end what runs on the other."""
+    engines = settled()
+    del engines.members["c"]
+    engines.members["a"] = {"LocalNodeState": ""}
+    engines.members["b"] = active("node-b", manager=False)
+    with pytest.raises(EngineError) as failed:
+        bring(tmp_path, engines)
+    assert failed.value.message.startswith("b: it is in a Swarm, and a, which may manage it, does not answer")
+    assert "leave" not in failed.value.message
+    assert engines.told == []
+
+
 def test_one_that_was_set_up_anew_comes_back_and_what_it_was_is_forgotten(tmp_path):
     engines = settled()
     engines.members["c"] = dict(INACTIVE)
