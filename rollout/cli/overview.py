@@ -80,7 +80,9 @@ def _notes(
         yield "stated to be lost"
         return
     if manager is None and entry.current:
-        yield "not running" if len(entry.hosts) == 1 else f"not running; where it is new: rollout apply {env}"
+        yield f"no session manager answers: rollout doctor {env}"
+        if len(entry.hosts) > 1:
+            yield f"where the host is new: rollout apply {env}"
     if drift := entry.drift.get(host):
         yield f"declared otherwise, {drift}: rollout apply {env}"
     if (state := (manager or {}).get("host_state", "ready")) != "ready":

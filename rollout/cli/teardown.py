@@ -26,10 +26,13 @@ def command(context: click.Context, environment: str, yes: bool) -> None:
     config = read_config(context)
     (entry,) = pipeline.status(config, environment)
     live = sum(manager["sessions"]["live"] for manager in entry.hosts.values() if manager)
+    # That none answers does not mean that there are no shells.
+    silent = ", ".join(host for host, manager in entry.hosts.items() if manager is None)
+    also = f" (and any of {silent}: no session manager answers there)" if silent else ""
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError(f"nobody can be asked about {live} live sessions here; say --yes")
-        click.confirm(f"End {live} live sessions of {environment} and remove it?", abort=True, err=True)
+            raise click.UsageError(f"nobody can be asked about {live} live sessions{also} here; say --yes")
+        click.confirm(f"End {live} live sessions of {environment}{also} and remove it?", abort=True, err=True)
     with Progress() as progress:
         pipeline.teardown(config, environment, observer=progress)
     click.echo(f"{environment} is gone")

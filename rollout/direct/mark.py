@@ -28,21 +28,31 @@ def ask_for_mark(root: Path, project: str) -> tuple[str, ...]:
 
     Engines lose what an exec printed, once in a long while (docker-py #2042). A mark that is taken for none
     would have a host led to where somebody has led it away from, so a sign comes behind it, without which it
-    is asked for again.
+    is asked for again. A monitor that does not run has its mark all the same.
     """
     script = f"cat {shlex.quote(str(root / NAME))} 2>/dev/null"
     if project:
         inside = f"cat {MONITOR}/{NAME} 2>/dev/null; echo .; true"
         ask = f"docker exec {monitor_container(project)} sh -c {shlex.quote(inside)} 2>/dev/null"
-        tell = '[ -n "$said" ] && { printf %s "${said%.}"; break; }'
-        script += f" || for each in {MARK_READS}; do said=$({ask}) || break; {tell}; done"
+        tell = '[ -n "$said" ] && { printf %s "${said%.}"; exit; }'
+        asked = f"for each in {MARK_READS}; do said=$({ask}) || break; {tell}; done"
+        script += f" || {{ {asked}; {_copied(project)}; }}"
     return ("sh", "-c", f"{script} || true")
 
 
+def _copied(project: str) -> str:
+    """Prints the mark of a monitor, be it one that does not run."""
+    return f"docker cp {monitor_container(project)}:{MONITOR}/{NAME} - 2>/dev/null | tar -xO 2>/dev/null"
+
+
 def take_mark_away(root: Path, project: str) -> tuple[str, ...]:
-    """Words that remove both from a host with containers."""
-    inside = f"docker exec {monitor_container(project)} rm -f {MONITOR}/{NAME} 2>/dev/null"
-    return ("sh", "-c", f"rm -f {shlex.quote(str(root / NAME))} && {{ {inside} || true; }}")
+    """Words that remove both from a host with containers. They fail where a monitor has one that does not
+    run."""
+    name = monitor_container(project)
+    inside = f"docker exec {name} rm -f {MONITOR}/{NAME} 2>/dev/null"
+    stays = f"echo {name} does not run, and has a mark: docker start {name} >&2; exit 1"
+    there = f'{{ said=$({_copied(project)}); [ -z "$said" ] || {{ {stays}; }}; }}'
+    return ("sh", "-c", f"rm -f {shlex.quote(str(root / NAME))} && {{ {inside} || {there}; }}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ from rollout.model import BuildRef, HostState, MonitorLog
 class HostFacts:
     """What is on a host before anything is done.
 
-    ``status`` is the session manager's (see ``terminals ctl status``), ``None`` where none runs.
+    ``status`` is the session manager's (see ``terminals ctl status``), ``None`` where none answers.
     """
 
     host: str
     builds: tuple[str, ...]
     status: dict[str, Any] | None
-    fresh: bool = False
-    """Nothing of the environment was ever started there."""
+    held: bool = True
+    """Whether a holder runs there: shells may live, though no session manager answers for them."""
 
 
 @dataclass(frozen=True, slots=True)

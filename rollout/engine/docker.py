@@ -13,7 +13,7 @@ import msgspec
 from terminals.control import answers, packets
 
 from rollout.authority import host_certificate
-from rollout.build.hosts import UNREACHABLE, Answer, SshHost
+from rollout.build.hosts import NOT_FOUND, UNREACHABLE, Answer, SshHost
 from rollout.build.store import read_image
 from rollout.checks.runner import Target
 from rollout.config import Config, Environment
@@ -92,8 +92,8 @@ class DockerEngine(ManagerCommands):
         names = list(self._environment.hosts)
         builds = self._at_once(names, self._builds)
         status = self.status()
-        fresh = self._at_once([name for name in names if status[name] is None], self._fresh)
-        return [HostFacts(name, builds[name], status[name], fresh.get(name, False)) for name in names]
+        held = self._at_once([name for name in names if status[name] is None], self._held)
+        return [HostFacts(name, builds[name], status[name], held.get(name, True)) for name in names]
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. By the front door, which is quick; else over SSH."""
@@ -184,7 +184,9 @@ class DockerEngine(ManagerCommands):
             ConfigError: the authority's files cannot be read.
             EngineError: a host failed.
         """
-        there = {host for host, status in self.status().items() if status is not None}
+        status = self.status()
+        held = self._at_once([name for name in status if status[name] is None], self._held)
+        there = {name for name in status if held.get(name, True)}
         parts = {
             host: {"manager": parts["manager"]} for host, parts in self.wanted(build).items() if host in there
         }
@@ -265,10 +267,12 @@ class DockerEngine(ManagerCommands):
         answer = self._ask(name, "docker", "image", "ls", "--format", "{{.Tag}}", self._image_name)
         return tuple(sorted(answer.output.split()))
 
-    def _fresh(self, name: str) -> bool:
-        """Whether there is no holder of this environment, not even one that has ended."""
+    def _held(self, name: str) -> bool:
         which = ("--filter", f"name=^{self._project}-holder-1$")
-        return not self._ask(name, "docker", "ps", "--all", "--quiet", *which).output.strip()
+        command = ("docker", "ps", "--quiet", *which)
+        answer = self.host(name, ASK_SECONDS).run(command)
+        # One that was never set up has no Docker.
+        return answer.status != NOT_FOUND and bool(self._good(name, command, answer).output.strip())
 
     def _tidy(self, name: str, keep: Collection[str]) -> set[str]:
         form = "{{.Tag}} {{.ID}}"
@@ -358,7 +362,10 @@ class DockerEngine(ManagerCommands):
         return f"{self._project}-manager-1"
 
     def _ask(self, name: str, *command: str, limit: float = ASK_SECONDS) -> Answer:
-        answer = self.host(name, limit).run(command)
+        return self._good(name, command, self.host(name, limit).run(command))
+
+    @staticmethod
+    def _good(name: str, command: Sequence[str], answer: Answer) -> Answer:
         if answer.status == 0:
             return answer
         words = answer.reason[-300:]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from terminals.control import answers, packets
+from terminals.control.asking import ControlError, connect
 from terminals.manager.certificate import CertificateError, TlsFiles
 
 from rollout.checks.runner import Target
@@ -52,7 +53,7 @@ class ProcessEngine(ManagerCommands):
                     sorted(path.parent.parent.name for path in host.root.glob(f"builds/*/{COMPLETE}"))
                 ),
                 status=status[name],
-                fresh=not (host.root / "conf" / "programs" / "manager.conf").exists(),
+                held=status[name] is not None or _held(host.root),
             )
             for name, host in self._environment.hosts.items()
         ]
@@ -255,6 +256,15 @@ class ProcessEngine(ManagerCommands):
             name=host,
         )
         return {**config, **tls}
+
+
+def _held(root: Path) -> bool:
+    """Whether a holder listens in a host's directory, be it one that does not answer."""
+    try:
+        connect(str(root / "run" / "holder.sock")).close()
+    except ControlError:
+        return False
+    return True
 
 
 def _remove(root: Path, build: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from rollout.checks.load import LoadRun, LoadSummary
 from rollout.checks.runner import CheckResult
@@ -143,42 +143,39 @@ def from_checks(suite: str, results: Sequence[CheckResult]) -> list[Evidence]:
     return found
 
 
+_UNKNOWN: Final = {"attaches": 0, "memory_bytes": 0, "loops": 0, "short_lived": 0}
+"""A generation of which nothing was seen."""
+
+
 def from_generation(
-    statuses: Mapping[str, Mapping[str, Any] | None], generation: str, window: tuple[float, float]
+    statuses: Mapping[str, Mapping[str, Any] | None],
+    generation: str,
+    window: tuple[float, float],
+    reached: Collection[str],
 ) -> list[Evidence]:
     """Evidence that the session managers give of a generation, from its first attach on.
 
-    A host whose manager does not answer gives none; the gate then has too little to pass on.
+    ``reached``: the hosts that it was started on. Of one of these whose manager does not answer there are no
+    observations, which is said: what is not known of it is not made up for by the others.
     """
     found: list[Evidence] = []
     for host, status in statuses.items():
         if status is None:
-            continue
-        for entry in status["generations"]:
-            if entry["name"] != generation:
-                continue
+            entries = [_UNKNOWN] if host in reached else []
+        else:
+            entries = [entry for entry in status["generations"] if entry["name"] == generation]
+        for entry in entries:
             labels = {"host": host, "generation": generation}
-            attaches = int(entry["attaches"])
-            memory = int(entry["memory_bytes"])
-            found += [
+            attaches, memory = int(entry["attaches"]), int(entry["memory_bytes"])
+            for name in ("loops", "short_lived"):
+                value = float(entry[name])
+                found.append(
+                    _piece(f"generation.{name}", "count", window, attaches, value=value, labels=labels)
+                )
+            value = float(memory)
+            found.append(
                 _piece(
-                    "generation.loops", "count", window, attaches, value=float(entry["loops"]), labels=labels
-                ),
-                _piece(
-                    "generation.short_lived",
-                    "count",
-                    window,
-                    attaches,
-                    value=float(entry["short_lived"]),
-                    labels=labels,
-                ),
-                _piece(
-                    "generation.memory_bytes",
-                    "gauge",
-                    window,
-                    1 if memory else 0,
-                    value=float(memory),
-                    labels=labels,
-                ),
-            ]
+                    "generation.memory_bytes", "gauge", window, int(memory > 0), value=value, labels=labels
+                )
+            )
     return found

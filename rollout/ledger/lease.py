@@ -32,8 +32,11 @@ class Lease:
     """Holds an environment while in the ``with`` block. ``token`` is the fencing token; ``ledger`` is the one
     to write to meanwhile: it takes nothing any more from whoever has lost the lease."""
 
-    def __init__(self, ledger: Ledger, env: str, *, ttl: float = TTL) -> None:
+    def __init__(self, ledger: Ledger, env: str, *, ttl: float = TTL, least: int = 0) -> None:
+        """``least``: what the token is at the least. Hosts may have heard of a higher one than a ledger that
+        was put back from a copy knows."""
         self._ledger = ledger
+        self._least = least
         self._env = env
         self._ttl = ttl
         self._done = threading.Event()
@@ -59,7 +62,7 @@ class Lease:
             now = _now(connection)
             if holds := _holds(row, now):
                 raise Locked(holds)
-            self.token = row.token + 1
+            self.token = max(row.token + 1, self._least)
             values = {"owner": me(), "token": self.token, "since": now, "expires": now + self._ttl}
             connection.execute(leases.update().where(self._row()).values(**values))
         self.ledger = self._ledger.fenced(self._env, self.token)
@@ -123,6 +126,14 @@ class Lease:
                 self._taken = True
             else:
                 self._until, self._trouble = asked + self._ttl, ""
+
+
+def token_of(ledger: Ledger, env: str) -> int:
+    """The fencing token of whoever holds the lease by this ledger; of any other, the one that comes next."""
+    if (token := ledger.token(env)) is not None:
+        return token
+    row, _ = _held(ledger, env)
+    return 1 if row is None else int(row.token) + 1
 
 
 def held_by(ledger: Ledger, env: str) -> str:

@@ -53,6 +53,10 @@ class Ledger:
         other._fence = env, token
         return other
 
+    def token(self, env: str) -> int | None:
+        """The token that it was given for an environment (:meth:`fenced`), if any."""
+        return self._fence[1] if self._fence is not None and self._fence[0] == env else None
+
     @property
     def engine(self) -> sa.Engine:
         """The database past the ledger: for looking at it as it is."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
+import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rollout.config import Config, Environment
-from rollout.engine import Engine
+from rollout.engine import Engine, HostFacts
 from rollout.engine.docker import DockerEngine
 from rollout.engine.process import ProcessEngine
 from rollout.engine.swarm import SwarmEngine
@@ -19,11 +20,12 @@ from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.model import BuildRef, EngineEvent
 from rollout.observer import Observer
 from rollout.pipeline.interrupts import Interrupts, heeding
-from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
+from rollout.pipeline.obstacles import Obstacle, Planned, behind, lacking, occupied, refuse, standing
 from rollout.pipeline.parts import apart, new_holders
 from rollout.pipeline.plan import Plan, make_plan
 from rollout.pipeline.readiness import Readiness
 from rollout.pipeline.runner import Runner
+from rollout.pipeline.silence import facts_of
 from rollout.pipeline.trial import Trial
 
 
@@ -155,17 +157,28 @@ def _proposed(
     config: Config, ledger: Ledger, environment: Environment, build: BuildRef, engine: Engine, kind: str
 ) -> tuple[Plan, list[Obstacle]]:
     env = environment.name
-    number = next((record.number for record in ledger.rollouts(env)), 0) + 1
-    facts = engine.facts()
+    facts = facts_of(engine)
     current = ledger.current(env)
-    if current is not None and not any(host.status for host in facts):
-        current = None  # torn down, or the machine was started anew: nothing lives that could be moved
+    # Torn down, or the machines were started anew: nothing lives that could be moved, or gone back to. That a
+    # session manager does not answer says nothing of that.
+    if not any(host.status or host.held for host in facts):
+        current = None
     wanted = engine.wanted(build)
-    plan = make_plan(environment, build, f"g{number}", facts, current, wanted, kind=kind)
+    plan = make_plan(environment, build, next_name(ledger, env, facts), facts, current, wanted, kind=kind)
     # In the middle of a rollout they are on several.
     mixed = () if ledger.unfinished(env) else apart(env, current, facts)
-    there = (*standing(ledger, env, engine), *new_holders(facts, wanted), *mixed)
+    known = (*standing(ledger, env, engine), *behind(env, ledger, facts))
+    there = (*known, *new_holders(facts, wanted), *mixed)
     return plan, [*there, *lacking(config, environment, facts)]
+
+
+def next_name(ledger: Ledger, env: str, facts: Sequence[HostFacts]) -> str:
+    """The name of the generation that comes next: by the rollout's number, but for a ledger that was lost or
+    put back from a copy, whose next numbers hosts have seen already."""
+    number = next((record.number for record in ledger.rollouts(env)), 0)
+    entries = (entry for host in facts for entry in (host.status or {}).get("generations", []))
+    numbers = (re.match(r"g(\d+)", entry["name"]) for entry in entries)
+    return f"g{max(number, *(int(found[1]) for found in numbers if found), 0) + 1}"
 
 
 def attending(observer: Observer) -> Interrupts:

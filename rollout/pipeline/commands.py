@@ -25,10 +25,21 @@ from rollout.pipeline.builds import build_at_hand
 from rollout.pipeline.changes import Changes, Provisioned
 from rollout.pipeline.glass import nothing_broken
 from rollout.pipeline.infra import verify
-from rollout.pipeline.obstacles import Obstacle, Planned, lacking, occupied, refuse, standing
+from rollout.pipeline.obstacles import (
+    Obstacle,
+    Planned,
+    behind,
+    lacking,
+    occupied,
+    refuse,
+    seen_by,
+    silent,
+    standing,
+)
 from rollout.pipeline.parts import beside, lacks, new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.readiness import since, soaked
+from rollout.pipeline.silence import facts_of
 from rollout.pipeline.steps.judge import SUITES
 from rollout.pipeline.upgrade import Emptying, Upgrades
 
@@ -198,8 +209,10 @@ def adopt(config: Config, env: str, *, observer: Observer) -> RolloutRecord:
         EngineError: a host failed.
     """
     environment = config.environment(env)
-    with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
-        return adopted(config, environment, engine_of(config, environment, observer), lease.ledger)
+    engine = engine_of(config, environment, observer)
+    seen = seen_by(engine.status().values())
+    with Ledger(config.ledger_url) as opened, Lease(opened, env, least=seen) as lease:
+        return adopted(config, environment, engine, lease.ledger)
 
 
 def provision(
@@ -283,8 +296,10 @@ def teardown(config: Config, env: str, *, observer: Observer) -> None:
     environment = config.environment(env)
     with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
         engine = engine_of(config, environment, observer)
-        live = sum(int(status["sessions"]["live"]) for status in engine.status().values() if status)
-        lease.ledger.add_event(env, "teardown", by=operator(), sessions=live)
+        statuses = engine.status()
+        live = sum(int(status["sessions"]["live"]) for status in statuses.values() if status)
+        unknown = [host for host, status in statuses.items() if status is None]
+        lease.ledger.add_event(env, "teardown", by=operator(), sessions=live, unknown=unknown)
         engine.teardown()
         for host in environment.absent:
             observer.message(f"{host}: stated to be lost; what it has stays there", "warning")
@@ -364,7 +379,8 @@ def _way_back(
             text = f"{env} has served no other build than {current.build}; look at: rollout history {env}"
             return None, None, [*obstacles, Obstacle(text)]
         target = _record_of(ledger, env, current.previous_generation)
-    facts = engine.facts()
+    facts = facts_of(engine)
+    obstacles += behind(env, ledger, facts)
     warm = all(
         any(
             entry["name"] == target.generation and entry["workers"]
@@ -397,9 +413,12 @@ def _settings(
     """The rollout whose build serves, what has to be done to have the declared settings in force with it
     (``None``: nothing), and what is in the way of that."""
     env = environment.name
-    obstacles, current, facts = standing(ledger, env, engine), ledger.current(env), engine.facts()
+    current, facts = ledger.current(env), facts_of(engine)
+    unknown = silent(env, facts)
+    obstacles = [*standing(ledger, env, engine), *behind(env, ledger, facts), *unknown]
     if current is None or not any(host.status for host in facts):
-        return None, None, [*obstacles, Obstacle(f"nothing runs in {env}; deploy to it first")]
+        nothing = [] if unknown else [Obstacle(f"nothing runs in {env}; deploy to it first")]
+        return None, None, [*obstacles, *nothing]
     try:
         wanted = engine.wanted(build_at_hand(config, environment, current.build))
     except Refused as gone:

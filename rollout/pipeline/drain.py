@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from rollout.config import Config, Environment
 from rollout.direct.sites import lost_host
 from rollout.engine import Engine
-from rollout.errors import ConfigError
+from rollout.errors import ConfigError, Refused
 from rollout.ledger import Ledger
 from rollout.model import HostState
 from rollout.pipeline.begin import engine_of, operator
+from rollout.pipeline.silence import statuses_of
 
 POLL: Final = 2.0
 """Seconds between two looks."""
@@ -49,12 +50,18 @@ def drain(
     Raises:
         ConfigError: no such host, or several environments have one.
         EngineError: it cannot be told.
+        Refused: no session is left there, but shells are, or nobody knows.
     """
     environment = _where(config, host, env)
     engine = engine_of(config, environment)
     left = be(config, environment, engine, host, "draining", message)
     on_look(left)
-    return empty(engine, left, until, on_look) if wait else left
+    if not wait:
+        return left
+    left = empty(engine, left, until, on_look)
+    if left.state != "ready" and not left.sessions:
+        nothing_adrift(host, statuses_of(engine, [host])[host])
+    return left
 
 
 def undrain(config: Config, host: str, env: str | None = None) -> Drained:
@@ -77,6 +84,18 @@ def empty(engine: Engine, left: Drained, until: float | None, on_look: Callable[
             left = Drained(left.env, left.host, status["host_state"], status["sessions"]["live"])
             on_look(left)
     return left
+
+
+def nothing_adrift(host: str, status: Mapping[str, Any] | None) -> None:
+    """See to it that a host has no shells that are in nobody's list, by what its session manager says.
+
+    Raises:
+        Refused: it has, or does not say so.
+    """
+    if status is None:
+        raise Refused(f"{host}: its session manager does not answer: nobody knows whether shells are left")
+    if adrift := status["sessions"].get("left", 0):
+        raise Refused(f"{host}: {adrift} shells are left that its session manager could not go on with")
 
 
 def be(

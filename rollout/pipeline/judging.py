@@ -13,6 +13,7 @@ from rollout.errors import EngineError
 from rollout.evidence import from_comparison, from_generation, from_load, from_parts
 from rollout.gates import Watch, deciding, evaluate_all
 from rollout.model import Evidence, GateResult, Verdict, worst
+from rollout.pipeline.silence import statuses_of
 from rollout.pipeline.sources import Sources
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Judging:
         self._trial.ledger.add_figures(
             self._trial.record.id,
             load_users=summary.users,
+            load_unfinished=summary.users - len(summary.finished),
             load_reconnections=summary.reconnections,
             load_loops=summary.loops,
             bytes_verified=summary.verified,
@@ -115,6 +117,15 @@ class Judging:
             bytes_doubled=summary.doubled,
             commands_twice=summary.twice,
         )
+
+    def check_load(self) -> None:
+        """See to it that the load users are still at work, where there are any.
+
+        Raises:
+            EngineError: the load has ended by itself.
+        """
+        if self._load is not None and not self._load_finished and not self._load.running:
+            raise EngineError("the load run has ended by itself; its evidence is not complete")
 
     def stop(self) -> None:
         """End the load, however the rollout ended."""
@@ -127,20 +138,21 @@ class Judging:
         """Those that judge at one of these times."""
         return [gate for gate in self.all_gates if gate.on in when]
 
-    def observe(self) -> list[Evidence]:
+    def observe(self, *, patient: bool = False) -> list[Evidence]:
         """Everything known about the new generation since the first shift of this rollout.
+
+        ``patient``: all depends on this one look, and session managers are waited for.
 
         Raises:
             EngineError: the load has ended by itself.
         """
         trial = self._trial
         window = (trial.shifted_at or trial.record.started, time.time())
-        self.seen = trial.engine.status()
-        found = from_generation(self.seen, trial.plan.generation, window)
+        self.seen = statuses_of(trial.engine, trial.reached() if patient else ())
+        found = from_generation(self.seen, trial.plan.generation, window, trial.reached())
         if self._load is not None:
             found += self.of_load(self._load, window)
-            if not self._load.running and not self._load_finished:
-                raise EngineError("the load run has ended by itself; its evidence is not complete")
+            self.check_load()
         return found + self._sources.evidence(window[0], trial.full_at)
 
     def of_load(self, load: LoadRun, window: tuple[float, float]) -> list[Evidence]:

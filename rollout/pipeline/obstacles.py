@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from rollout.doctor import (
 )
 from rollout.engine import Engine, HostFacts
 from rollout.errors import GlassBroken, Locked, Refused, RolloutError
-from rollout.ledger import Ledger, RolloutRecord, held
+from rollout.ledger import Ledger, RolloutRecord, held, token_of
+from rollout.pipeline.silence import SILENT_SECONDS, is_silent
 
 if TYPE_CHECKING:
     from rollout.pipeline.plan import Plan
@@ -115,6 +116,34 @@ def lacking(config: Config, environment: Environment, facts: Sequence[HostFacts]
         for each in findings
         if each.verdict == "wrong"
     ]
+
+
+def silent(env: str, facts: Sequence[HostFacts]) -> list[Obstacle]:
+    """Hosts on which something runs and no session manager answers: nobody knows what is in force."""
+    return [
+        Obstacle(
+            f"{host.host}: its session manager does not answer, so that nobody knows what is in force there;"
+            f" look at: rollout doctor {env}",
+            retry_after=SILENT_SECONDS,
+        )
+        for host in facts
+        if is_silent(host)
+    ]
+
+
+def behind(env: str, ledger: Ledger, facts: Sequence[HostFacts]) -> list[Obstacle]:
+    """Hosts that were told things by a ledger that had come further: they refuse what is said by this one. A
+    copy of it was put back, or it is another one."""
+    token, seen = token_of(ledger, env), seen_by(host.status for host in facts)
+    if seen <= token:
+        return []
+    text = f"{env}: its hosts have been told things with fencing token {seen}, and this ledger is at {token}"
+    return [Obstacle(f"{text}, as one that was put back from a copy; first: rollout adopt {env}")]
+
+
+def seen_by(statuses: Iterable[Mapping[str, Any] | None]) -> int:
+    """The highest fencing token that session managers have heard of; 0 where none answers."""
+    return max((int(status.get("fence", 0)) for status in statuses if status is not None), default=0)
 
 
 def unfinished(record: RolloutRecord) -> Obstacle:

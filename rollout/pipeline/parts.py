@@ -46,10 +46,11 @@ def replacements(facts: Sequence[HostFacts], wanted: Mapping[str, Parts]) -> dic
 def lacks(host: HostFacts, generation: str) -> bool:
     """Whether what serves on the others does not serve on a host: it is new to the environment, or was away.
 
-    Of one whose session manager does not answer nothing is known, unless none was ever started there.
+    Of one whose session manager does not answer nothing is known, unless there are no shells either: nothing
+    was ever started there, or the machine was started anew.
     """
     if host.status is None:
-        return host.fresh
+        return not host.held
     return not any(entry["name"] == generation and entry["weight"] for entry in host.status["generations"])
 
 

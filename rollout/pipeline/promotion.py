@@ -15,7 +15,7 @@ from rollout.model import BuildRef, Evidence, MonitorLog
 from rollout.observer import Observer
 from rollout.pipeline.begin import Leave, Override, begin, engine_of, look, operator
 from rollout.pipeline.obstacles import Obstacle, Planned, occupied, standing
-from rollout.pipeline.readiness import Readiness, approvals, assess, permission, since
+from rollout.pipeline.readiness import Readiness, account, approvals, assess, permission, since
 from rollout.pipeline.sources import Sources
 
 WAIT_POLL = 30.0
@@ -221,8 +221,9 @@ def approve(config: Config, env: str, *, note: str = "") -> tuple[Event, list[Ev
                 f"nothing has been promoted in {environment.after} yet, so there is nothing to approve"
             )
         me = operator()
-        if any(event.by == me for event in approvals(ledger, environment, current.digest)):
-            raise Refused(f"{me} has approved {current.build} for {env} already")
+        given = approvals(ledger, environment, current.digest)
+        if mine := next((event for event in given if account(event.by) == account(me)), None):
+            raise Refused(f"{mine.by} has approved {current.build} for {env} already")
         event = ledger.add_event(
             env, "approval", by=me, build=current.build, digest=current.digest, note=note
         )

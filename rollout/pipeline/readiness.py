@@ -113,12 +113,18 @@ def soaked(
 
 
 def approvals(ledger: Ledger, environment: Environment, digest: str) -> list[Event]:
-    """Who has said yes to this very build coming to the environment, each person once."""
+    """Who has said yes to this very build coming to the environment, each person once: by the name of the
+    account, since the same person on another machine is no other one."""
     said: dict[str, Event] = {}
     for event in ledger.events(environment.name, kind="approval"):
         if event.data.get("digest") == digest:
-            said.setdefault(event.by, event)
+            said.setdefault(account(event.by), event)
     return list(said.values())
+
+
+def account(by: str) -> str:
+    """Of an operator, without the machine."""
+    return by.partition("@")[0]
 
 
 def permission(ledger: Ledger, environment: Environment, digest: str, *, now: float) -> list[Obstacle]:

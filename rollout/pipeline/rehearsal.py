@@ -7,11 +7,12 @@ from rollout.engine import Engine
 from rollout.errors import Refused
 from rollout.ledger import Lease, Ledger, RolloutRecord
 from rollout.observer import Observer
-from rollout.pipeline.begin import attending, engine_of, recorded, run
+from rollout.pipeline.begin import attending, engine_of, next_name, recorded, run
 from rollout.pipeline.builds import build_at_hand
-from rollout.pipeline.obstacles import Obstacle, Planned, occupied, refuse, standing
+from rollout.pipeline.obstacles import Obstacle, Planned, behind, occupied, refuse, standing
 from rollout.pipeline.parts import apart
 from rollout.pipeline.plan import Plan, make_rehearsal_plan
+from rollout.pipeline.silence import facts_of
 
 
 def rehearse(
@@ -54,8 +55,8 @@ def _rehearsal(
         build_at_hand(config, environment, current.build)
     except Refused as gone:
         obstacles.append(Obstacle(gone.message))
-    number = next((record.number for record in ledger.rollouts(env)), 0) + 1
-    facts = engine.facts()
+    facts = facts_of(engine)
+    obstacles += behind(env, ledger, facts)
     if ledger.unfinished(env) is None:
         obstacles += apart(env, current, facts)
-    return current, make_rehearsal_plan(environment, current, facts, f"g{number}"), obstacles
+    return current, make_rehearsal_plan(environment, current, facts, next_name(ledger, env, facts)), obstacles

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from rollout.config import Environment
 from rollout.errors import (
     EngineError,
     GateFailed,
@@ -320,12 +322,27 @@ class Runner:
         Raises:
             GateFailed: it was not so.
         """
-        trial = self._trial
+        trial, environment = self._trial, self._trial.environment
         figures = trial.reread().figures
         harm = ("sessions_severed", "bytes_lost", "bytes_doubled", "commands_twice")
         bad = [f"{name.replace('_', ' ')}: {figures[name]}" for name in harm if figures.get(name)]
-        if bad:
-            reason = f"the rehearsal did harm: {', '.join(bad)}"
+        reason = f"the rehearsal did harm: {', '.join(bad)}" if bad else unproven(environment, figures)
+        if reason:
             trial.ledger.transition(trial.record.id, State.ROLLED_BACK, reason=reason)
-            raise GateFailed(f"{trial.environment.name}: {reason}")
+            raise GateFailed(f"{environment.name}: {reason}")
         return trial.ledger.transition(trial.record.id, State.REHEARSED)
+
+
+def unproven(environment: Environment, figures: Mapping[str, Any]) -> str:
+    """Why a rehearsal with these figures does not show that nothing was lost; "" where it does.
+
+    The load may have ended on the way, with a program that was killed or by itself.
+    """
+    if environment.load is None:
+        return ""
+    if not figures.get("bytes_verified"):
+        return "the rehearsal proves nothing: its load users did not check any output"
+    if unfinished := figures.get("load_unfinished"):
+        users = f"{unfinished} of {figures['load_users']} load users"
+        return f"the rehearsal proves nothing: {users} did not check their shells to the end"
+    return ""

@@ -15,11 +15,11 @@ from rollout.errors import ConfigError, EngineError, Refused, RolloutError
 from rollout.ledger import Lease, Ledger
 from rollout.pipeline.begin import engine_of, operator
 from rollout.pipeline.changes import Provisioned
-from rollout.pipeline.drain import POLL, Drained, be, empty
+from rollout.pipeline.drain import POLL, Drained, be, empty, nothing_adrift
 from rollout.units import sessions
 
-UPGRADE: Final = "Upgrade the engine"
-"""The task of the role ``terminals_host`` that says whether there is anything newer."""
+UPGRADE: Final = "Upgrade "
+"""What the role ``terminals_host`` says of each package that there is a newer one of begins so."""
 BACK_SECONDS: Final = 300.0
 """Until what ran on a host runs there again."""
 ASK_SECONDS: Final = 30.0
@@ -65,7 +65,7 @@ class Upgrades:
             Locked: a rollout is going on. The same holds.
             EngineError: a host failed, and stays drained; or nobody knows how many work there.
         """
-        newer = [host.host for host in would if UPGRADE in host.changed]
+        newer = [host.host for host in would if any(what.startswith(UPGRADE) for what in host.changed)]
         status = self._engine.status()
         done: list[str] = []
         try:
@@ -127,9 +127,8 @@ class Upgrades:
             raise Refused(
                 f"{host}: {count} left at the deadline; none was ended, and its engine was not upgraded"
             )
-        now = self._status(host)
-        if now is not None and (adrift := now["sessions"].get("left", 0)):
-            raise Refused(f"{host}: {adrift} shells are left that its session manager could not go on with")
+        if (now := self._status(host)) is not None:
+            nothing_adrift(host, now)
 
     def _alone(self, host: str) -> None:
         """See to it that no other environment has shells on the same machine.
@@ -148,7 +147,7 @@ class Upgrades:
     def _idle(self, other: Environment, engine: Engine, host: str) -> None:
         status = engine.status()[host]
         if status is None:
-            idle = _is_fresh(engine, host)
+            idle = not _held(engine, host)
         else:
             idle = status["host_state"] != "ready" and not _sessions(status)
         if not idle:
@@ -158,7 +157,7 @@ class Upgrades:
             )
 
     def _status(self, host: str) -> Status | None:
-        """What the session manager of a host says; ``None``: nothing was ever started there.
+        """What the session manager of a host says; ``None``: no shells are there that it could be asked for.
 
         Raises:
             EngineError: it does not answer: nobody knows how many work there.
@@ -166,7 +165,7 @@ class Upgrades:
         end = time.monotonic() + ASK_SECONDS
         while True:
             status = self._engine.status()[host]
-            if status is not None or _is_fresh(self._engine, host):
+            if status is not None or not _held(self._engine, host):
                 return status
             if time.monotonic() >= end:
                 raise EngineError(
@@ -205,8 +204,8 @@ class Upgrades:
             time.sleep(POLL)
 
 
-def _is_fresh(engine: Engine, host: str) -> bool:
-    return any(facts.fresh for facts in engine.facts() if facts.host == host)
+def _held(engine: Engine, host: str) -> bool:
+    return any(facts.held for facts in engine.facts() if facts.host == host)
 
 
 def _sessions(status: Status | None) -> int:

@@ -23,6 +23,7 @@ FIGURES = {
     "sessions_severed": "sessions cut off by the shift",
     "sessions_returned": "live sessions carried back by the rollback",
     "load_users": "load users in live shells",
+    "load_unfinished": "load users who did not check their shells to the end",
     "load_reconnections": "reconnections of the load users",
     "load_loops": "reconnection loops that the load users saw",
     "bytes_verified": "bytes of output that the load users checked",

@@ -72,7 +72,10 @@ def _told(event: Event) -> str:
         case "cancel":
             return f"to be taken back, says {event.by}"
         case "teardown":
-            return f"{event.env} was removed by {event.by}, with {data.get('sessions', 0)} live sessions"
+            hosts = data.get("unknown", [])
+            live = f"{data.get('sessions', 0)} live sessions"
+            live += "".join(f" and those of {host}, which did not answer" for host in hosts)
+            return f"{event.env} was removed by {event.by}, with {live}"
         case "drain":
             return f"{data.get('host', '')} is {data.get('state', '')} for new sessions, says {event.by}"
         case "upgrade":

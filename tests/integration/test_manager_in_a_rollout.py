@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +102,48 @@ def process_of(project: Dev, shell: Terminal) -> int:
 
 def step(plan: dict, name: str) -> dict:
     return next(step for step in plan["forward"] if step["name"] == name)
+
+
+def test_one_that_does_not_answer_is_not_taken_for_as_declared_nor_its_shells_for_none(project, shell):
+    pid = project.manager("dev")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for words in (("apply", "dev"), ("apply", "dev", "--plan")):
+            assert project.run(*words) == ExitCode.REFUSED, project.said
+            assert "local: its session manager does not answer" in project.said
+            assert "nothing runs" not in project.said
+        assert project.run("teardown", "dev") == ExitCode.USAGE
+        assert "0 live sessions (and any of local: no session manager answers there)" in project.said
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.slow("two rollouts more; what is compared is in the first tier")
+def test_a_ledger_that_was_put_back_from_a_copy_goes_on_after_an_adoption(project, shell):
+    ledger, copy = project.folder / "state" / "ledger.db", project.folder / "copy.db"
+
+    def copied(source: Path, to: Path) -> None:
+        with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(to)) as other:
+            one.backup(other)
+
+    copied(ledger, copy)
+    for _ in range(2):
+        assert project.run("deploy", "dev") == 0, project.said
+    (served,) = [name for name, weight in project.weights("dev").items() if weight]
+    for name in ("ledger.db-wal", "ledger.db-shm"):
+        (ledger.parent / name).unlink(missing_ok=True)
+    copy.replace(ledger)
+    for command in ("deploy", "rollback", "apply"):
+        assert project.run(command, "dev") == ExitCode.REFUSED, project.said
+        assert "rollout adopt dev" in project.said
+    assert project.weights("dev")[served] == 100
+    assert project.run("adopt", "dev") == 0, project.said
+    assert project.run("deploy", "dev") == 0, project.said
+    (new,) = [name for name, weight in project.weights("dev").items() if weight]
+    assert int(new[1:]) == int(served[1:]) + 1, "the names that hosts have seen are not given again"
+    assert project.run("rollback", "dev") == 0, project.said
+    assert project.weights("dev")[served] == 100
+    assert shell.session in [item["id"] for item in project.sessions("dev") if item["live"]]
 
 
 def test_changed_settings_are_in_force_after_an_apply(project, shell):

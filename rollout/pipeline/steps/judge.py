@@ -100,8 +100,9 @@ class Judge(Step):
         waiting = [gate for gate in judging.gates("checks") if gate.about.source == "load"]
         if waiting and judging.loaded:
             judging.watch(waiting, 0.0)  # nobody has waited for these to have enough data yet
+        judging.check_load()
         judging.finish_load()
-        evidence = [*judging.found, *judging.observe()]
+        evidence = [*judging.found, *judging.observe(patient=True)]
         at = time.time()
         results = evaluate_all(judging.all_gates, evidence, at, lambda _: END, judging.of_hosts)
         trial.ledger.record_verdicts(trial.record.id, self.name, results, evidence)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rollout.checks.smoke import smoke
 from rollout.engine import ShiftResult
 from rollout.errors import EngineError
 from rollout.pipeline.glass import refuse_broken
+from rollout.pipeline.silence import statuses_of
 from rollout.pipeline.steps.base import Back, Step
 from rollout.pipeline.steps.bring import Stop
 from rollout.pipeline.steps.parts import PutBack, Replace, with_a_manager
@@ -18,6 +19,8 @@ from rollout.units import count, duration
 
 if TYPE_CHECKING:
     from rollout.pipeline.trial import Trial
+
+T = TypeVar("T")
 
 REVERTS = ("stop", "revert", "preserve")
 """One command to the managers: no new connection goes to the bad build from its first moment on, live
@@ -70,8 +73,10 @@ class GoBack(Shift):
     records = REVERTS
 
     def run(self, trial: Trial) -> str:
-        keep(trial, trial.plan.generation, list(self.hosts))
-        return with_a_manager(trial, lambda: Shift.run(self, trial), Replace)
+        def act() -> str:
+            return _kept(trial, trial.plan.generation, self.hosts, lambda: Shift.run(self, trial))
+
+        return with_a_manager(trial, act, Replace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +104,11 @@ class VerifyReturn(Step):
 
     def run(self, trial: Trial) -> str:
         plan, reached = trial.plan, trial.reached()
-        for host, status in trial.engine.status().items():
-            if host not in reached:
-                continue
+        statuses = statuses_of(trial.engine, reached)
+        for host in reached:
+            status = statuses[host]
+            if status is None:
+                raise EngineError(f"{host}: its session manager does not answer")
             old = _generation(status, plan.previous_generation)
             new = _generation(status, plan.generation)
             if old is None or old["weight"] != 100:
@@ -129,9 +136,13 @@ def _return_to(trial: Trial, generation: str) -> str:
     if led.failed:
         trial.lease.check()
         trial.observer.message(f"not at once: {'; '.join(led.failed.values())}: once more", "warning")
-        keep(trial, generation, list(led.failed))
     # Who was not reached has another time; where everybody was led back, there is nothing to do.
-    confirmed = trial.engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached)
+    confirmed = _kept(
+        trial,
+        generation,
+        led.failed,
+        lambda: trial.engine.shift({generation: 100}, to=generation, share=100, fence=fence, hosts=reached),
+    )
     if led.failed:
         turned = full = time.time() - (confirmed.seconds - confirmed.cleared)
     result = replace(led.result + confirmed, remaining=confirmed.remaining)
@@ -154,8 +165,18 @@ def _belonging(trial: Trial, hosts: Sequence[str], statuses: Mapping[str, Any]) 
     return sum(int(entry["assigned"]) for entry in found if entry)
 
 
-def keep(trial: Trial, generation: str, hosts: Sequence[str]) -> None:
-    """Whoever is led to was to end when the rollback window is over, or has: it stays."""
+def _kept(trial: Trial, generation: str, hosts: Collection[str], lead: Callable[[], T]) -> T:
+    """Lead people to a generation that stays on these hosts."""
+    silent = keep(trial, generation, hosts) if hosts else []
+    result = lead()
+    if silent:  # they have answered since, or nobody could be led there
+        keep(trial, generation, silent)
+    return result
+
+
+def keep(trial: Trial, generation: str, hosts: Collection[str]) -> list[str]:
+    """Whoever is led to was to end when the rollback window is over, or has: it stays. Gives the hosts whose
+    session managers do not answer: nobody knows whether it stays there."""
     statuses = trial.engine.status()
     found = {host: _generation(statuses.get(host), generation) for host in hosts}
     leaving = [
@@ -163,6 +184,7 @@ def keep(trial: Trial, generation: str, hosts: Sequence[str]) -> None:
     ]
     if leaving:
         trial.engine.keep(generation, fence=trial.lease.token, hosts=leaving)
+    return [host for host in hosts if statuses.get(host) is None]
 
 
 def _generation(status: Mapping[str, Any] | None, name: str | None) -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rollout.errors import LeaseLost
-from rollout.ledger import Lease, Ledger, State
+from rollout.ledger import Lease, Ledger, State, token_of
 from rollout.ledger.lease import _gone, me
 from tests.unit.ledger.filled import make
 
@@ -32,6 +32,17 @@ def ledger(url):
 )
 def test_only_a_process_that_would_be_seen_here_is_gone(changed, gone):
     assert _gone({**me(), **changed}) is gone
+
+
+def test_the_token_comes_after_all_that_hosts_have_heard_of(ledger):
+    assert token_of(ledger, "dev") == 1
+    with Lease(ledger, "dev") as lease:
+        assert (lease.token, token_of(lease.ledger, "dev"), token_of(ledger, "staging")) == (1, 1, 1)
+    with Lease(ledger, "dev", least=7) as lease:
+        assert lease.token == token_of(lease.ledger, "dev") == 7
+    assert token_of(ledger, "dev") == 8
+    with Lease(ledger, "dev", least=3) as lease:
+        assert lease.token == 8
 
 
 def test_who_has_lost_the_lease_writes_nothing_any_more(ledger):

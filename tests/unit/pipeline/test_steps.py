@@ -25,7 +25,7 @@ from tests.support.rollouts import begun
 ROOT = Path(__file__).parents[3]
 G0, G1 = ({"name": name, "weight": 100} for name in ("g0", "g1"))
 FACTS = [HostFacts("local", (), {"sessions": {"live": 4}, "generations": [G1]})]
-NEW = HostFacts("new", (), None, fresh=True)
+NEW = HostFacts("new", (), None, held=False)
 AWAY = HostFacts("away", ("1-abc",), {"sessions": {"live": 1}, "generations": [G0]})
 
 
@@ -110,7 +110,7 @@ def test_a_way_back_ends_what_is_left_where_it_is(config, ledger):
         # It does not answer, which says nothing of what it serves.
         (HostFacts("silent", ("1-abc",), None), False),
         # The image came, and nothing was started; or it is another environment's.
-        (HostFacts("begun", ("1-abc",), None, fresh=True), True),
+        (HostFacts("begun", ("1-abc",), None, held=False), True),
         (
             HostFacts(
                 "led", (), {"generations": [{"name": "g1", "weight": 0}, {"name": "g0", "weight": 100}]}

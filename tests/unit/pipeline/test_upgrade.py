@@ -32,13 +32,13 @@ class Hosts:
     told: list[str] = field(default_factory=list)
     breaks: str = ""
     silent: str = ""
-    fresh: bool = False
+    held: bool = True
     says_ready: bool = False
     workers: dict[str, int] = field(default_factory=lambda: {"g1": 2, "g2": 2})
     left: int = 0
 
     def facts(self) -> list[HostFacts]:
-        return [HostFacts(host, (), status, self.fresh) for host, status in self.status().items()]
+        return [HostFacts(host, (), status, self.held) for host, status in self.status().items()]
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         found: dict[str, dict[str, Any] | None] = {}
@@ -70,7 +70,8 @@ class Hosts:
             raise EngineError(f"{host}: no")
 
 
-BOTH = [Provisioned(host, (UPGRADE, "Configure the engine")) for host in ("eu-1", "us-1")]
+NEWER = f"{UPGRADE}docker.io, 1 to 2"
+BOTH = [Provisioned(host, (NEWER, "Configure the engine")) for host in ("eu-1", "us-1")]
 
 
 @pytest.fixture(autouse=True)
@@ -113,12 +114,12 @@ def test_where_shells_outlive_their_engine_hosts_need_not_be_emptied_and_in_a_sw
         upgrades(tmp_path, Hosts({"eu-1": 3, "us-1": 1}), wanted=False)
 
 
-def test_a_host_that_says_nothing_may_have_shells_unless_nothing_was_ever_started_there(tmp_path):
+def test_a_host_that_says_nothing_may_have_shells_unless_nothing_holds_any_there(tmp_path):
     hosts = Hosts({"eu-1": 3, "us-1": 0}, silent="eu-1")
     with pytest.raises(EngineError, match="eu-1: its session manager does not answer, so that nobody knows"):
         upgrades(tmp_path, hosts).carry_out(BOTH[:1])
     assert hosts.acts == []
-    hosts.fresh = True
+    hosts.held = False
     upgrades(tmp_path, hosts).carry_out(BOTH[:1])
     assert hosts.acts == ["eu-1 upgraded"]
 
