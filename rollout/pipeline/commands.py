@@ -367,7 +367,10 @@ def _way_back(
 ) -> tuple[RolloutRecord | None, Plan | None, list[Obstacle]]:
     """The rollout whose build is returned to, how, and what is in the way of that."""
     env = environment.name
-    obstacles, current = standing(ledger, env, engine), ledger.current(env)
+    current, facts = ledger.current(env), facts_of(engine)
+    obstacles = standing(ledger, env, engine)
+    if ahead := behind(env, ledger, facts):  # what this ledger knows of builds before is not all
+        return None, None, [*obstacles, *ahead]
     if current is None or current.previous_build is None or current.previous_generation is None:
         text = f"{env} has no earlier build to go back to; look at: rollout history {env}"
         return None, None, [*obstacles, Obstacle(text)]
@@ -379,8 +382,6 @@ def _way_back(
             text = f"{env} has served no other build than {current.build}; look at: rollout history {env}"
             return None, None, [*obstacles, Obstacle(text)]
         target = _record_of(ledger, env, current.previous_generation)
-    facts = facts_of(engine)
-    obstacles += behind(env, ledger, facts)
     warm = all(
         any(
             entry["name"] == target.generation and entry["workers"]

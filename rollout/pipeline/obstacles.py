@@ -132,13 +132,20 @@ def silent(env: str, facts: Sequence[HostFacts]) -> list[Obstacle]:
 
 
 def behind(env: str, ledger: Ledger, facts: Sequence[HostFacts]) -> list[Obstacle]:
-    """Hosts that were told things by a ledger that had come further: they refuse what is said by this one. A
-    copy of it was put back, or it is another one."""
-    token, seen = token_of(ledger, env), seen_by(host.status for host in facts)
-    if seen <= token:
+    """Hosts that were told things by a ledger that had come further than this one: a copy of it was put back,
+    or it is another one. They refuse what comes with a lower fencing token; and it would end what serves there.
+    """
+    statuses = [host.status for host in facts if host.status is not None]
+    token, seen = token_of(ledger, env), seen_by(statuses)
+    known = {record.generation for record in ledger.rollouts(env)}
+    serving = {entry["name"] for status in statuses for entry in status["generations"] if entry["weight"]}
+    if unknown := sorted(serving - known):
+        text = f"its hosts serve {', '.join(unknown)}, which this ledger knows nothing of"
+    elif seen > token:
+        text = f"its hosts have been told things with fencing token {seen}, and this ledger is at {token}"
+    else:
         return []
-    text = f"{env}: its hosts have been told things with fencing token {seen}, and this ledger is at {token}"
-    return [Obstacle(f"{text}, as one that was put back from a copy; first: rollout adopt {env}")]
+    return [Obstacle(f"{env}: {text}, as one that was put back from a copy; first: rollout adopt {env}")]
 
 
 def seen_by(statuses: Iterable[Mapping[str, Any] | None]) -> int:

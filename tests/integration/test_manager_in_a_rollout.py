@@ -105,7 +105,7 @@ def step(plan: dict, name: str) -> dict:
 
 
 def test_one_that_does_not_answer_is_not_taken_for_as_declared_nor_its_shells_for_none(project, shell):
-    pid = project.manager("dev")["pid"]
+    pid = project.manager("dev")["manager"]["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
         for words in (("apply", "dev"), ("apply", "dev", "--plan")):

@@ -105,7 +105,7 @@ def test_a_build_is_the_first_only_where_nothing_runs(config, ledger, monkeypatc
 def test_a_ledger_that_hosts_are_ahead_of_is_told_and_gives_no_name_again(config, ledger, monkeypatch):
     monkeypatch.setattr(begin, "lacking", lambda *of: [])
     ledger.transition(begun(ledger, generation="g1").id, State.PROMOTED)
-    entries = [{"name": name, "weight": 0} for name in ("g1", "g9r4", "special")]
+    entries = [{"name": name, "weight": 100 * (name == "g1")} for name in ("g1", "g9r4", "special")]
     build = BuildRef("2-def", "2", "def", "", 0.0, "/nowhere")
 
     def looked(ledger: Any, fence: int) -> Any:
@@ -122,6 +122,8 @@ def test_a_ledger_that_hosts_are_ahead_of_is_told_and_gives_no_name_again(config
         assert told(looked(lease.ledger, 2))
         assert not told(looked(lease.ledger, 1))
     assert not told(looked(ledger, 2)), "whoever comes next"
+    entries[1]["weight"] = 1
+    assert told(looked(ledger, 2)), "who has asked often enough has a token that is high enough"
 
 
 def test_it_is_in_the_way_of_what_is_about_all_that_runs():
