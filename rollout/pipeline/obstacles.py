@@ -133,7 +133,7 @@ def silent(env: str, facts: Sequence[HostFacts]) -> list[Obstacle]:
 
 def behind(env: str, ledger: Ledger, facts: Sequence[HostFacts]) -> list[Obstacle]:
     """Hosts that were told things by a ledger that had come further than this one: a copy of it was put back,
-    or it is another one. They refuse what comes with a lower fencing token; and it would end what serves there.
+    or it is another one. They refuse what comes with a lower token; and it would end what serves there.
     """
     statuses = [host.status for host in facts if host.status is not None]
     token, seen = token_of(ledger, env), seen_by(statuses)
