@@ -24,6 +24,7 @@ from rollout.engine.docker import DockerEngine
 from rollout.ledger import Ledger
 from rollout.pipeline.begin import containers_engine
 from tests.support import docker, logs, wheels
+from tests.support.looking import looked
 from tests.support.project import source_of
 from tests.support.stack import until
 
@@ -209,9 +210,8 @@ class LabProject:
         return self.finish(self.start(*arguments))
 
     def json(self, *arguments: str) -> Any:
-        command = [sys.executable, "-m", "rollout", *arguments, "--output", "json"]
-        done = subprocess.run(command, cwd=self.folder, text=True, capture_output=True, check=True)
-        return json.loads(done.stdout)
+        """What rollout prints for programs."""
+        return looked(self.folder, *arguments)
 
     def build(self, version: str) -> None:
         """Build the services under another version."""

@@ -19,6 +19,7 @@ from terminals.client import Terminal
 from demo.source import another
 from tests.support import logs, wheels
 from tests.support.control import admin
+from tests.support.looking import looked
 from tests.support.ports import free_ports
 from tests.support.resident import Resident
 from tests.support.stack import runs, until
@@ -118,8 +119,7 @@ class Project:
 
     def json(self, *arguments: str) -> Any:
         """What rollout prints for programs."""
-        command = [sys.executable, "-m", "rollout", *arguments, "--output", "json"]
-        return json.loads(subprocess.check_output(command, cwd=self.folder, text=True))
+        return looked(self.folder, *arguments)
 
     def manager(self, root: str) -> dict[str, Any]:
         """The status of the session manager in a host's directory."""
