@@ -51,11 +51,11 @@ def test_a_session_of_the_other_host_is_found_at_this_one(hosts):
 
 def test_what_begins_here_is_here(hosts):
     door, other = hosts
-    before = other.status()["sessions"]["live"]
+    until(lambda: other.status()["sessions"]["live"] == 0, "the end of what was there before")
     with door.terminal() as terminal:
         assert tag_of(terminal.session) == "aaaa"
+        assert (door.status()["sessions"]["live"], other.status()["sessions"]["live"]) == (1, 0)
         terminal.close(kill=True)
-    assert other.status()["sessions"]["live"] == before
     until(lambda: door.status()["sessions"]["live"] == 0, "its end, for whoever counts next")
 
 
