@@ -28,6 +28,8 @@ STEPS = (
     *("install", "start", "shift-50", "watch-50", "shift-100", "watch-100"),
     *("checks", "gate", "finish"),
 )
+ENDS = ("start", "shift-50", "watch-100", "finish")
+"""Of the others what comes next is at its beginning, as far as anybody could tell."""
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +246,11 @@ def test_results_that_cannot_be_written_are_no_verdict(project):
     ("point", "what"),
     [
         *zip(
-            (f"{step}:{phase}" for step in STEPS for phase in ("begin", "end")),
+            (*(f"{step}:begin" for step in STEPS), *(f"{step}:end" for step in ENDS)),
             itertools.cycle(SIGNALS),
             strict=False,
         ),
-        *((f"{step}:begin", "OSError") for step in STEPS),
+        *((f"{step}:begin", "OSError") for step in STEPS[::2]),
         ("finish:end", "OSError"),
     ],
 )

@@ -24,6 +24,7 @@ from tests.support.stack import until
 
 pytestmark = [
     pytest.mark.docker("lab 2"),
+    pytest.mark.in_order,
     pytest.mark.slow("a host with an engine of its own, set up again and again"),
 ]
 
@@ -36,9 +37,9 @@ PLUGIN = "/usr/local/lib/docker/cli-plugins/docker-compose"
 STARTED = "docker inspect --format '{{.State.StartedAt}} {{.State.Running}}' sleeper"
 
 
-@pytest.fixture
-def host(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
-    """A new host that lacks this and that."""
+@pytest.fixture(scope="module")
+def new(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
+    """A host that lacks this and that."""
     host = LabHost(tmp_path_factory.mktemp("provision"), the_lab.fresh(dev=1), built[0])
     host.ssh(SLEEPER)
     host.ssh(f"sudo rm {PLUGIN}; sudo gpasswd -d deploy docker")
@@ -46,9 +47,16 @@ def host(built, the_lab, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
 
 
 @pytest.fixture
+def host(new: LabHost) -> LabHost:
+    """As it is by then, with the configuration as it was."""
+    new.configure()
+    return new
+
+
+@pytest.fixture
 def ready(host: LabHost) -> LabHost:
     """It was set up."""
-    assert provision(host)
+    provision(host)
     return host
 
 
