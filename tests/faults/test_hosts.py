@@ -171,7 +171,8 @@ def test_an_image_that_is_not_the_one_that_was_built(project, residents):
     assert project.run("deploy", "dev") == 0, project.said
     before = project.serving("staging")
     build = project.json("status", "dev")[0]["current"]["build"]
-    for forged, said in ((another_id, "this is not image sha256:000"), (another_layer, "invalid diffID")):
+    # In this order: of the first nothing stays, which the second would find there.
+    for forged, said in ((another_layer, "invalid diffID"), (another_id, "this is not image sha256:000")):
         path, content = forged(project.folder / "state" / "builds" / build)
         kept = path.read_bytes()
         # Builds share the files of layers by hard links: the name gets a file of its own.
