@@ -207,7 +207,14 @@ class DockerEngine(ManagerCommands):
         Raises:
             EngineError: a host failed, or root's rights are not to be had there.
         """
-        self._provision(list(self._environment.hosts), check=check, upgrade=False)
+        self._run(
+            "provision",
+            list(self._environment.hosts),
+            check=check,
+            terminals_host_compose_source=compose_program(),
+            terminals_host_firewall=self._environment.firewall,
+            terminals_host_live_restore=self.live_restore,
+        )
 
     def look_for_upgrades(self) -> None:
         """Say what :meth:`upgrade` would change on each host, and change nothing.
@@ -215,7 +222,7 @@ class DockerEngine(ManagerCommands):
         Raises:
             EngineError: as :meth:`provision`; or an engine cannot be upgraded.
         """
-        self._provision(list(self._environment.hosts), check=True, upgrade=True)
+        self._run("upgrade", list(self._environment.hosts), check=True)
 
     def upgrade(self, host: str) -> None:
         """Bring the engine of a host up to date. Where containers do not outlive it (:attr:`live_restore`),
@@ -224,18 +231,7 @@ class DockerEngine(ManagerCommands):
         Raises:
             EngineError: as :meth:`provision`.
         """
-        self._provision([host], check=False, upgrade=True)
-
-    def _provision(self, hosts: Sequence[str], *, check: bool, upgrade: bool) -> None:
-        self._run(
-            "provision",
-            hosts,
-            check=check,
-            terminals_host_upgrade=upgrade,
-            terminals_host_compose_source=compose_program(),
-            terminals_host_firewall=self._environment.firewall,
-            terminals_host_live_restore=self.live_restore,
-        )
+        self._run("upgrade", [host])
 
     # --- one host ---------------------------------------------------------------------------
 
