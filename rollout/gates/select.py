@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from rollout.gates.condition import Finding, GateLike, total, where
 from rollout.model import Evidence, Verdict
@@ -61,17 +61,12 @@ def select(gate: GateLike, evidence: Sequence[Evidence], now: float | None) -> S
 
 
 def _identity(piece: Evidence) -> tuple[object, ...]:
-    labels = tuple(sorted(piece.labels.items()))
-    return (
-        piece.id,
-        piece.started,
-        piece.ended,
-        piece.n,
-        piece.successes,
-        piece.value,
-        piece.samples,
-        labels,
-    )
+    plain = (getattr(piece, field.name) for field in fields(piece) if field.name != "labels")
+    return (*plain, _labels(piece))
+
+
+def _labels(piece: Evidence) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(piece.labels.items()))
 
 
 def _stop(used: list[Evidence], verdict: Verdict, text: str) -> Selection:
@@ -142,7 +137,7 @@ def _stale(gate: GateLike, pieces: list[Evidence], now: float) -> str:
     """Of each host and profile the newest piece must be young: the others do not speak for it."""
     newest: dict[tuple[tuple[str, str], ...], Evidence] = {}
     for piece in pieces:
-        key = tuple(sorted(piece.labels.items()))
+        key = _labels(piece)
         if key not in newest or piece.ended > newest[key].ended:
             newest[key] = piece
     oldest = min(newest.values(), key=lambda piece: piece.ended)

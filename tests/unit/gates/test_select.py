@@ -37,6 +37,13 @@ def test_fresh_evidence_of_one_host_does_not_speak_for_another() -> None:
     assert "stale: two" in result.reason
 
 
+def test_what_differs_in_its_kind_alone_is_not_the_same_piece_handed_in_twice() -> None:
+    """Found by Hypothesis: whichever came last was judged."""
+    pieces = [piece(kind, 9, successes=0, **at(NOW)) for kind in ("rate", "ratio")]
+    for handed_in in (pieces, pieces[::-1]):
+        assert evaluate(Gate(op=">", threshold=0.5), handed_in, NOW).verdict is Verdict.ERROR
+
+
 def test_earlier_evidence_of_the_same_host_counts_beside_fresh() -> None:
     pieces = [
         count(value, 10, labels={"host": "one"}, **at(end)) for value, end in ((1, NOW - 3600), (0, NOW))
