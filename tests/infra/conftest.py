@@ -41,11 +41,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @dataclass(frozen=True)
 class Container:
-    """What the host's engine says of a container. ``declared`` is what is expected of it, if anything is."""
+    """What the host's engine says of a container. ``declared`` is what is expected of it, if anything is;
+    ``well``: its health check was run here, before the engine has, and passed."""
 
     name: str
     facts: dict[str, Any]
     declared: dict[str, Any] | None
+    well: bool = False
 
     @property
     def config(self) -> dict[str, Any]:
@@ -63,6 +65,11 @@ class Container:
     def runs(self) -> bool:
         """Whether it does anything: one that the engine is about to start again does not."""
         return bool(self.state["Status"] == "running")
+
+    @property
+    def health(self) -> str:
+        """As the engine calls it."""
+        return "healthy" if self.well else str(self.state.get("Health", {}).get("Status", "not checked"))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -127,6 +134,13 @@ class Asking:
             pytest.fail(f"{shlex.join(words[:3])}: {said or answer.rc}", pytrace=False)
         return answer.stdout.strip()
 
+    def passes(self, *words: str) -> bool:
+        """Whether a command ends with 0."""
+        try:
+            return bool(self._host.run(shlex.join(words)).rc == 0)
+        except RuntimeError:
+            return False  # the next one says so
+
 
 @pytest.fixture(scope="session")
 def expected(pytestconfig: pytest.Config) -> dict[str, Any]:
@@ -146,6 +160,11 @@ def ask(host: Any) -> Asking:
 
 @pytest.fixture(scope="module")
 def containers(ask: Asking, expected: dict[str, Any]) -> list[Container]:
+    """See :func:`settled`."""
+    return settled(ask, expected)
+
+
+def settled(ask: Asking, expected: dict[str, Any]) -> list[Container]:
     """Every container that has to do with the environment, once none is only just starting or ending."""
     end = time.monotonic() + SETTLE_SECONDS
     while True:
@@ -153,6 +172,7 @@ def containers(ask: Asking, expected: dict[str, Any]) -> list[Container]:
         found = json.loads(ask("docker", "inspect", "--type", "container", *ids)) if ids else []
         ours = [container for facts in found if (container := _ours(facts, expected)) is not None]
         ours = [one for one in ours if not (_ending(one, expected) and one.runs and _lingers(one, ask))]
+        ours = [replace(one, well=_starting(one) and _passes_its_check(one, ask)) for one in ours]
         waiting = [one for one in ours if one.runs and (_starting(one) or _ending(one, expected))]
         if not waiting or time.monotonic() > end:
             return sorted(ours, key=lambda container: container.name)
@@ -169,7 +189,14 @@ def running(containers: list[Container]) -> list[Container]:
 
 
 def _starting(container: Container) -> bool:
-    return bool(container.declared) and container.state.get("Health", {}).get("Status") == "starting"
+    return container.runs and bool(container.declared) and container.health == "starting"
+
+
+def _passes_its_check(container: Container, ask: Asking) -> bool:
+    """Run its health check, as the engine does half a minute after its start."""
+    kind, *words = container.config["Healthcheck"]["Test"]
+    words = words if kind == "CMD" else ["sh", "-c", *words]
+    return ask.passes("docker", "exec", container.name, *words)
 
 
 def _ending(container: Container, expected: dict[str, Any]) -> bool:

@@ -27,11 +27,7 @@ def test_nothing_else_runs(containers, expected, saw):
 
 
 def test_healthy(running, saw):
-    bad = [
-        f"{one.name} is {one.state.get('Health', {}).get('Status', 'not checked')}"
-        for one in running
-        if one.state.get("Health", {}).get("Status") != "healthy"
-    ]
+    bad = [f"{one.name} is {one.health}" for one in running if one.health != "healthy"]
     assert not bad, "; ".join(bad)
     saw(f"{len(running)} healthy")
 
