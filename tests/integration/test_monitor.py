@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from terminals.monitor.check import Check
+from terminals.monitor.check import NOT_MADE, Check
 from terminals.monitor.clock import Clock, Reading
 from terminals.monitor.config import Door, MonitorConfig
 from terminals.monitor.read import Silent, alive, read_log
@@ -453,4 +453,5 @@ def test_unreadable_token_is_said_and_nothing_is_tried_with_it(monitored):
     monitored.start()
     failed = until(lambda: monitored.checks(ok=False), "a failed check")
     assert "No such file" in failed[0]["error"]
+    assert failed[0]["generation"] == NOT_MADE, "no build is taken back for that"
     assert monitored.stack.generation("g1")["attaches"] == 0

@@ -9,6 +9,7 @@ import pytest
 from terminals.control import packets
 from terminals.control.answers import Status
 from terminals.control.asking import ControlError, ask
+from terminals.monitor.check import NOT_MADE
 from terminals.monitor.takeback import called_for, consider, take_back, way_back
 
 from rollout.direct.mark import read_mark
@@ -39,7 +40,7 @@ def test_everybody_returns_and_the_mark_tells_of_it(promoted, tmp_path):
     somebody = Resident(stack.terminal())
     way = way_back(state(stack), time.time())
     assert (way.from_generation, way.to_generation, way.fence) == ("g2", "g1", 7)
-    assert called_for([alert("g1"), alert(severity="warning")], way) is None
+    assert called_for([alert("g1"), alert(severity="warning"), alert(NOT_MADE)], way) is None
     assert called_for([alert()], way) is not None
     moved = take_back(str(stack.socket), way, mark, reason="system terminal down", now=time.time())
     assert (moved.moved, moved.severed) == (1, 0)

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from terminals.client import ClientError, Event, Terminal
 from terminals.monitor.config import Door
@@ -175,12 +175,16 @@ class Check:
                 self._reason = reason
 
 
-def failed(profile: str, error: str) -> dict[str, Any]:
-    """What the record says of a check that got nowhere."""
+NOT_MADE: Final = ""
+"""The generation of a check that the monitor itself could not make: no build is to blame for that."""
+
+
+def failed(profile: str, error: str, generation: str | None = None) -> dict[str, Any]:
+    """What the record says of a check that got nowhere. ``generation``: by whom it was served."""
     return {
         "profile": profile,
         "ok": False,
-        "generation": None,
+        "generation": generation,
         "build": None,
         "connect_ms": None,
         "attach_ms": None,

@@ -20,7 +20,7 @@ from terminals.monitor import clock as clocks
 from terminals.monitor import summary
 from terminals.monitor.alerts import Alert, Alerts, judge, key_of
 from terminals.monitor.bell import Bell
-from terminals.monitor.check import Check, Stopped, failed, mark_of
+from terminals.monitor.check import NOT_MADE, Check, Stopped, failed, mark_of
 from terminals.monitor.clock import Clock, Gap, Reading
 from terminals.monitor.config import DAY, Door, MonitorConfig
 from terminals.monitor.figures import ask, begun, figures, sweep, tell
@@ -152,7 +152,7 @@ class Monitor:
         status = said[0]
         outcomes: list[dict[str, Any]] = []
         if problem:
-            outcomes = [failed(profile, problem) for profile in self._profiles]
+            outcomes = [failed(profile, problem, NOT_MADE) for profile in self._profiles]
         elif begun(status[0]) and not self._aside(
             *(partial(self._check, door, token, outcomes) for door in self.config.doors)
         ):

@@ -87,7 +87,8 @@ def _before(status: Status, name: str) -> GenerationInfo | None:
 def called_for(alerts: Sequence[Mapping[str, Any]], way: WayBack) -> Mapping[str, Any] | None:
     """The alert, of those that are active, for which the build that serves has to go."""
     for alert in alerts:
-        # Whoever could not even attach was served by nobody: that is the build's, too.
+        # Whoever could not even attach was served by nobody: that is the build's, too; but not a check that
+        # could not be made (NOT_MADE).
         if alert["severity"] == "critical" and alert["generation"] in (None, way.from_generation):
             return alert
     return None
