@@ -257,7 +257,7 @@ def test_before_both_there_is_one_address_and_each_is_found_by_it(two, somebody,
 def test_again_there_is_nothing_to_do(two, somebody, behind_a_door):
     for words in (["--check"], []):
         assert two.run("door", "dev", "--output", "json", *words) == 0, two.said
-        assert json.loads(two.printed) == [{"host": "staging-1", "changed": []}], two.said
+        assert json.loads(two.printed) == [{"host": "staging-1", "changed": [], "noted": []}], two.said
 
 
 def test_another_certificate_is_seen_by_nobody_who_is_there(two, somebody, behind_a_door):
@@ -314,7 +314,7 @@ def test_taken_away_it_leaves_nothing(two, somebody, behind_a_door):
     assert the_door(two, "ps", "--all", "--quiet") == ""
     assert "No such file" in hosts.ssh(two.lab, two.before_them, "ls /srv/door 2>&1; true")
     assert two.run("door", "dev", "--remove", "--output", "json") == 0, two.said
-    assert json.loads(two.printed) == [{"host": "staging-1", "changed": []}]
+    assert json.loads(two.printed) == [{"host": "staging-1", "changed": [], "noted": []}]
 
 
 def test_taken_back_they_ask_no_more_and_no_shell_has_ended(two, somebody):
