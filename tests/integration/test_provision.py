@@ -145,7 +145,7 @@ def test_an_engine_is_brought_up_to_date_under_what_runs(ready):
 def test_the_firewall_closes_what_is_not_named_and_never_ssh(ready):
     host = ready
     serve = "import socket, time; s = [socket.create_server(('', p)) for p in (4001, 4999)]; time.sleep(600)"
-    host.ssh(f'nohup python3 -c "{serve}" >/dev/null 2>&1 &')
+    pid = host.ssh(f'nohup python3 -c "{serve}" >/dev/null 2>&1 & echo $!')
     until(lambda: open_ports(host) == {22, 4001, 4999}, "the ports being open")
     host.configure(firewall=True)
     assert provision(host)
@@ -153,6 +153,7 @@ def test_the_firewall_closes_what_is_not_named_and_never_ssh(ready):
     assert provision(host) == []
     fresh = ["ssh", "-F", str(host.lab.ssh_config), "-o", "ControlPath=none", host.host.name, "echo in"]
     assert subprocess.run(fresh, capture_output=True, text=True).stdout == "in\n"
+    host.ssh(f"kill {pid}")
 
 
 def open_ports(host: LabHost) -> set[int]:
