@@ -22,13 +22,12 @@ def command(context: click.Context, environment: str, yes: bool) -> None:
     """
     from rollout import pipeline
     from rollout.cli.progress import Progress
+    from rollout.pipeline.silence import live_in
 
     config = read_config(context)
     (entry,) = pipeline.status(config, environment)
-    live = sum(manager["sessions"]["live"] for manager in entry.hosts.values() if manager)
-    # That none answers does not mean that there are no shells.
-    silent = ", ".join(host for host, manager in entry.hosts.items() if manager is None)
-    also = f" (and any of {silent}: no session manager answers there)" if silent else ""
+    live, silent = live_in(entry.hosts)
+    also = f" (and any of {', '.join(silent)}: no session manager answers there)" if silent else ""
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError(f"nobody can be asked about {live} live sessions{also} here; say --yes")

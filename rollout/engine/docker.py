@@ -92,8 +92,8 @@ class DockerEngine(ManagerCommands):
         names = list(self._environment.hosts)
         builds = self._at_once(names, self._builds)
         status = self.status()
-        held = self._at_once([name for name in names if status[name] is None], self._held)
-        return [HostFacts(name, builds[name], status[name], held.get(name, True)) for name in names]
+        held = self._holding(status)
+        return [HostFacts(name, builds[name], status[name], name in held) for name in names]
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         """See :meth:`rollout.engine.Engine.status`. By the front door, which is quick; else over SSH."""
@@ -184,9 +184,7 @@ class DockerEngine(ManagerCommands):
             ConfigError: the authority's files cannot be read.
             EngineError: a host failed.
         """
-        status = self.status()
-        held = self._at_once([name for name in status if status[name] is None], self._held)
-        there = {name for name in status if held.get(name, True)}
+        there = self._holding(self.status())
         parts = {
             host: {"manager": parts["manager"]} for host, parts in self.wanted(build).items() if host in there
         }
@@ -262,6 +260,11 @@ class DockerEngine(ManagerCommands):
     def _builds(self, name: str) -> tuple[str, ...]:
         answer = self._ask(name, "docker", "image", "ls", "--format", "{{.Tag}}", self._image_name)
         return tuple(sorted(answer.output.split()))
+
+    def _holding(self, status: Mapping[str, Any]) -> set[str]:
+        """The hosts on which a holder runs: it is asked for where no session manager answers for it."""
+        held = self._at_once([name for name in status if status[name] is None], self._held)
+        return {name for name in status if held.get(name, True)}
 
     def _held(self, name: str) -> bool:
         which = ("--filter", f"name=^{self._project}-holder-1$")

@@ -39,7 +39,7 @@ from rollout.pipeline.obstacles import (
 from rollout.pipeline.parts import beside, lacks, new_holders, replacements, summary
 from rollout.pipeline.plan import Plan, make_apply_plan, make_rollback_plan
 from rollout.pipeline.readiness import since, soaked
-from rollout.pipeline.silence import facts_of
+from rollout.pipeline.silence import facts_of, live_in
 from rollout.pipeline.steps.judge import SUITES
 from rollout.pipeline.upgrade import Emptying, Upgrades
 
@@ -296,9 +296,7 @@ def teardown(config: Config, env: str, *, observer: Observer) -> None:
     environment = config.environment(env)
     with Ledger(config.ledger_url) as opened, Lease(opened, env) as lease:
         engine = engine_of(config, environment, observer)
-        statuses = engine.status()
-        live = sum(int(status["sessions"]["live"]) for status in statuses.values() if status)
-        unknown = [host for host, status in statuses.items() if status is None]
+        live, unknown = live_in(engine.status())
         lease.ledger.add_event(env, "teardown", by=operator(), sessions=live, unknown=unknown)
         engine.teardown()
         for host in environment.absent:

@@ -7,7 +7,7 @@ again, a verdict without data.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from rollout.engine import Engine, HostFacts
@@ -38,6 +38,12 @@ def statuses_of(engine: Engine, hosts: Iterable[str]) -> Statuses:
     """What the session managers say, all those of ``hosts`` if they are back in time."""
     wanted = list(hosts)
     return _asked(engine.status, lambda found: all(found[host] is not None for host in wanted))
+
+
+def live_in(statuses: Mapping[str, Mapping[str, Any] | None]) -> tuple[int, list[str]]:
+    """How many live sessions there are, and the hosts of which nobody says how many they have."""
+    live = sum(int(status["sessions"]["live"]) for status in statuses.values() if status is not None)
+    return live, [host for host, status in statuses.items() if status is None]
 
 
 def _asked(ask: Callable[[], T], enough: Callable[[T], bool]) -> T:
