@@ -43,6 +43,35 @@ def test_a_token_whose_text_the_engine_has_lost_is_read_again(engine, tmp_path):
     assert all("docker exec p-e-manager-1 cat /run/terminals/token" in line for line in asked)
 
 
+@pytest.mark.parametrize(
+    ("says", "held"),
+    [("echo abc", {"a"}), ("true", set()), ("exit 127", set())],
+    ids=["a holder", "none", "no Docker"],
+)
+def test_whose_session_manager_is_silent_holds_shells_where_a_holder_runs(engine, tmp_path, says, held):
+    made = engine(0)
+    (tmp_path / "bin" / "ssh").write_text(f"#!/bin/sh\n{says}\n")
+    assert made._holding({"a": None}) == held
+    assert made._holding({"a": {}}) == {"a"}
+
+
+@pytest.mark.parametrize(("code", "text"), [(255, "not reachable over SSH"), (1, "docker ps")])
+def test_where_nobody_can_say_whether_one_runs_that_is_said(engine, tmp_path, code, text):
+    made = engine(0)
+    (tmp_path / "bin" / "ssh").write_text(f"#!/bin/sh\nexit {code}\n")
+    with pytest.raises(EngineError, match=text):
+        made._holding({"a": None})
+
+
+@pytest.mark.parametrize(
+    ("root", "given"),
+    [("/srv/terminals/dev", "/srv/terminals"), ("/srv/t", "/srv/t"), ("/t", "/t")],
+)
+def test_no_directory_of_the_system_is_given_away(tmp_path, root, given):
+    path = written(tmp_path, hosts={"a": {"root": root}}, listen=ALONE, authority=None)
+    assert str(load(path).environment("e").hosts["a"].directory) == given
+
+
 def test_nothing_is_no_token(engine):
     with pytest.raises(EngineError, match=r"^a: /run/terminals/token of its session manager is empty; try"):
         engine(3).targets()

@@ -16,6 +16,7 @@ from rollout.checks.load import LoadRun
 from rollout.config import Config, load
 from rollout.engine import HostFacts
 from rollout.engine.process import ProcessEngine
+from rollout.errors import EngineError
 from rollout.gates import evaluate
 from rollout.ledger import Lease, Ledger
 from rollout.model import BuildRef, Evidence, Verdict
@@ -114,6 +115,18 @@ def test_what_each_host_shows_is_worked_out_for_a_gate_that_fails_alone(
     bench.trial.begins(next(step for step in bench.trial.plan.forward if step.kind == "start"))
     of_hosts = [piece for piece in bench.trial.judging.of_hosts() if piece.metric == "load.command_ms"]
     assert {(piece.part, piece.labels["host"], piece.n) for piece in of_hosts} >= {("host", "local", 200)}
+
+
+def test_load_that_has_ended_by_itself_is_no_evidence_and_is_noticed_before_it_is_told_to_end(
+    tmp_path: Path, config: Config, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, ledger, config)
+    bench.trial.judging._load = bench.load  # with no process of Locust any more
+    bench.trial.judging.found = [bench.observed(START + 1)[0]]
+    monkeypatch.setattr(bench.trial.judging, "watch", lambda *of: None)
+    gate = next(step for step in bench.trial.plan.forward if step.kind == "gate")
+    with pytest.raises(EngineError, match="the load run has ended by itself"):
+        gate.run(bench.trial)
 
 
 def test_the_ramp_up_of_the_load_is_not_judged(tmp_path: Path, config: Config, ledger: Ledger) -> None:

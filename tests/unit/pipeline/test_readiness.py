@@ -313,8 +313,9 @@ def test_approvals_are_of_this_build_and_of_different_people(ledger, dev):
     assert "rollout approve production" in left()[0].text
     ledger.add_event("production", "approval", by="ada@a", build="1-abc", digest="abc", note="")
     ledger.add_event("production", "approval", by="ada@a", build="1-abc", digest="abc", note="again")
+    ledger.add_event("production", "approval", by="ada@b", build="1-abc", digest="abc", note="elsewhere")
     ledger.add_event("production", "approval", by="bob@a", build="1-xyz", digest="xyz", note="")
-    assert "so far: ada@a" in left()[0].text
+    assert "(so far: ada@a)" in left()[0].text
     assert not left()[0].overridable
     ledger.add_event("production", "approval", by="bob@a", build="1-abc", digest="abc", note="")
     assert left() == []

@@ -11,15 +11,16 @@ import pytest
 
 from rollout.config import load
 from rollout.engine import HostFacts, ShiftResult
-from rollout.errors import EngineError
+from rollout.errors import EngineError, Refused
 from rollout.evidence import from_generation
 from rollout.gates import evaluate
 from rollout.ledger import Lease, State
 from rollout.model import BuildRef, Verdict
 from rollout.pipeline import begin, silence
+from rollout.pipeline.drain import nothing_adrift
 from rollout.pipeline.obstacles import silent
 from rollout.pipeline.runner import unproven
-from rollout.pipeline.silence import facts_of, statuses_of
+from rollout.pipeline.silence import facts_of, live_in, statuses_of
 from rollout.pipeline.steps.traffic import GoBack, VerifyReturn
 from tests.support.rollouts import begun
 
@@ -130,6 +131,19 @@ def test_it_is_in_the_way_of_what_is_about_all_that_runs():
     (obstacle,) = silent("dev", [SILENT])
     assert obstacle.text.startswith("local: its session manager does not answer")
     assert silent("dev", [BARE]) == silent("dev", [ANSWERS]) == []
+
+
+def test_those_who_do_not_answer_are_not_counted_as_none():
+    live = {"sessions": {"live": 3}}
+    assert live_in({"a": live, "b": None, "c": live}) == (6, ["b"])
+
+
+def test_a_host_is_not_empty_while_shells_are_adrift_or_nobody_knows():
+    nothing_adrift("a", {"sessions": {"live": 0}})
+    with pytest.raises(Refused, match="a: 2 shells are left that its session manager could not go on with"):
+        nothing_adrift("a", {"sessions": {"live": 0, "left": 2}})
+    with pytest.raises(Refused, match="a: its session manager does not answer"):
+        nothing_adrift("a", None)
 
 
 def trial_of(engine: Engine) -> Any:
