@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,6 +61,15 @@ class RunningHolder:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             return sock.connect_ex(self.socket) == 0
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It does nothing meanwhile, and finds all that has happened at once."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     @property
     def log(self) -> str:
         return (Path(self.folder.name) / "log").read_text()
@@ -104,7 +114,17 @@ class RelayedManager:
 
     def hello(self, patience: float = PATIENCE) -> None:
         """Take over, and take what there is."""
-        self.about = self.request("hello", versions=[1], patience=patience)
+        self.ask_for_the_place(patience)
+        self.greeted()
+
+    def ask_for_the_place(self, patience: float = PATIENCE) -> None:
+        """Say hello, and do not wait for the end of the one before."""
+        self._last += 1
+        self.send({"type": "hello", "req": self._last, "versions": [1], "patience": patience})
+
+    def greeted(self) -> None:
+        """Take what there is, once it has the place."""
+        self.about = self.told("reply")
         while (packet := self._receive())[0]["type"] == "item":
             item, fds = packet
             known = self.items.setdefault(item["key"], {"fields": {}})
@@ -154,6 +174,11 @@ class RelayedManager:
             os.kill(self.pid, number)
             if number == signal.SIGKILL:
                 os.waitpid(self.pid, 0)
+
+    def leave(self) -> None:
+        """End by itself, when all that was sent has been passed on."""
+        self._sock.shutdown(socket.SHUT_WR)
+        os.waitpid(self.pid, 0)
 
     def close(self) -> None:
         """Kill it, and let go of what it was given."""

@@ -62,6 +62,7 @@ _FIELDS = 1 << 16
 CHECK_SECONDS = 20.0
 STUCK_SECONDS = 30.0
 """Between two lines of log about a manager that neither leaves nor can be killed from here."""
+MOST_PATIENCE = 86400.0
 HANGUP_SECONDS = 3.0
 """Between SIGHUP and SIGKILL where the holder itself is told to end."""
 
@@ -121,10 +122,21 @@ class Holder:
         while not self._ending:
             timeout = max(0.0, self._deadline - time.monotonic()) if self._successor else None
             for key, _ in self._selector.select(timeout):
-                key.data()
+                # What one does may have ended another of the same batch, or put it to other use.
+                now = self._selector.get_map().get(key.fd)
+                if now is not None and now.fileobj == key.fileobj:
+                    self._do(now.data)
             if self._successor and self._manager and time.monotonic() >= self._deadline:
                 self._kill(self._manager)
         self._hang_up()
+
+    @staticmethod
+    def _do(what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception as error:  # a fault of this program: every shell would end with it
+            say(f"it goes on after a fault of its own: {error!r}")
+            time.sleep(0.05)  # what is still there to be done would burn a core
 
     def _kill(self, manager: Peer) -> None:
         say("the session manager has not left in time: it is killed")
@@ -203,17 +215,18 @@ class Holder:
         peer = Peer(sock, pidfd)
         self._watch(sock, lambda: self._readable(peer))
 
-    def _readable(self, peer: Peer) -> None:
+    def _readable(self, peer: Peer) -> bool:
+        """Do one thing that it has asked for. Returns whether there was any."""
         self._flush(peer)
         try:
             data, fds = receive(peer.sock)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data, fds = b"", []
         if not data:
             self._lost(peer)
-            return
+            return False
         packet: dict[str, Any] = {}
         try:
             packet = json.loads(data)
@@ -225,6 +238,7 @@ class Holder:
             self._reply(peer, packet, error=f"{text or error}", errno=number or 0)
         finally:
             close(fds)
+        return True
 
     def _lost(self, peer: Peer) -> None:
         self._selector.unregister(peer.sock)
@@ -297,17 +311,20 @@ class Holder:
             raise ValueError(f"this holder speaks version {VERSION}, not {packet['versions']}")
         if self._successor or peer is self._manager:
             raise ValueError("a session manager is about to take over")
+        patience = float(packet["patience"])
+        if not 0 <= patience <= MOST_PATIENCE:
+            raise ValueError(f"patience is {patience:g} s, and at most {MOST_PATIENCE:g}")
         if peer.pidfd < 0:
             if not fds:
                 raise ValueError("its process cannot be seen from here: it has to send a pidfd of itself")
             peer.pidfd = fds.pop(0)
+        if self._manager is not None:
+            self._watch(self._manager.pidfd, self._take_over)
+            self._tell({"type": "leave"})
         self._successor = peer, packet
-        self._deadline = time.monotonic() + float(packet["patience"])
+        self._deadline = time.monotonic() + patience
         if self._manager is None:
             self._take_over()
-        else:
-            self._tell({"type": "leave"})
-            self._watch(self._manager.pidfd, self._take_over)
 
     def _take_over(self) -> None:
         """The one before is dead, if there was one: only now may another read and write."""
@@ -315,6 +332,8 @@ class Holder:
         if old := self._manager:
             self._selector.unregister(old.pidfd)
             os.close(old.pidfd)
+            while old.sock.fileno() >= 0 and self._readable(old):
+                pass  # what it had asked for last has not been done yet
             if old.sock.fileno() >= 0:
                 self._selector.unregister(old.sock)
                 old.sock.close()

@@ -127,12 +127,12 @@ def test_one_that_leaves_is_followed_at_once(holder):
     first = holder.manager()
     first.spawn("s")
     second = holder.manager(hello=False)
-    second.send({"type": "hello", "req": 1, "versions": [1], "patience": 600})
+    second.ask_for_the_place()
     assert first.told("leave")
     assert second.request("put", key="s")["error"]  # it is not the one yet
     first.kill()
-    second._receive()
-    assert second._receive()[0]["key"] == "s"
+    second.greeted()
+    assert list(second.items) == ["s"]
 
 
 def test_one_that_hangs_is_killed_before_anything_is_handed_over(holder):
@@ -155,6 +155,50 @@ def test_a_manager_that_gives_up_waiting_leaves_the_other_alone(holder):
     until(lambda: first.request("status")["manager"] == first.pid, "the first one being asked")
     assert screen.run("echo on") == "on"
     assert not first.ended
+
+
+def test_what_was_asked_for_last_is_done_before_another_takes_over(holder):
+    """The manager's end comes with all that it has sent just before, however late the holder is."""
+    first = holder.manager()
+    first.spawn("s")
+    second = holder.manager(hello=False)
+    second.ask_for_the_place()
+    assert first.told("leave")
+    with holder.stopped():
+        for number in range(20):
+            first.send({"type": "put", "key": "s", "fields": {f"field {number}": number}})
+        first.leave()
+    second.greeted()
+    assert second.items["s"]["fields"] == {f"field {number}": number for number in range(20)}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["the new one first", "the old one first"])
+def test_both_managers_may_end_at_the_same_moment(holder, order):
+    first = holder.manager()
+    screen = first.spawn("s")
+    second = holder.manager(hello=False)
+    second.ask_for_the_place()
+    assert first.told("leave")
+    with holder.stopped():
+        for which in order:
+            (second, first)[which].kill()
+    assert holder.manager().items["s"]["pid"] == screen.pid
+    assert screen.run("echo on") == "on"
+    assert "fault" not in holder.log
+
+
+@pytest.mark.parametrize("patience", [None, "x", "NaN", -1, "Infinity", [1]])
+def test_patience_that_makes_no_sense_costs_nobody_anything(holder, patience):
+    first = holder.manager()
+    screen = first.spawn("s")
+    stranger = holder.manager(hello=False)
+    assert stranger.request("hello", versions=[1], patience=patience)["error"]
+    stranger.kill()
+    assert first.request("status")["manager"] == first.pid
+    assert screen.run("echo on") == "on"
+    assert "fault" not in holder.log
+    second = holder.manager(patience=0.1)
+    assert second.screen("s").run("echo on") == "on"
 
 
 def test_nobody_but_the_manager_may_touch_anything(holder):
@@ -181,6 +225,7 @@ def test_nobody_but_the_manager_may_touch_anything(holder):
         b'{"type": "put", "key": [], "fields": {}}',
         b'{"type": "put", "fields": []}',
         b'{"type": "hello", "versions": [2], "patience": 1}',
+        b'{"type": "hello", "versions": [1]}',
         b'{"type": "signal", "key": "s", "number": "x"}',
         b"x" * ((1 << 17) + 1),
     ],
