@@ -517,6 +517,9 @@ class Attacher:
             known = self._write(peer, session, attachment, where.start, returning=request.resume is not None)
             session.resize(request.cols, request.rows)
             self._registry.resized(session)
+        if attachment.handle not in peer.handles:
+            # Telling the one before has shown that this very worker is dead; its attachments ended with it.
+            _forget(session, attachment)
         if created and request.address in self.newcomers:
             asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
         generation.attach_seconds.observe(max(0.0, time.monotonic() - request.since))
@@ -605,6 +608,13 @@ class Attacher:
         session.generation = session.served_by = peer.generation
         self._registry.remember(session)
         return session.attach(attachment, start, returning=returning)
+
+
+def _forget(session: Session, attachment: Attachment) -> None:
+    if session.attachment is attachment:
+        session.detach()
+    elif attachment.handle in session.watchers:
+        session.unwatch(attachment.handle)
 
 
 def _barred(breaker: CircuitBreaker, what: str, now: float) -> Refused:

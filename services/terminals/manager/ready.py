@@ -26,11 +26,15 @@ class ReadySessions:
         self._stock: dict[str, collections.deque[Session]] = {
             profile: collections.deque() for profile in self._wanted
         }
+        self._leaving: list[Session] = []
+        """Those that were let go of, until their shells have ended."""
 
     def __iter__(self) -> Iterator[Session]:
-        return (session for stock in self._stock.values() for session in stock)
+        """All of them, those too that nobody is given any more."""
+        return (session for stock in (*self._stock.values(), self._leaving) for session in stock)
 
     def __len__(self) -> int:
+        """How many wait to be taken."""
         return sum(len(stock) for stock in self._stock.values())
 
     def add(self, session: Session) -> None:
@@ -56,16 +60,17 @@ class ReadySessions:
 
     def ended(self, session: Session) -> bool:
         """A shell has ended; whether it was one of these."""
-        stock = self._stock.get(session.profile, ())
-        for place, entry in enumerate(stock):
-            if entry is session:
-                del self._stock[session.profile][place]
-                return True
+        for stock in (*self._stock.values(), self._leaving):
+            for place, entry in enumerate(stock):
+                if entry is session:
+                    del stock[place]
+                    return True
         return False
 
     def renew(self, now: float) -> None:
         """Let go of shells that have become too old, and start what is missing. ``now``: loop time."""
         for profile, stock in self._stock.items():
             while stock and (now - stock[0].born > MAX_AGE or len(stock) > self._wanted.get(profile, 0)):
-                stock.popleft().kill()
+                self._leaving.append(stock.popleft())
+                self._leaving[-1].kill()
         self.fill()

@@ -139,6 +139,8 @@ class Screens:
             return False
         finally:
             os.close(fd)
+        if self._channel is None:
+            return False  # it had died, as sending has shown
         self._followed[session.id] = session
         return True
 

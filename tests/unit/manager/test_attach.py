@@ -8,6 +8,7 @@ import gc
 import os
 import resource
 import shutil
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from terminals.control import packets
 from terminals.control.answers import Elsewhere, Routed
+from terminals.control.channel import Channel
 from terminals.manager.attach import FULL_SECONDS, Attacher, Granted, Refused, authorise, identify, resume
 from terminals.manager.cluster import Cluster
 from terminals.manager.config import ManagerConfig
@@ -191,13 +193,13 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, holder: str, **settings: Any) -> AsyncIterator[House]:
+async def house(folder: Path, holder: str, *, ready: int = 0, **settings: Any) -> AsyncIterator[House]:
     config = ManagerConfig(
         socket=folder / "manager.sock",
         state_dir=folder / "state",
         listeners={},
         profiles={
-            "system": Profile(SHELL),
+            "system": Profile(SHELL, ready=ready),
             "claude": Profile(SHELL),
             "nobodys": Profile(SHELL, user="no-such-user"),
         },
@@ -221,7 +223,7 @@ async def house(folder: Path, holder: str, **settings: Any) -> AsyncIterator[Hou
     try:
         yield House(folder, link, registry, attacher)
     finally:
-        for session in registry.live:
+        for session in (*registry.live, *registry.ready):
             session.stop()
         link.close()
         registry.close()
@@ -390,6 +392,33 @@ def test_who_comes_back_and_finds_no_files_is_told_to_come_again(tmp_path, spare
     answer = decide(tmp_path, somebody_back, spare=spare).answer
     assert (answer.code, answer.retry_after) == (ErrorCode.UNAVAILABLE, FULL_SECONDS)
     assert "cannot be opened now: Too many open files" in answer.message
+
+
+@pytest.mark.parametrize("watch", [False, True])
+def test_a_worker_that_dies_while_it_asks_leaves_nobody_attached(tmp_path, watch):
+    """A client comes back to the worker that it had: telling that one of it shows that it is dead."""
+
+    async def scenario(path: str) -> None:
+        async with house(tmp_path, path) as home:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+            def lost() -> None:
+                for handle in list(home.worker.handles):
+                    home.attacher.detach(home.worker, handle, planned=False)
+
+            home.worker.channel = Channel(ours, lambda data: data, lambda packet, fds: None, lost)
+            session = await home.granted()
+            theirs.close()
+            granted = home.attacher.decide(home.worker, attach(session=session.id, watch=watch))
+            assert isinstance(granted, Granted)
+            os.close(granted.fds[0])
+            if watch:  # nobody is told of that: its end is seen when the answer cannot be sent
+                home.worker.channel.send(packets.Superseded(handle=0))
+            assert (session.attachment, session.watchers, home.worker.handles) == (None, {}, {})
+            assert session.idle(asyncio.get_running_loop().time() + 60) >= 60
+
+    with RunningHolder() as running:
+        asyncio.run(scenario(running.socket))
 
 
 def test_who_belongs_elsewhere_is_sent_there_before_anything_is_taken(tmp_path):
