@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -21,7 +22,12 @@ from tests.unit.screens.test_emulator import colourful
 def manager():
     """The manager's end."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    keeper = threading.Thread(target=Keeper(theirs).run)
+
+    def run() -> None:
+        with contextlib.suppress(ConnectionError):  # as its program does
+            Keeper(theirs).run()
+
+    keeper = threading.Thread(target=run)
     keeper.start()
     ours.settimeout(30)
     yield ours
@@ -70,3 +76,49 @@ def test_a_screen_that_is_too_much_now_is_kept_and_painted_later(manager, tmp_pa
     assert b"small again" in os.pread(fds[0], painted["length"], 0)
     os.close(fds[0])
     ring.close()
+
+
+def follow(manager: socket.socket, key: str, ring: Ring, cols: int, rows: int) -> None:
+    shared = ring.share()
+    say(manager, {"type": "follow", "key": key, "cols": cols, "rows": rows, "start": 0}, (shared,))
+    os.close(shared)
+
+
+@pytest.fixture
+def busy(manager, tmp_path):
+    """Its screen is huge, and cleared again and again: half a minute of work in 400 KiB."""
+    ring = Ring.create(tmp_path / "busy.ring", 1 << 19)
+    follow(manager, "busy", ring, 1000, 1000)
+    ring.append(b"\x1b[2J" * 100_000)
+    say(manager, {"type": "advance", "key": "busy"})
+    yield ring
+    ring.close()
+
+
+def test_a_screen_that_is_much_work_keeps_nobody_else_waiting(manager, busy, tmp_path):
+    ring = Ring.create(tmp_path / "a.ring", 1 << 16)
+    follow(manager, "a", ring, 80, 24)
+    ring.append(b"hello")
+    say(manager, {"type": "advance", "key": "a"})
+    say(manager, {"type": "snapshot", "key": "a", "request": 7, "most": MAX_SNAPSHOT})
+    told = []
+    while not told or told[-1]["type"] != "painted":
+        data, fds = framing.receive(manager)
+        told.append(json.loads(data))
+        for fd in fds:
+            os.close(fd)
+    assert {"type": "kept", "key": "a", "offset": 5} in told
+    assert all(one["offset"] < busy.head for one in told if one["key"] == "busy"), "it is not over yet"
+    ring.close()
+
+
+def test_of_a_screen_that_takes_long_it_is_told_how_far_it_has_come(manager, busy):
+    first, second = answer(manager), answer(manager)
+    assert (first["type"], second["type"]) == ("kept", "kept")
+    assert 0 < first["offset"] < second["offset"] < busy.head
+    say(manager, {"type": "snapshot", "key": "busy", "request": 8, "most": MAX_SNAPSHOT})
+    say(manager, {"type": "forget", "key": "busy"})
+    told = answer(manager)
+    while told["type"] == "kept":
+        told = answer(manager)
+    assert told == {"type": "lost", "key": "busy", "request": 8}
