@@ -13,6 +13,7 @@ Needs ``splice(2)`` from and to terminals: Linux 5.11 and later.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -46,6 +47,10 @@ class _Word(IntEnum):
     IN_RING = 11
 
 
+class RingLost(Exception):
+    """The memory or disk behind a ring is gone: nothing that its shell prints can be kept."""
+
+
 class Journal:
     """The page and the two pipes. ``fds``: the page's memory file, then read and write end of each pipe."""
 
@@ -72,6 +77,7 @@ class Journal:
 
         Raises:
             OSError: as ``read(2)`` of a terminal does (``BlockingIOError``; EIO when it has hung up).
+            RingLost: the ring does not take all of them, and the rest is gone.
         """
         words, head = self._words, ring.head
         words[_Word.OUT_COUNT] = 0
@@ -80,9 +86,22 @@ class Journal:
         count = os.splice(terminal, self._into_out, min(limit, LIMIT))
         words[_Word.OUT_COUNT] = count
         if count:
-            ring.take(self._out, count)
-            ring.advance(head + count)
+            taken = self._into(ring, count)
+            ring.advance(head + taken)
+            if taken < count:
+                raise RingLost("its ring cannot be written: memory or disk has failed")
         return count
+
+    def _into(self, ring: Ring, count: int) -> int:
+        """Have a ring take what is in the pipe; returns how many bytes it has taken."""
+        taken = 0
+        with contextlib.suppress(OSError):
+            taken = ring.take(self._out, count)
+        if taken < count:
+            # Left in the pipe, they would be the beginning of somebody else's output.
+            self._words[_Word.OUT_COUNT] = 0
+            _drain(self._out)
+        return taken
 
     def input(self, ring: Ring, slot: int, base: int, terminal: int, data: bytes | bytearray) -> int:
         """Write input of the client in ``slot``, whose position is ``base``; returns how many bytes the
@@ -120,8 +139,7 @@ class Journal:
                 words[_Word.OUT_COUNT] = 0
                 words[_Word.OUT_HEAD] = ring.head
                 words[_Word.OUT_COUNT] = waiting
-                ring.take(self._out, waiting)
-                ring.advance(ring.head + waiting)
+                ring.advance(ring.head + self._into(ring, waiting))
         words[_Word.OUT_COUNT] = 0
         _drain(self._out)
         ring = rings.get(words[_Word.IN_RING])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from terminals.manager.inputs import Inputs
-from terminals.manager.journal import Journal
+from terminals.manager.journal import Journal, RingLost
 from terminals.manager.ring import Ring, Word
 from terminals.manager.shell import Shell, resize
 from terminals.protocol.breaker import CircuitBreaker
@@ -225,15 +226,15 @@ class Session:
             # background child still holds it open.
             if self._exit_status is not None:
                 self._finish()
-        except OSError:
-            # EIO: the last process of the terminal has closed it.
+        except RingLost as error:
+            log.error("%s: %s; nothing more of it is read", self.id, error)
+            self._read_no_more()
+        except OSError as error:
+            if error.errno != errno.EIO:  # the last process of the terminal has closed it
+                log.error("%s: its terminal cannot be read: %s", self.id, error)
             if self._orphaned:
                 self._exit_status = UNKNOWN
-            if self._exit_status is not None:
-                self._finish()
-            else:
-                asyncio.get_running_loop().remove_reader(self.shell.master)
-                self._paused = True
+            self._read_no_more()
         if not self.live:
             return  # its end has told everybody, and may have closed the ring
         head = self.ring.head
@@ -248,6 +249,14 @@ class Session:
         # A turn may end with the room used up to the byte: then the next reads nothing, and only holds.
         if held or (head != before and head >= (self._look_at or self.ring.capacity // 2)):
             self._look()
+
+    def _read_no_more(self) -> None:
+        if self._exit_status is not None:
+            self._finish()
+        else:
+            assert self.shell is not None
+            asyncio.get_running_loop().remove_reader(self.shell.master)
+            self._paused = True
 
     def _reserve(self, room: int) -> bool:
         """Whether the disk has room for so much. If not, the shell waits until it has."""
