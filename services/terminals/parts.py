@@ -19,6 +19,7 @@ from typing import Any, Final
 
 _COMMON: Final = (
     *("__init__", "__main__", "background", "cli", "configfile", "control", "logs", "parts", "protocol"),
+    "wholefile",
 )
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "holder": ("__init__", "holder"),

@@ -44,7 +44,7 @@ from terminals.control.descriptors import memory_file
 from terminals.manager.child import start_child
 from terminals.manager.homes import Homes, OtherHost, PeerRules
 from terminals.manager.screens import Snapshot
-from terminals.manager.tables import write_bytes
+from terminals.wholefile import write_whole
 
 log = logging.getLogger("terminals.manager")
 
@@ -143,7 +143,7 @@ class Cluster:
         Raises:
             OSError: that cannot be kept.
         """
-        write_bytes(self._state_dir / STATE, f"{state}\n".encode())
+        write_whole(self._state_dir / STATE, f"{state}\n".encode())
         self.state = state
         self.look()
 
@@ -443,6 +443,6 @@ def _instance(state_dir: Path) -> str:
         own = path.read_text().strip()
     except FileNotFoundError:
         own = secrets.token_hex(8)
-        write_bytes(path, f"{own}\n".encode())
+        write_whole(path, f"{own}\n".encode())
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     return f"{own}-{boot[:8]}"

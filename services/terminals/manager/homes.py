@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from terminals.cluster.table import LOST_SECONDS
 from terminals.configfile import ConfigError, refuse_unknown
-from terminals.manager.tables import write_bytes
 from terminals.protocol.addresses import is_address
 from terminals.protocol.ids import is_tag, tag_of
+from terminals.wholefile import write_whole
 
 log = logging.getLogger("terminals.manager")
 
@@ -147,7 +147,7 @@ class Homes:
             ConfigError: as :meth:`check` does.
         """
         if not self.check(state_dir) and self.tag:
-            write_bytes(state_dir / FILE, f"{self.tag}\n".encode())
+            write_whole(state_dir / FILE, f"{self.tag}\n".encode())
             log.info("sessions that begin here have %s in their ids", self.tag)
 
 

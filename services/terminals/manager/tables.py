@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from terminals.configfile import ConfigError
 from terminals.control.framing import BadPacket, pack
+from terminals.wholefile import write_whole
 
 T = TypeVar("T")
 
@@ -50,24 +49,9 @@ class Table(Generic[T]):
 
 
 def write(path: Path, table: object) -> None:
-    """Write a table, as :func:`write_bytes` does."""
-    write_bytes(path, pack(table))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically: a crash leaves the old one or the new one.
+    """Write a table.
 
     Raises:
-        OSError: it cannot be written; the old one is as it was.
+        OSError: as :func:`write_whole` says.
     """
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()  # half a file would keep what little room there is
-        raise
+    write_whole(path, pack(table))

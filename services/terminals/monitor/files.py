@@ -1,12 +1,13 @@
-"""Files that are either the old ones or the new ones, never half of either."""
+"""What a monitor leaves for others, as JSON."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
+
+from terminals.wholefile import write_whole
 
 METRICS: Final = "deployment-metrics.json"
 ALERTS: Final = "deployment-alerts.json"
@@ -16,21 +17,9 @@ def write_json(path: Path, value: Any) -> None:
     """Replace a file by ``value`` as JSON.
 
     Raises:
-        OSError: it could not be written; the old one is still there.
+        OSError: as :func:`write_whole` says.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    data = json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def read_json(path: Path) -> Any:
