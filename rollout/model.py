@@ -155,11 +155,13 @@ class MonitorLog:
     """What a host's monitor has left there: its records in order, and the history of its alerts.
 
     The shapes are those of the JSON Schemas in ``terminals/monitor/schema``; ``damaged`` counts lines that
-    could not be read.
+    could not be read. Alerts are known until ``judged`` (unix seconds by the host's clock; ``None``: not at
+    all).
     """
 
     records: tuple[JsonObject, ...]
     alerts: tuple[JsonObject, ...]
+    judged: float | None = None
     damaged: int = 0
 
 

@@ -72,4 +72,11 @@ def as_log(found: Mapping[str, Any]) -> MonitorLog:
     Raises:
         KeyError: it is something else.
     """
-    return MonitorLog(tuple(found["records"]), tuple(found["alerts"]), int(found["damaged"]))
+    # A build of before this was told has no moment of it.
+    judged = found.get("judged")
+    return MonitorLog(
+        tuple(found["records"]),
+        tuple(found["alerts"]),
+        None if judged is None else float(judged),
+        int(found["damaged"]),
+    )

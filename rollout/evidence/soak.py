@@ -24,25 +24,36 @@ LATENCY_FLOOR = 20.0
 """Milliseconds: a machine that is busy with something else takes 5 ms in place of 4, and that is no drift."""
 MEMORY_FLOOR = 50e6
 """Bytes: an interpreter's first hour is none either."""
+NOT_MADE = ""
+"""The generation of a check that the monitor could not make (``terminals.monitor.check``)."""
 BINS = 144
 """Points of a series, at most: one each ten minutes of a day. Each is the median of its time."""
 
 
 @dataclass(slots=True)
 class Observed:
-    """What one host's monitor saw of a generation. ``gaps``: seconds of each; times in unix seconds."""
+    """What one host's monitor saw of a generation. ``gaps``: seconds of each; times in unix seconds.
+
+    ``last``: seconds that the last record stands for.
+    """
 
     host: str
     started: float = 0.0
     ended: float = 0.0
     seconds: float = 0.0
     interval: float = 0.0
+    last: float = 0.0
     gaps: list[float] = field(default_factory=list)
     checks: list[JsonObject] = field(default_factory=list)
     services: list[JsonObject] = field(default_factory=list)
     ages: list[float] = field(default_factory=list)
     """For each check, the observed seconds before it."""
     service_ages: list[float] = field(default_factory=list)
+
+    def blind(self, seconds: float | None) -> None:
+        """Take note of a time without checks that is over; ``None``: there was none."""
+        if seconds:
+            self.gaps.append(seconds)
 
 
 def from_monitor(
@@ -62,8 +73,7 @@ def from_monitor(
         observe(host, log.records if log else (), since, generation, window=window, timeout=timeout)
         for host, log in sorted(logs.items())
     ]
-    alerts = {host: log.alerts if log else () for host, log in logs.items()}
-    found = [*_time(hosts), *_checks(hosts), *_services(hosts, generation), _alerts(hosts, alerts)]
+    found = [*_time(hosts), *_checks(hosts), *_services(hosts, generation), _alerts(hosts, logs)]
     if window is None:
         return found
     return [replace(piece, labels={**piece.labels, "window": f"{window:g}"}) for piece in found]
@@ -81,37 +91,59 @@ def observe(
     """Go through a host's records in the order they were written in.
 
     Rounds in which the generation did not have all traffic are left out, as if nobody had looked: another
-    one was on trial then, or everybody had been led elsewhere.
+    one was on trial then, or everybody had been led elsewhere. One in which nobody was checked, because the
+    monitor could not, is blind: a gap until the next that was.
     """
     mine = list(_of(records, since, generation))
-    elsewhere = {_round(record) for record in mine if _elsewhere(record, generation)}
+    elsewhere = {_round(record) for record in mine if _anothers(record, generation)}
+    checked = {_round(record) for record in mine if _checks_ours(record, generation)} - elsewhere
     if window is not None:
         mine = _last(mine, window, timeout)
     seen = Observed(host)
     before: JsonObject | None = None
+    blind: float | None = None
+    """Seconds since the last check, where there was none in the round before."""
     for record in mine:
         if _round(record) in elsewhere:
-            before = None
+            seen.blind(blind)
+            before = blind = None
+            seen.ended = float(record["at"])
             continue
+        if blind is not None and record["kind"] == "gap":
+            continue  # it lies within this one
         if before is not None:
             covered, gap = between(before, record, timeout)
             if record["kind"] == "gap" and not gap:
                 # Too short to be told from the times: a kill with a quick restart, a round that came late.
                 gap = min(covered, float(record["seconds"]))
                 covered -= gap
-            seen.seconds += covered
-            if gap:
-                seen.gaps.append(gap)
+            if blind is not None:
+                blind += covered + gap
+            else:
+                seen.seconds += covered
+                if gap:
+                    seen.gaps.append(gap)
         before = record
+        if record["kind"] == "gap":
+            continue
+        if _round(record) not in checked:
+            blind = blind or 0.0
+            continue
+        seen.blind(blind)
+        blind = None
+        seen.ended = float(record["at"])
         if record["kind"] == "check":
             seen.checks.append(record)
             seen.ages.append(seen.seconds)
-        elif record["kind"] == "services":
+        else:
             seen.services.append(record)
             seen.service_ages.append(seen.seconds)
     if mine:
-        seen.started, seen.ended = float(mine[0]["at"]), float(mine[-1]["at"])
+        seen.started = float(mine[0]["at"])
         seen.interval = float(mine[-1]["interval"])
+        # Each record stands for the time until the next one, the last one too.
+        seen.last = seen.interval if blind is None else 0.0
+    seen.blind(blind)
     return seen
 
 
@@ -143,6 +175,11 @@ def between(before: Mapping[str, Any], after: Mapping[str, Any], timeout: float)
     return 0.0, passed
 
 
+def _checks_ours(record: JsonObject, generation: str) -> bool:
+    """Whether it is a check of the generation, be it one in which nobody was served."""
+    return record["kind"] == "check" and record.get("generation") in (None, generation)
+
+
 def _of(records: Sequence[JsonObject], since: float, generation: str) -> Iterator[JsonObject]:
     """Those after the promotion, from the first round on that is not evidently somebody else's.
 
@@ -150,7 +187,7 @@ def _of(records: Sequence[JsonObject], since: float, generation: str) -> Iterato
     judged by just that. By the order they were written in, not by their times: a clock that was set back
     hides nothing.
     """
-    others = {_round(record) for record in records if _anothers(record, generation)}
+    others = {_round(record) for record in records if _anothers(record, generation) or _not_made(record)}
     begun = False
     for record in records:
         if not begun:
@@ -163,7 +200,11 @@ def _of(records: Sequence[JsonObject], since: float, generation: str) -> Iterato
 def _anothers(record: JsonObject, generation: str) -> bool:
     """Whether another generation was served in the round that this is of."""
     served = record.get("generation") if record["kind"] == "check" else None
-    return served not in (None, generation) or _elsewhere(record, generation)
+    return served not in (None, NOT_MADE, generation) or _elsewhere(record, generation)
+
+
+def _not_made(record: JsonObject) -> bool:
+    return record["kind"] == "check" and record.get("generation") == NOT_MADE
 
 
 def _last(records: list[JsonObject], window: float, timeout: float) -> list[JsonObject]:
@@ -178,8 +219,7 @@ def _last(records: list[JsonObject], window: float, timeout: float) -> list[Json
 def _time(hosts: Sequence[Observed]) -> Iterator[Evidence]:
     """The host that was seen least counts, and the longest gap of any."""
     records = sum(len(host.checks) for host in hosts)
-    # Each record stands for the time until the next one, the last one too.
-    seen = min((host.seconds + host.interval for host in hosts), default=0.0)
+    seen = min((host.seconds + host.last for host in hosts), default=0.0)
     yield _piece("monitor.observed_seconds", "gauge", hosts, 1 if records else 0, value=seen)
     longest = max((gap for host in hosts for gap in host.gaps), default=0.0)
     everywhere = all(host.checks for host in hosts)
@@ -220,23 +260,43 @@ def _services(hosts: Sequence[Observed], generation: str) -> Iterator[Evidence]:
         yield _piece("monitor.loops", "count", [host], len(states), value=float(loops))
 
 
-def _alerts(hosts: Sequence[Observed], alerts: Mapping[str, Sequence[JsonObject]]) -> Evidence:
-    raised = 0
+def _alerts(hosts: Sequence[Observed], logs: Mapping[str, MonitorLog | None]) -> Evidence:
+    """Of the rounds that alerts were judged in: records alone, on a disk that took no more, tell of none."""
+    raised = rounds = 0
+    ends = []
     for host in hosts:
-        for alert in alerts.get(host.host, ()):
-            raised += alert.get("severity") == "critical" and _of_its_time(alert, host)
-    rounds = sum(len(host.services) for host in hosts) if all(host.checks for host in hosts) else 0
-    return _piece("monitor.critical_alerts", "count", hosts, rounds, value=float(raised))
+        log = logs[host.host] or MonitorLog((), ())
+        judged = _until(host.services if host.checks else (), log.judged)
+        times = [float(record["at"]) for record in judged]
+        for alert in log.alerts:
+            raised += alert.get("severity") == "critical" and _of_its_time(alert, times, host.interval)
+        rounds += len(judged)
+        ends.append(0.0 if not judged else host.ended if len(judged) == len(host.services) else times[-1])
+    piece = _piece("monitor.critical_alerts", "count", hosts, rounds if all(ends) else 0, value=float(raised))
+    return replace(piece, ended=min(ends)) if piece.n else piece
 
 
-def _of_its_time(alert: JsonObject, host: Observed) -> bool:
-    """Whether an alert tells of what was watched: it began then, or lasted beyond the first round of checks.
+def _until(records: Sequence[JsonObject], moment: float | None) -> Sequence[JsonObject]:
+    """Those up to a moment, by the order they were written in: a clock that was set back hides none."""
+    last = max(
+        (index for index, one in enumerate(records) if moment is not None and one["at"] <= moment), default=-1
+    )
+    return records[: last + 1]
 
-    What ended with that round was of the build before, and this one may be its cure.
+
+def _of_its_time(alert: JsonObject, rounds: Sequence[float], interval: float) -> bool:
+    """Whether an alert tells of what was watched: it began in a round of that, or lasted through one.
+
+    What ended with the first round was of the build before, and this one may be its cure; what came and went
+    while another one was on trial is of that one; and what tells of checks that could not be made, of none.
     """
-    until = alert.get("until")
-    began = float(alert["since"]) >= host.started
-    return began or until is None or float(until) >= host.started + host.interval
+    if alert.get("generation") == NOT_MADE:
+        return False
+    began, until = float(alert["since"]), alert.get("until")
+    return any(
+        at <= began < at + interval / 2 or (began <= at and (until is None or float(until) >= at + interval))
+        for at in rounds
+    )
 
 
 def _growth(counter: Sequence[int]) -> int:

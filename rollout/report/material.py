@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rollout.config import Config, Environment, Gate
@@ -128,7 +128,7 @@ def usable(log: MonitorLog | None) -> MonitorLog | None:
     records = tuple(record for record in log.records if _timed(record, ("at",), RECORD_TIMES))
     alerts = tuple(alert for alert in log.alerts if _timed(alert, ("since",), ("until",)))
     lost = len(log.records) - len(records) + len(log.alerts) - len(alerts)
-    return MonitorLog(records, alerts, log.damaged + lost)
+    return replace(log, records=records, alerts=alerts, damaged=log.damaged + lost)
 
 
 def _timed(record: Mapping[str, Any], wanted: Sequence[str], may: Sequence[str]) -> bool:

@@ -81,6 +81,10 @@ def _host(host: str, log: MonitorLog | None, window: tuple[float, float]) -> dic
         if checks
         else "no check of this build"
     )
+    if checks and (
+        log.judged is None or log.judged + float(checks[-1].get("interval", 0.0)) < checks[-1]["at"]
+    ):
+        text += ", its alerts were not written"
     if gaps:
         text += f", blind {count(len(gaps), 'time')}, longest {duration(max(gap['seconds'] for gap in gaps))}"
     if log.damaged:

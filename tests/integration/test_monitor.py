@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -433,9 +434,45 @@ def test_records_are_printed_by_their_age(monitored):
     monitored.end()
     command = [*TERMINALS, "monitor-records", "--directory", str(monitored.directory)]
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert found == {"records": lines(monitored.directory), "alerts": [], "damaged": 0}
+    records = lines(monitored.directory)
+    assert found.pop("judged") >= records[-1]["at"]
+    assert found == {"records": records, "alerts": [], "damaged": 0}
     none = json.loads(subprocess.run([*command, "--age", "0"], capture_output=True, check=True).stdout)
     assert none["records"] == []
+
+
+def test_alerts_that_cannot_be_written_are_known_until_then_only(monitored):
+    monitored.start()
+    until(lambda: lines(monitored.directory), "a round")
+    # Nobody can write it, not even root; the records are appended to as before.
+    (monitored.directory / ".deployment-alerts.json.new").mkdir()
+    until(lambda: "Is a directory" in monitored.log(), "it says so")
+    before = read_log(monitored.directory, DAY)["judged"]
+    last = len(lines(monitored.directory))
+    until(lambda: len(lines(monitored.directory)) > last + 2, "more rounds")
+    log = read_log(monitored.directory, DAY)
+    assert log["judged"] == before < log["records"][-1]["at"]
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b""])
+def test_whoever_answers_no_http_in_the_place_of_the_web_service_is_told_of(monitored, said):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.sendall(said)
+                        connection.recv(4096)
+
+        threading.Thread(target=answer, daemon=True).start()
+        monitored.start(socket=None, web=f"http://127.0.0.1:{server.getsockname()[1]}")
+        until(lambda: len(monitored.checks(ok=True)) > 3, "checks go on")
+        assert monitored.end() == 0
+    told = [record["error"] for record in lines(monitored.directory) if record["kind"] == "services"]
+    assert all(told)
+    assert "Traceback" not in monitored.log()
 
 
 def test_without_a_control_socket_the_web_service_is_asked(monitored):

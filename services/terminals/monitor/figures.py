@@ -6,6 +6,7 @@ import contextlib
 import ssl
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Any, Final
 
 from terminals.control import asking, packets
@@ -36,8 +37,8 @@ def ask(config: MonitorConfig, token: str) -> Status:
             return _read_status(answer.read())
     except BadPacket as error:
         raise ControlError(f"{url}: a status that makes no sense: {error}") from None
-    except (OSError, ValueError) as error:
-        raise ControlError(f"{url}: {error}") from None
+    except (OSError, ValueError, HTTPException) as error:
+        raise ControlError(f"{url}: {str(error) or repr(error)}") from None
 
 
 def tell(config: MonitorConfig, status: Status, about: MonitorInfo) -> None:

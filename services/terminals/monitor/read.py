@@ -19,14 +19,18 @@ class Silent(Exception):
 
 def read_log(directory: Path, age: float, *, now: Reading | None = None) -> dict[str, Any]:
     """``records`` of the last ``age`` seconds in their order, ``alerts`` (active and over, by their start),
-    and how many lines were ``damaged``.
+    when they were last ``judged`` (unix seconds by this machine's clock; ``None``: never), and how many lines
+    were ``damaged``.
 
     Times are told by their age, not by a moment: the asker's wall clock need not agree with this machine's.
     """
     records, damaged = read_records(directory, now or Clock().read(), age)
     found = read_json(directory / ALERTS)
-    alerts = [*found.get("history", ()), *found.get("active", ())] if isinstance(found, dict) else []
-    return {"records": records, "alerts": sorted(alerts, key=lambda one: one["since"]), "damaged": damaged}
+    if not isinstance(found, dict):
+        found = {}
+    alerts = sorted([*found.get("history", ()), *found.get("active", ())], key=lambda one: one["since"])
+    # A disk may take records and not these: no alert is none raised only as far as somebody has judged.
+    return {"records": records, "alerts": alerts, "judged": found.get("updated"), "damaged": damaged}
 
 
 def alive(directory: Path, longest: float, *, now: Reading | None = None) -> str:

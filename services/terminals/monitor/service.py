@@ -24,10 +24,10 @@ from terminals.monitor.check import NOT_MADE, Check, Stopped, failed, mark_of
 from terminals.monitor.clock import Clock, Gap, Reading
 from terminals.monitor.config import DAY, Door, MonitorConfig
 from terminals.monitor.figures import ask, begun, figures, sweep, tell
-from terminals.monitor.files import ALERTS, METRICS, keep_newest, read_json, write_json
-from terminals.monitor.history import History
+from terminals.monitor.files import ALERTS, METRICS, keep_newest, write_json
 from terminals.monitor.journal import Journal, read_records
 from terminals.monitor.notify import Notifier
+from terminals.monitor.past import recall
 from terminals.monitor.records import Record, Writer
 from terminals.monitor.takeback import consider
 from terminals.parts import own_code
@@ -73,9 +73,7 @@ class Monitor:
             started=now.wall,
         )
         records, self._damaged = read_records(config.directory, now, DAY)
-        self._history = History()
-        self._history.add(records, now)
-        self._alerts = _remembered(read_json(config.directory / ALERTS))
+        self._history, self._alerts = recall(config, records, now)
         if records:
             last = records[-1]
             self._lost.append((clocks.since_last(last["at"], last["boottime"], last["boot"], now), now))
@@ -194,6 +192,9 @@ class Monitor:
             return found, ""
         except ControlError as error:
             return None, str(error)
+        except Exception as error:  # else nothing would be checked any more
+            log.exception("the services could not be asked")
+            return None, repr(error)
 
     def _sweep(self) -> None:
         sweep(self.config, self._mark)
@@ -317,18 +318,6 @@ def _told(alerts: Alerts, told: list[tuple[tuple[object, ...], str]]) -> Alerts:
         active=tuple(with_names(alert) for alert in alerts.active),
         history=tuple(with_names(alert) for alert in alerts.history),
     )
-
-
-def _remembered(found: Any) -> Alerts:
-    """The alerts that a monitor before this one has left; none if what it left makes no sense."""
-    try:
-        lists = [
-            [alert for alert in found[name] if key_of(alert) and alert["since"]]
-            for name in ("active", "history")
-        ]
-        return Alerts(tuple(lists[0]), tuple(lists[1]))
-    except (TypeError, KeyError):
-        return Alerts()
 
 
 def _words(gap: Gap) -> str:

@@ -20,15 +20,23 @@ class Days:
         self.interval = interval
         self.records: list[dict[str, Any]] = []
         self.alerts: list[dict[str, Any]] = []
+        self.judged: float | None = None
+        self.judging = True
 
-    def minutes(self, rounds: int, **check: Any) -> Days:
-        """So many rounds of checks, one interval apart."""
+    def minutes(self, rounds: int, *, stalled: float = 0.0, **check: Any) -> Days:
+        """So many rounds of checks, one interval apart; none where the monitor stood still for some seconds."""
         for _ in range(rounds):
-            for profile in ("system", "claude"):
+            if stalled:
+                self.pass_time(stalled)
+                self._write("gap", seconds=stalled, reason="late", wall_jump=0.0)
+                self.pass_time(-stalled)
+            for profile in () if stalled else ("system", "claude"):
                 self._write("check", profile=profile, **{**self._good(), **check})
             memory = check.get("memory", 20e6)
             state = {"name": self.generation, "loops": 0, "memory_bytes": memory, "attaches": 1}
             self._write("services", sessions=3, generations=[state], error="")
+            if self.judging:
+                self.judged = self.wall
             self.pass_time(self.interval)
         return self
 
@@ -68,7 +76,7 @@ class Days:
     @property
     def log(self) -> MonitorLog:
         """What the engine would give."""
-        return MonitorLog(tuple(self.records), tuple(self.alerts))
+        return MonitorLog(tuple(self.records), tuple(self.alerts), self.judged)
 
     def _good(self) -> dict[str, Any]:
         figures = {"connect_ms": 2.4, "attach_ms": 1.0, "command_ms": 3.0, "reconnect_ms": 2.6}

@@ -146,20 +146,98 @@ def test_an_alert_that_the_build_has_cured_is_not_its_own():
     assert figure(days, "monitor.critical_alerts").value == 1
 
 
-def test_what_was_seen_while_another_one_was_on_trial_counts_for_nothing():
+def test_no_alert_is_none_raised_only_as_far_as_alerts_were_judged():
+    """A disk may take the records, which are appended to, and not the file of alerts, which is made anew."""
     days = Days(START).minutes(61)
-    days.minutes(30, ok=False, resumed=False)
-    for record in days.records[-90:]:
-        if record["kind"] == "services":
-            record["generations"] = [
-                {**record["generations"][0], "weight": 50},
-                {**record["generations"][0], "name": "g2", "weight": 50},
-            ]
-    days.minutes(61)
+    days.judging = False
+    days.minutes(100)
+    alerts = figure(days, "monitor.critical_alerts")
+    assert (alerts.n, alerts.value, alerts.ended) == (61, 0, START + 60 * 60)
+    assert figure(days, "monitor.critical_alerts", window=3600.0).n == 0
+    days.judged = None
+    assert figure(days, "monitor.critical_alerts").n == 0
+    logs = {"a": Days(START).minutes(161).log, "b": days.log}
+    found = {item.metric: item for item in from_monitor(logs, START, "g1") if not item.labels}
+    assert found["monitor.critical_alerts"].n == 0, "the other host's do not speak for it"
+
+
+def test_a_clock_that_was_set_back_hides_no_judged_round():
+    days = Days(START).minutes(30).set_clock(-86400).minutes(31)
+    assert figure(days, "monitor.critical_alerts").n == 61
+
+
+def test_what_was_seen_while_another_one_was_on_trial_counts_for_nothing():
+    days = on_trial(Days(START).minutes(61), 30).minutes(61)
     rate = figure(days, "monitor.success_rate")
     assert rate.successes == rate.n == 2 * 122
     assert figure(days, "monitor.observed_seconds").value == 2 * 60 * 60 + 60
     assert figure(days, "monitor.longest_gap").value == 0
+
+
+def on_trial(days, rounds):
+    """Another build has half of the people for some rounds, and serves nobody well."""
+    days.minutes(rounds, ok=False, resumed=False)
+    for record in days.records[-3 * rounds :]:
+        if record["kind"] == "services":
+            mine = record["generations"][0]
+            record["generations"] = [{**mine, "weight": 50}, {**mine, "name": "g2", "weight": 50}]
+    return days
+
+
+@pytest.mark.parametrize("blamed", ["g2", None, "g1"])
+def test_alerts_that_came_and_went_while_another_one_was_on_trial_are_not_its_own(blamed):
+    days = Days(START).minutes(61)
+    since = days.wall
+    on_trial(days, 10)
+    until = days.wall + 4
+    days.minutes(61)
+    alert = {"severity": "critical", "generation": blamed, "since": since, "until": until}
+    days.alerts = [alert]
+    assert figure(days, "monitor.critical_alerts").value == 0
+    for mine in ({"since": START}, {"until": until + 120}, {"until": None}):
+        days.alerts = [alert | mine]
+        assert figure(days, "monitor.critical_alerts").value == 1, mine
+
+
+def test_checks_that_could_not_be_made_are_nobodys_failure_and_were_not_seen():
+    """The monitor had no token to present; the services said all the while how they were."""
+    days = Days(START).minutes(61)
+    nothing = {"connect_ms": None, "attach_ms": None, "command_ms": None, "reconnect_ms": None}
+    since = days.wall
+    days.minutes(30, generation="", ok=False, acknowledged=False, resumed=False, **nothing)
+    days.alerts = [{"severity": "critical", "generation": "", "since": since, "until": days.wall + 4}]
+    days.minutes(61)
+    rate = figure(days, "monitor.success_rate")
+    assert rate.successes == rate.n == 2 * 122
+    assert figure(days, "monitor.critical_alerts").value == 0
+    assert figure(days, "monitor.observed_seconds").value == 2 * 61 * 60
+    assert figure(days, "monitor.longest_gap").value == 30 * 60
+
+
+def test_rounds_without_a_check_are_blind_however_much_else_was_recorded():
+    """On a machine that thrashes, what stood still was the monitor: it has no check to tell of."""
+    days = Days(START).minutes(61)
+    last = days.wall - 60
+    for _ in range(240):
+        days.minutes(1, stalled=2.5)
+    assert figure(days, "monitor.observed_seconds").value == 61 * 60
+    assert figure(days, "monitor.longest_gap").value == 239 * 60
+    alerts = figure(days, "monitor.critical_alerts")
+    assert (alerts.n, alerts.ended) == (61, last)
+    assert figure(days, "monitor.success_rate").ended == last, "which is stale"
+    days.minutes(1)
+    assert figure(days, "monitor.longest_gap").value == 240 * 60
+    assert figure(days, "monitor.observed_seconds").value == 62 * 60
+
+
+def test_a_check_that_another_one_served_is_not_its_own_where_nobody_says_who_serves():
+    days = Days(START).minutes(61)
+    days.minutes(2, generation="g2", ok=False)
+    for record in days.records[-6:]:
+        if record["kind"] == "services":
+            record["generations"] = None
+    rate = figure(days, "monitor.success_rate")
+    assert rate.successes == rate.n == 122
 
 
 def test_a_counter_that_begins_anew_is_still_counted():
