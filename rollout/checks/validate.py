@@ -224,10 +224,14 @@ def _performance(target: Target) -> str:
 
 
 def worker_memory(target: Target) -> int:
-    """Bytes of the largest worker, as its session manager tells; 0 where none reports any."""
+    """Bytes of the largest worker that people are led to, as its session manager tells; 0 where none reports
+    any.
+
+    A generation that has been left, and is there for whoever is still in it, is not what is checked.
+    """
     status, body = target.http("/api/status", token=target.token)
     expect(status == 200 and isinstance(body, dict), f"/api/status answered {status}")
-    return max((int(entry["memory_bytes"]) for entry in body["generations"]), default=0)
+    return max((int(entry["memory_bytes"]) for entry in body["generations"] if entry["weight"]), default=0)
 
 
 # --- Integration ------------------------------------------------------------------------

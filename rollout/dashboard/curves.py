@@ -69,12 +69,22 @@ class Curves:
     looks: collections.deque[tuple[float, dict[str, dict[str, tuple[int, float]]]]] = field(
         default_factory=lambda: collections.deque(maxlen=KEPT)
     )
+    _heard: set[tuple[str, str]] = field(default_factory=set)
+    """Environments and hosts that have ever answered."""
 
     def add(self, entries: Sequence[EnvironmentStatus], now: float) -> None:
-        """Take note of a look: by generation, the sessions of all hosts and the MB of the largest worker."""
+        """Take note of a look: by generation, the sessions of all hosts and the MB of the largest worker.
+
+        Where a host is silent that has answered before, the look tells nothing: a sum of the others would
+        read as sessions that are gone.
+        """
         seen: dict[str, dict[str, tuple[int, float]]] = {}
         for entry in entries:
             mine = seen.setdefault(entry.environment, {})
+            known = {(entry.environment, host): manager for host, manager in entry.hosts.items()}
+            self._heard.update(place for place, manager in known.items() if manager is not None)
+            if any(manager is None and place in self._heard for place, manager in known.items()):
+                continue
             for manager in filter(None, entry.hosts.values()):
                 for generation in manager["generations"]:
                     count, most = mine.get(generation["name"], (0, 0.0))

@@ -309,6 +309,18 @@ def test_a_wrong_certificate_changes_nothing(two, somebody, behind_a_door):
     assert two.run("doctor", "dev") == 0, two.said
 
 
+def test_an_engine_that_does_not_answer_may_have_a_door(two, somebody, behind_a_door):
+    hosts.ssh(two.lab, two.before_them, "service docker stop")
+    try:
+        assert two.run("door", "dev", "--remove") == ExitCode.ENGINE
+        assert "Look whether it is there" in two.said
+        assert "door.yaml" in hosts.ssh(two.lab, two.before_them, "ls /srv/door"), "its files are left alone"
+    finally:
+        hosts.ssh(two.lab, two.before_them, "service docker start")
+        answers = "docker info >/dev/null 2>&1 && echo yes; true"
+        until(lambda: hosts.ssh(two.lab, two.before_them, answers) == "yes", "its engine is back", 30)
+
+
 def test_taken_away_it_leaves_nothing(two, somebody, behind_a_door):
     assert two.run("door", "dev", "--remove") == 0, two.said
     assert the_door(two, "ps", "--all", "--quiet") == ""

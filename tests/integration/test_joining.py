@@ -70,7 +70,7 @@ def test_with_a_host_that_is_new_nothing_begins_until_it_has_what_serves(project
     assert project.serving("one") == {"g2": 100}
     assert not (project.folder / "two").exists()
     assert project.run("status", "dev") == 0
-    assert "where it is new: rollout apply dev" in project.said
+    assert "where the host is new: rollout apply dev" in project.said
 
 
 def test_it_gets_it_and_the_other_is_left_alone(project):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rollout.engine.base import running_parts
 from rollout.errors import EngineError, LeaseLost
 from rollout.pipeline.parts import Pair, Replaced, as_params, from_params, summary, there, undone
+from rollout.pipeline.silence import live_in, statuses_of
 from rollout.pipeline.steps.base import Back, Step
 from rollout.units import count, duration
 
@@ -47,9 +48,11 @@ class Replace(Step):
         before = time.monotonic()
         parts = from_params(self.to, list(self.hosts))
         trial.engine.manage(parts, fence=trial.lease.token)
-        status = trial.engine.status()
-        live = sum((status.get(host) or {"sessions": {"live": 0}})["sessions"]["live"] for host in parts)
-        return f"{count(live, 'session')} kept, after {duration(time.monotonic() - before)}"
+        took = duration(time.monotonic() - before)
+        statuses = statuses_of(trial.engine, parts)
+        live, silent = live_in({host: statuses[host] for host in parts})
+        unknown = f"; {', '.join(silent)} does not answer yet" if silent else ""
+        return f"{count(live, 'session')} kept, after {took}{unknown}"
 
     def undone_by(self, back: Back) -> tuple[Step, ...]:
         if not self.instead:

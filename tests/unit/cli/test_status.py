@@ -96,9 +96,21 @@ def test_piped_it_is_one_line_a_host(project: Path, ledger: Ledger) -> None:
     assert len(done.stdout.splitlines()) == 3, done.stdout
 
 
-def status_of(record: RolloutRecord, **fields: Any) -> EnvironmentStatus:
+def status_of(record: RolloutRecord | None, **fields: Any) -> EnvironmentStatus:
     usual: dict[str, Any] = {"hosts": {"local": None}, "marks": {}, "current": None, "unfinished": record}
     return EnvironmentStatus("dev", None, **{**usual, **fields})
+
+
+def test_a_host_that_says_nothing_is_not_said_to_run_nothing(ledger: Ledger) -> None:
+    current = ledger.current("dev")
+    (alone,) = lines([status_of(None, current=current)])
+    assert alone.said == "no session manager answers: rollout doctor dev"
+    one, lost = lines([status_of(None, current=current, hosts={"a": None}, lost=("b",))])
+    assert (one.said, lost.said) == (alone.said, "stated to be lost")
+    for line in lines([status_of(None, current=current, hosts={"a": None, "b": None})]):
+        assert line.said == f"{alone.said}, where the host is new: rollout apply dev"
+    (bare,) = lines([status_of(None)])
+    assert bare.said == "", "nothing was ever brought there"
 
 
 def test_who_is_at_work_is_named_and_nobody_told_to_resume(ledger: Ledger) -> None:

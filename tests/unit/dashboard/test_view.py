@@ -190,6 +190,17 @@ def test_curves_are_drawn_from_two_looks_on():
     assert curves.of("staging") == []
 
 
+def test_a_host_that_falls_silent_does_not_look_like_sessions_that_are_gone():
+    curves = Curves()
+    answer = {"generations": [{"name": "g1", "attached": 4, "memory_bytes": 10e6}]}
+    for at, second in enumerate((answer, None, answer)):
+        hosts = {"a": answer, "b": second, "never started": None}
+        curves.add([EnvironmentStatus("dev", None, None, None, hosts, {})], 100.0 + at)
+    sessions, memory = curves.of("dev")
+    assert [line["parts"] for line in sessions["lines"]] == [[[(0.0, 1.0)] * 2, [(1.0, 1.0)] * 2]]
+    assert (sessions["most"], memory["most"]) == ("8", "10")
+
+
 def test_a_line_is_broken_where_nothing_was_seen():
     values = {0.0: None, 10.0: 5.0, 20.0: None, 30.0: 2.5, 32.0: None, 34.0: 5.0, 38.0: 10.0}
     series = [{"name": "p50", "t": list(values), "v": list(values.values())}]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from rollout.doctor.hosts import _others
+from rollout.doctor.hosts import _others, _room
 
 HERE = {"name": "a", "standing": "here", "state": "ready"}
 
@@ -36,3 +39,19 @@ def test_a_host_that_is_being_emptied_has_no_tag_of_anybody_else():
 @pytest.mark.parametrize("said", ["", "nonsense", "[]", "{}", '{"items": []}', '{"items": 7}'])
 def test_a_manager_that_says_nothing_of_it_is_of_an_earlier_build(said):
     assert list(_others("a", said)) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict", "text"),
+    [
+        ("", "warning", "how much is free for the engine is not known"),
+        ("df: no such option", "warning", "how much is free for the engine is not known"),
+        ("100000000", "wrong", "0.1 GB free for the engine"),
+        ("1900000000", "warning", "1.9 GB free for the engine"),
+        ("50000000000", "ok", "50.0 GB free for the engine"),
+    ],
+)
+def test_a_disk_that_says_nothing_is_no_full_one(free, verdict, text):
+    site: Any = SimpleNamespace(name="a", root=Path("/srv/terminals"))
+    _, found = _room(site, Path("/srv"), {"root": "writable", "disk": free})
+    assert (found.verdict, found.text) == (verdict, text)

@@ -11,6 +11,7 @@ import pytest
 
 from rollout.config import load
 from rollout.engine import HostFacts, ShiftResult
+from rollout.engine.base import PartRef
 from rollout.errors import EngineError, Refused
 from rollout.evidence import from_generation
 from rollout.gates import evaluate
@@ -21,6 +22,7 @@ from rollout.pipeline.drain import nothing_adrift
 from rollout.pipeline.obstacles import silent
 from rollout.pipeline.runner import unproven
 from rollout.pipeline.silence import facts_of, live_in, statuses_of
+from rollout.pipeline.steps.parts import Replace
 from rollout.pipeline.steps.traffic import GoBack, VerifyReturn
 from tests.support.rollouts import begun
 
@@ -60,6 +62,9 @@ class Engine:
 
     def marks(self) -> dict[str, Any]:
         return {}
+
+    def manage(self, parts: Any, *, fence: int) -> None:
+        assert list(parts) == ["a", "b"]
 
     def keep(self, generation: str, *, fence: int, hosts: list[str]) -> None:
         self.kept.append(hosts)
@@ -169,6 +174,16 @@ def test_what_is_gone_back_to_stays_where_nobody_could_say_at_first_that_it_was_
     engine = Engine({"a": first}, {"a": LEAVING})
     GoBack(summary="", hosts={"a": ""}, name="shift-100", weight=100).run(trial_of(engine))
     assert (engine.kept, engine.led) == ([["a"]], 1)
+
+
+def test_shells_of_who_does_not_answer_are_not_said_to_be_gone():
+    live = {"sessions": {"live": 3}}
+    replaced = {"manager": (None, PartRef("b2", "m2"))}
+    step = Replace.of({"a": replaced, "b": replaced})
+    assert step.run(trial_of(Engine({"a": live, "b": None, "c": live}))).startswith("3 sessions kept, after")
+    assert step.run(trial_of(Engine({"a": live, "b": None}))).endswith("; b does not answer yet")
+    back = Engine({"a": live, "b": None}, {"a": live, "b": live})
+    assert step.run(trial_of(back)).startswith("6 sessions kept, after")
 
 
 def test_who_does_not_answer_is_not_said_to_serve_something_else():
