@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never half of either, and stay what they were said to be."""
+"""Files that are either the old ones or the new ones, never half of either, and stay so."""
 
 from __future__ import annotations
 

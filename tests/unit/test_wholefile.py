@@ -17,8 +17,7 @@ def done(monkeypatch):
     fsync, replace = os.fsync, Path.replace
 
     def synced(fd):
-        name = os.readlink(f"/proc/self/fd/{fd}")
-        done.append(("sync", Path(name).name))
+        done.append(("sync", Path(f"/proc/self/fd/{fd}").readlink().name))
         fsync(fd)
 
     def replaced(self, target):

@@ -131,7 +131,7 @@ class Holder:
         self._hang_up()
 
     @staticmethod
-    def _do(what: Callable[[], None]) -> None:
+    def _do(what: Callable[[], object]) -> None:
         try:
             what()
         except Exception as error:  # a fault of this program: every shell would end with it
@@ -189,7 +189,7 @@ class Holder:
 
     # --- connections ------------------------------------------------------------------------
 
-    def _watch(self, file: Any, then: Callable[[], None]) -> None:
+    def _watch(self, file: Any, then: Callable[[], object]) -> None:
         self._selector.register(file, selectors.EVENT_READ, then)
 
     def _accept(self) -> None:

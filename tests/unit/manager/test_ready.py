@@ -40,9 +40,8 @@ def test_a_shell_that_has_become_too_old_is_gone_for_good(tmp_path):
                 assert len(there.registry.ready) == 2, "those that leave are given to nobody"
                 names = await has(there, 2, names)
                 assert [terminals_of(pid) for pid in processes] == [2, 2]
-            assert there.registry.rings_bytes == sum(
-                path.stat().st_size for path in Path(tmp_path, "state", "sessions").glob("*.ring")
-            )
+            rings = [Path(tmp_path, "state", "sessions", name) for name in names]
+            assert there.registry.rings_bytes == sum(path.stat().st_size for path in rings)
 
     with RunningHolder() as holder:
         asyncio.run(main(holder))

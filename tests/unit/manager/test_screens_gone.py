@@ -22,7 +22,7 @@ def test_who_looks_first_after_its_end_is_not_held_for_it(tmp_path):
         assert screens.pid is not None
         os.kill(screens.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, screens.pid, os.WEXITED | os.WNOWAIT)
+            os.waitid(os.P_PID, screens.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - that it has no time
         # The loop has had no time to read the end of it.
         other.kept = 0
         screens.advance(other)

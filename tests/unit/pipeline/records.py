@@ -24,7 +24,7 @@ class Days:
         self.judging = True
 
     def minutes(self, rounds: int, *, stalled: float = 0.0, **check: Any) -> Days:
-        """So many rounds of checks, one interval apart; none where the monitor stood still for some seconds."""
+        """So many rounds of checks, one interval apart; without one where the monitor ``stalled`` so long."""
         for _ in range(rounds):
             if stalled:
                 self.pass_time(stalled)
