@@ -23,6 +23,7 @@ from rollout.errors import EngineError
 
 STOP_SECONDS = 45.0
 READY_SECONDS = 60.0
+LOOK_SECONDS = 2.0
 LOOPBACK = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 
@@ -131,6 +132,9 @@ class LoadRun:
         self._doors_file: str | None = None
         self._offset = 0
         self._samples: list[dict[str, Any]] = []
+        self._looked = 0.0
+        self.quiet = 0.0
+        """Seconds for which looks at the samples have found none that is new."""
 
     def start(self) -> None:
         """Start Locust. It ends with this process, however that ends."""
@@ -216,6 +220,7 @@ class LoadRun:
 
     def samples(self) -> list[dict[str, Any]]:
         """All samples so far."""
+        before = self._offset
         with contextlib.suppress(OSError), self.samples_path.open("rb") as file:
             file.seek(self._offset)
             for line in file:
@@ -223,6 +228,10 @@ class LoadRun:
                     break
                 self._offset += len(line)
                 self._samples.append(json.loads(line))
+        now = time.monotonic()
+        # Not the time in which nobody looked: this process, and Locust with it, may have stood still.
+        self.quiet = self.quiet + min(now - self._looked, LOOK_SECONDS) if self._offset == before else 0.0
+        self._looked = now
         return self._samples
 
     def summary(

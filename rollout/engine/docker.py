@@ -292,7 +292,8 @@ class DockerEngine(ManagerCommands):
         return old
 
     def _status(self, name: str) -> dict[str, Any] | None:
-        if token := self._tokens.get(name):
+        # Its command line is a program that has to start there; the front door is not.
+        if token := self._tokens.get(name) or self._read_token(name):
             try:
                 code, body = self._door(name, token).http("/api/status", token=token)
                 if code == 200 and isinstance(body, dict):
@@ -353,9 +354,20 @@ class DockerEngine(ManagerCommands):
             if reads == TOKEN_READS:
                 raise EngineError(f"{name}: {RUN}/token of its session manager is empty; try: rollout doctor")
             reads += 1
-            answer = self._ask(name, "docker", "exec", self._manager(), "cat", f"{RUN}/token")
+            answer = self._ask(name, *self._reading_token)
             self._tokens[name] = answer.output.strip()
         return self._tokens[name]
+
+    def _read_token(self, name: str) -> str:
+        """A host's token; "" where none can be had, as where nothing has been started yet."""
+        answer = self.host(name, ASK_SECONDS).run(self._reading_token)
+        if answer.status == 0:
+            self._tokens[name] = answer.output.strip()
+        return self._tokens.get(name, "")
+
+    @property
+    def _reading_token(self) -> tuple[str, ...]:
+        return ("docker", "exec", self._manager(), "cat", f"{RUN}/token")
 
     def _manager(self) -> str:
         return f"{self._project}-manager-1"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rollout.pipeline.trial import Trial
 
 LOAD_READY_SECONDS = 90.0
+QUIET_SECONDS = 60.0
+"""Each load user tells of itself every second, but for an attempt to come back that nobody answers."""
 POLL = 1.0
 
 
@@ -52,6 +54,8 @@ class Judging:
         environment, plan = trial.environment, trial.plan
         self._load: LoadRun | None = None
         self._load_finished = False
+        self._missing = 0
+        """Users who have not verified their shells to the end."""
         self.ready_at = 0.0
         """When all load users were in their shells: so many coming at once is no figure of the build's."""
         first = plan.previous_generation is None
@@ -106,10 +110,11 @@ class Judging:
             return
         self._load_finished = True
         summary = self._load.stop()
+        self._missing = summary.users - len(summary.finished)
         self._trial.ledger.add_figures(
             self._trial.record.id,
             load_users=summary.users,
-            load_unfinished=summary.users - len(summary.finished),
+            load_unfinished=self._missing,
             load_reconnections=summary.reconnections,
             load_loops=summary.loops,
             bytes_verified=summary.verified,
@@ -119,13 +124,26 @@ class Judging:
         )
 
     def check_load(self) -> None:
-        """See to it that the load users are still at work, where there are any.
+        """See to it that the load users are still at work, or have been to their end, where there are any.
 
         Raises:
-            EngineError: the load has ended by itself.
+            EngineError: the load has ended by itself, or tells nothing any more.
         """
-        if self._load is not None and not self._load_finished and not self._load.running:
+        if self._load is None:
+            return
+        if self._load_finished:
+            if self._missing:
+                raise EngineError(
+                    f"{self._missing} of {self._load.users} load users did not verify their shells to the end;"
+                    f" see {self._load.log}"
+                )
+        elif not self._load.running:
             raise EngineError("the load run has ended by itself; its evidence is not complete")
+        elif self._load.quiet > QUIET_SECONDS:
+            raise EngineError(
+                f"the load users have written nothing for {self._load.quiet:.0f} s: is the disk full?"
+                f" see {self._load.log}"
+            )
 
     def stop(self) -> None:
         """End the load, however the rollout ended."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout.checks.runner import CheckFailed, Target
 from rollout.config import load
 from rollout.engine.docker import DockerEngine
 from rollout.errors import EngineError
@@ -70,6 +71,30 @@ def test_where_nobody_can_say_whether_one_runs_that_is_said(engine, tmp_path, co
 def test_no_directory_of_the_system_is_given_away(tmp_path, root, given):
     path = written(tmp_path, hosts={"a": {"root": root}}, listen=ALONE, authority=None)
     assert str(load(path).environment("e").hosts["a"].directory) == given
+
+
+def test_the_front_door_is_asked_first_and_the_command_line_where_it_does_not_answer(
+    engine, tmp_path, monkeypatch
+):
+    """Over SSH, a program has to start there for each answer."""
+    made = engine(0)
+    answers = {"door": True}
+
+    def http(self, path, *, token=None, method="GET"):
+        assert (path, token) == ("/api/status", "the-token")
+        if not answers["door"]:
+            raise CheckFailed("not reachable")
+        return 200, {"sessions": {}}
+
+    monkeypatch.setattr(Target, "http", http)
+    assert made.status() == made.status() == {"a": {"sessions": {}}}
+    assert len((tmp_path / "asked").read_text().splitlines()) == 1, "its token was read, once"
+    answers["door"] = False
+    assert made.status() == {"a": None}
+    assert (tmp_path / "asked").read_text().splitlines()[-1].endswith("terminals ctl status")
+    bare = engine(0)
+    (tmp_path / "bin" / "ssh").write_text("#!/bin/sh\nexit 1\n")
+    assert bare.status() == {"a": None}, "where nothing runs there is no token, and that is no error"
 
 
 def test_nothing_is_no_token(engine):

@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from rollout.checks import load as load_module
 from rollout.checks.load import LoadRun
 from rollout.config import Config, load
 from rollout.engine import HostFacts
@@ -127,6 +129,50 @@ def test_load_that_has_ended_by_itself_is_no_evidence_and_is_noticed_before_it_i
     gate = next(step for step in bench.trial.plan.forward if step.kind == "gate")
     with pytest.raises(EngineError, match="the load run has ended by itself"):
         gate.run(bench.trial)
+
+
+def test_load_users_who_have_not_verified_their_shells_to_the_end_are_missed(
+    tmp_path: Path, config: Config, ledger: Ledger
+) -> None:
+    """Of a user that was killed nobody knows what it had lost."""
+    bench = Bench(tmp_path, ledger, config)
+    counts = {"n": 9, "lost": 0, "doubled": 0, "twice": 0, "t": START, "generation": "new"}
+    bench.sampled({"kind": "final", **counts}, {"kind": "verify", "user": 2, **counts})
+    judging = bench.trial.judging
+    judging._load = bench.load
+    judging.finish_load()
+    with pytest.raises(EngineError, match="1 of 1 load users did not verify their shells to the end; see"):
+        judging.check_load()
+    bench.sampled({"kind": "final", "user": 2, **counts})
+    judging._load_finished = False
+    judging.finish_load()
+    judging.check_load()
+
+
+def test_load_that_tells_nothing_any_more_is_no_evidence(
+    tmp_path: Path, config: Config, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, now = Bench(tmp_path, ledger, config), [100.0]
+    judging = bench.trial.judging
+    judging._load = bench.load
+    monkeypatch.setattr(load_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(LoadRun, "running", True)
+    bench.sampled(*commands("new", 5.0, START, 1))
+
+    def look(every: float, times: int) -> None:
+        for _ in range(times):
+            now[0] += every
+            bench.load.samples()
+
+    look(1.0, 1)
+    look(3600.0, 20)  # whoever stood still, slept or was busy has not looked
+    judging.check_load()
+    look(1.0, 40)
+    with pytest.raises(EngineError, match="have written nothing for 80 s: is the disk full"):
+        judging.check_load()
+    bench.sampled(*commands("new", 5.0, START + 1, 1))
+    look(1.0, 1)
+    judging.check_load()
 
 
 def test_the_ramp_up_of_the_load_is_not_judged(tmp_path: Path, config: Config, ledger: Ledger) -> None:
