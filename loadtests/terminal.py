@@ -8,8 +8,9 @@ byte once, in order, and that every command ran once.
         --url ws://127.0.0.1:4001/ --token-file run/token --samples samples.jsonl
 
 Samples are JSON lines; ``rollout`` reads them while the run goes on. Fields: ``t`` Unix
-seconds, ``user``, ``host``, ``kind`` (see :class:`Person`), ``ok``, ``ms``, ``generation``, ``build``,
-``planned``, and for ``verify`` the counts of :class:`loadtests.verify.Findings`.
+seconds, ``user``, ``host``, ``kind`` (see :class:`Person`), ``ok``, ``ms``, ``generation`` and ``build``
+(both "" where none serves: before the first does, and from being told to come back until the next one
+does), ``planned``, and for ``verify`` the counts of :class:`loadtests.verify.Findings`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from loadtests.verify import PLAIN_SHELL, PROMPT, READY, SETUP, Findings, Verifi
 ANSWER_SECONDS = 30.0
 VERIFY_EVERY = 1.0
 FINAL_SECONDS = 30.0
+AWAY_SECONDS = 20.0
+"""Whoever is told to come back, and is not served again by then, has not been kept."""
 
 _numbers = count()
 _samples: Path | None = None
@@ -129,6 +132,9 @@ class Person(User):
         self.cutting = False
         self.reconnected: Connected | None = None
         self.reconnected_at = 0.0
+        self.sent_away_at: float | None = None
+        self.missed = False
+        """Whether coming back, this time, has been counted as failed."""
 
     def on_start(self) -> None:
         """Open the shell and set it counting."""
@@ -161,6 +167,10 @@ class Person(User):
                 self.next_cut = now + self._wait(self.cut_every)
                 self.cutting = True
                 self.terminal.cut()
+            if not self.missed and self.sent_away_at is not None and now - self.sent_away_at > AWAY_SECONDS:
+                self.missed = True
+                away = now - self.sent_away_at
+                self._result("reconnect", away, ok=False, planned=True, away=away)
             if now >= self.next_verify:
                 self.next_verify = now + VERIFY_EVERY
                 self._tell("verify")
@@ -214,13 +224,16 @@ class Person(User):
         match event:
             case Connected(reconnect=True):
                 self.reconnected_at = now
-                self.reconnected = event
+                self.reconnected = None if self.missed else event
+                self.sent_away_at, self.missed = None, False
             case Connected():
                 self.reconnected_at = now
                 self._result("connect", event.attempt_seconds, ok=True)
             case Lost():
                 mine, self.cutting = self.cutting, False
                 self._settle(now, lost=not (event.planned or mine))
+                if event.planned:
+                    self.sent_away_at = now
             case Failed():
                 self._sample("attempt", ok=False, ms=event.seconds * 1000, error=event.reason)
             case Loop():
@@ -268,7 +281,8 @@ class Person(User):
     def _sample(self, kind: str, **fields: Any) -> None:
         if _samples is None:
             return
-        attached = self.terminal.attached
+        # Where it comes to is not known yet, but it is not where it was.
+        attached = self.terminal.attached if self.sent_away_at is None else None
         sample = {
             "t": time.time(),
             "user": self.number,

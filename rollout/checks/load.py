@@ -24,6 +24,8 @@ from rollout.errors import EngineError
 STOP_SECONDS = 45.0
 READY_SECONDS = 60.0
 LOOK_SECONDS = 2.0
+NONE = ""
+"""The generation of a sample of somebody whom none serves: told to come back, and not there yet."""
 LOOPBACK = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 
@@ -235,13 +237,19 @@ class LoadRun:
         return self._samples
 
     def summary(
-        self, since: float = 0.0, until: float = float("inf"), generation: str | None = None
+        self,
+        since: float = 0.0,
+        until: float = float("inf"),
+        generation: str | None = None,
+        *,
+        coming: bool = True,
     ) -> LoadSummary:
-        """What the window from ``since`` to ``until`` (Unix seconds) shows, of one generation or all."""
+        """What the window from ``since`` to ``until`` (Unix seconds) shows, of one generation or all; with
+        what those have met that were on their way to it, if they are ``coming``."""
         return LoadSummary.of(
             sample
             for sample in self.samples()
-            if since <= sample["t"] < until and generation in (None, sample["generation"])
+            if since <= sample["t"] < until and _is_of(sample, generation, coming)
         )
 
     def parts(
@@ -251,7 +259,7 @@ class LoadRun:
         samples is there, too; hosts that are not in ``of`` are left out."""
         found: dict[str, list[dict[str, Any]]] = {part: [] for part in of.values()}
         for sample in self.samples():
-            if since <= sample["t"] and generation in (None, sample["generation"]) and sample["host"] in of:
+            if since <= sample["t"] and _is_of(sample, generation) and sample["host"] in of:
                 found[of[sample["host"]]].append(sample)
         return {part: LoadSummary.of(samples) for part, samples in found.items()}
 
@@ -304,6 +312,10 @@ class LoadRun:
             lines = self.log.read_text(errors="replace").strip().splitlines()
             return " / ".join(lines[-3:]) or "it printed nothing"
         return "it left no log"
+
+
+def _is_of(sample: Mapping[str, Any], generation: str | None, coming: bool = True) -> bool:
+    return generation is None or sample["generation"] in ((generation, NONE) if coming else (generation,))
 
 
 def _free_port() -> int:

@@ -134,8 +134,8 @@ class Judging:
         if self._load_finished:
             if self._missing:
                 raise EngineError(
-                    f"{self._missing} of {self._load.users} load users did not verify their shells to the end;"
-                    f" see {self._load.log}"
+                    f"{self._missing} of {self._load.users} load users did not verify their shells to the"
+                    f" end; see {self._load.log}"
                 )
         elif not self._load.running:
             raise EngineError("the load run has ended by itself; its evidence is not complete")
@@ -204,8 +204,8 @@ class Judging:
         self.of_hosts = tuple if "host" in asked else partial(parts, "host")
         if old is not None and any(gate.compare == "baseline" for gate in self.all_gates):
             until = end if full is None else max(start, full)
-            both = [load.summary(start, until, generation) for generation in (new, old)]
-            found += from_comparison(both[0], both[1], (start, until), new, old)
+            there, beside = load.summary(start, until, new), load.summary(start, until, old, coming=False)
+            found += from_comparison(there, beside, (start, until), new, old)
         return found
 
     def watch(

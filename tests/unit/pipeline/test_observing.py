@@ -213,6 +213,26 @@ def test_a_slower_generation_is_told_by_the_one_beside_it(
     assert (whole.verdict, compared.verdict) == (Verdict.PASS, Verdict.FAIL)
 
 
+def test_who_never_comes_to_the_new_one_is_counted_on_it_and_not_on_the_old_one(
+    tmp_path: Path, config: Config, ledger: Ledger
+) -> None:
+    """Told to come back, and refused each time: none serves them, and the new one ought to."""
+    bench = Bench(tmp_path, ledger, config)
+    bench.sampled(*commands("new", 10.0, START), *commands("old", 10.0, START))
+    for user in range(30):
+        lost = {"t": START + 1, "user": 100 + user, "generation": "", "ok": False}
+        bench.sampled({**lost, "kind": "attempt", "error": "refused"})
+        bench.sampled({**lost, "kind": "reconnect", "ms": 2e4, "away": 20.0, "planned": True})
+    evidence = bench.observed(START + 30)
+
+    def rates(metric: str) -> dict[str, tuple[int | None, int]]:
+        found = [piece for piece in evidence if piece.metric == metric and "window" not in piece.labels]
+        return {piece.labels.get("role", "alone"): (piece.successes, piece.n) for piece in found}
+
+    assert rates("load.success_rate") == {"alone": (200, 260), "canary": (200, 260), "baseline": (200, 200)}
+    assert rates("load.reconnect_rate") == {"alone": (0, 30), "canary": (0, 30), "baseline": (0, 0)}
+
+
 def test_the_first_build_is_compared_with_nothing_and_judged_by_all_else(
     tmp_path: Path, config: Config, ledger: Ledger
 ) -> None:
