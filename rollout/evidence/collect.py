@@ -39,8 +39,8 @@ def from_load(
     ``on_new`` are the samples taken on the generation on trial, and on the way to it: rates,
     latencies and loops speak of it alone, so that the good old one cannot water them down. What was
     lost or doubled counts for ``everybody``: a shift must not harm those who stay either. ``only``: they
-    are those of the last so many seconds, for the gates that have this window. ``part``: they are those at one host, or in one region
-    (``("host", "eu-1")``).
+    are those of the last so many seconds, for the gates that have this window. ``part``: they are those
+    at one host, or in one region (``("host", "eu-1")``).
     """
     extra = {} if only is None else {"window": f"{only:g}"}
     if part is not None:
