@@ -208,6 +208,18 @@ class Judging:
             found += from_comparison(there, beside, (start, until), new, old)
         return found
 
+    def with_earlier(self, results: Sequence[GateResult]) -> list[GateResult]:
+        """Results of all gates, with what was said when both generations served in the place of those that
+        compare the load: after a resume there is none of that time in this run of the program."""
+        trial = self._trial
+        if trial.full_at is None or self.ready_at <= trial.full_at:
+            return list(results)
+        comparing = {
+            gate.name for gate in self.all_gates if gate.compare == "baseline" and gate.about.source == "load"
+        }
+        said = {result.gate: result for _, result in trial.ledger.verdicts(trial.record.id)}
+        return [said.get(result.gate, result) if result.gate in comparing else result for result in results]
+
     def watch(
         self, gates: Sequence[Gate], hold: float, *, last: bool = True
     ) -> tuple[list[GateResult], list[Evidence]]:

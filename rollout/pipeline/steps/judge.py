@@ -104,7 +104,9 @@ class Judge(Step):
         judging.finish_load()
         evidence = [*judging.found, *judging.observe(patient=True)]
         at = time.time()
-        results = evaluate_all(judging.all_gates, evidence, at, lambda _: END, judging.of_hosts)
+        results = judging.with_earlier(
+            evaluate_all(judging.all_gates, evidence, at, lambda _: END, judging.of_hosts)
+        )
         trial.ledger.record_verdicts(trial.record.id, self.name, results, evidence)
         trial.observer.gate_results(results, True)
         if not deciding(results) or verdict_of(results) is not Verdict.PASS:

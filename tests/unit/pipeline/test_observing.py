@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -201,6 +202,28 @@ def test_both_generations_are_compared_over_the_time_in_which_both_serve(
     result = evaluate(compare, evidence, START + 900)
     assert (result.verdict, result.n) == (Verdict.PASS, 200)
     assert len(result.evidence) == 2
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.INCONCLUSIVE])
+def test_after_a_resume_what_was_said_when_both_served_still_holds(
+    tmp_path: Path, config: Config, ledger: Ledger, verdict: Verdict
+) -> None:
+    bench = Bench(tmp_path, ledger, config)
+    judging, gates = bench.trial.judging, bench.environment.gates
+    bench.sampled(*commands("new", 10.0, START), *commands("old", 10.0, START))
+    evidence = bench.observed(START + 30)
+    before = [evaluate(gate, evidence, START + 30) for gate in gates]
+    before[-1] = replace(before[-1], verdict=verdict)
+    ledger.record_verdicts(bench.trial.record.id, "watch-50", before, evidence)
+    # All were led to the new one, and then this program was killed: the load is another one.
+    bench.trial.full_at, judging.ready_at = START + 30, START + 60
+    bench.sampled(*commands("new", 99.0, START + 70))
+    evidence = bench.observed(START + 100)
+    alone = [evaluate(gate, evidence, START + 100) for gate in gates]
+    assert alone[-1].verdict is Verdict.INCONCLUSIVE
+    assert judging.with_earlier(alone) == [*alone[:-1], before[-1]]
+    bench.trial.full_at = START + 80
+    assert judging.with_earlier(alone) == alone, "it goes on from before that"
 
 
 def test_a_slower_generation_is_told_by_the_one_beside_it(
