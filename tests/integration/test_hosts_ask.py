@@ -21,7 +21,7 @@ from rollout.errors import ExitCode
 from tests.support import door
 from tests.support.authority import Authority
 from tests.support.docker import PROJECT
-from tests.support.lab import TOKEN, VAULT, encrypted_vault
+from tests.support.lab import TOKEN, VAULT, encrypted_vault, engine_of
 from tests.support.lab_host import LabHost
 from tests.support.resident import Resident
 from tests.support.stack import until
@@ -79,8 +79,7 @@ class Two(LabHost):
         self.ask_each_other(door={"name": door.NAME, "hosts": {"staging-1": there}, **files, **said})
 
     def engine(self) -> DockerEngine:
-        config = load(self.folder / "rollout.yaml")
-        return DockerEngine(config, config.environment("dev"))
+        return engine_of(self.folder / "rollout.yaml", "dev")
 
     def at(self, name: str, *words: str) -> str:
         """What the engine of a host says to a command."""

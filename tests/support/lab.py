@@ -109,6 +109,21 @@ class TheLab:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+_engines: dict[tuple[Path, str], tuple[bytes, DockerEngine]] = {}
+
+
+def engine_of(path: Path, environment: str) -> DockerEngine:
+    """The engine of an environment; the same one while ``path``, rollout.yaml, says the same: by then it has
+    read the hosts' tokens, and asks their front doors."""
+    text = path.read_bytes()
+    known, engine = _engines.get((path, environment), (b"", None))
+    if engine is None or known != text:
+        config = load(path)
+        engine = containers_engine(config, config.environment(environment), lambda event: None)
+        _engines[path, environment] = text, engine
+    return engine
+
+
 def serving(engine: DockerEngine) -> set[tuple[str, ...]]:
     """Which generations have traffic, over the hosts: one entry where they agree."""
     found = set()
@@ -219,8 +234,7 @@ class LabProject:
         assert self.run("build", "--source", str(source)) == 0, self.said
 
     def engine(self, environment: str) -> DockerEngine:
-        config = load(self.folder / "rollout.yaml")
-        return containers_engine(config, config.environment(environment), lambda event: None)
+        return engine_of(self.folder / "rollout.yaml", environment)
 
     def target(self, host: str) -> Target:
         environment = host.rpartition("-")[0]
