@@ -331,9 +331,9 @@ class Holder:
         assert self._successor is not None
         if old := self._manager:
             self._selector.unregister(old.pidfd)
-            os.close(old.pidfd)
             while old.sock.fileno() >= 0 and self._readable(old):
                 pass  # what it had asked for last has not been done yet
+            os.close(old.pidfd)
             if old.sock.fileno() >= 0:
                 self._selector.unregister(old.sock)
                 old.sock.close()
