@@ -24,6 +24,11 @@ LIMIT_SECONDS: Final = 1800
 """A host that hangs must not hold a rollout, and its lease, for ever."""
 POLL_SECONDS: Final = 0.5
 """So often it is looked whether a playbook is to end."""
+SETTINGS: Final = """\
+[defaults]
+internal_poll_interval = 0.02
+"""
+"""What Ansible has no variables for. It asks its workers a thousand times a second, where nobody says so."""
 COLLECTION = "terminals.rollout"
 _STATUS: dict[str, Literal["ok", "failed", "skipped", "unreachable"]] = {
     "runner_on_ok": "ok",
@@ -109,7 +114,7 @@ def run_playbook(
         words += ["--vault-password-file", str(vault.password_file), "-e", f"@{vault.file}"]
     with tempfile.TemporaryDirectory(prefix="rollout-ansible-") as private:
         config = Path(private, "ansible.cfg")
-        config.touch()
+        config.write_text(SETTINGS)
         outcome = _ansible(
             log,
             private_data_dir=private,

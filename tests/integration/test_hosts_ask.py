@@ -309,14 +309,14 @@ def test_a_wrong_certificate_changes_nothing(two, somebody, behind_a_door):
 
 
 def test_an_engine_that_does_not_answer_may_have_a_door(two, somebody, behind_a_door):
-    hosts.ssh(two.lab, two.before_them, "service docker stop")
+    hosts.ssh(two.lab, two.before_them, "sudo service docker stop")
     try:
         assert two.run("door", "dev", "--remove") == ExitCode.ENGINE
         assert "Look whether it is there" in two.said
-        assert "door.yaml" in hosts.ssh(two.lab, two.before_them, "ls /srv/door"), "its files are left alone"
+        assert "door.yaml" in hosts.ssh(two.lab, two.before_them, "sudo ls /srv/door"), "its files are left alone"
     finally:
-        hosts.ssh(two.lab, two.before_them, "service docker start")
-        answers = "docker info >/dev/null 2>&1 && echo yes; true"
+        hosts.ssh(two.lab, two.before_them, "sudo service docker start")
+        answers = "sudo docker info >/dev/null 2>&1 && echo yes; true"
         until(lambda: hosts.ssh(two.lab, two.before_them, answers) == "yes", "its engine is back", 30)
 
 
