@@ -313,7 +313,7 @@ def test_an_engine_that_does_not_answer_may_have_a_door(two, somebody, behind_a_
     try:
         assert two.run("door", "dev", "--remove") == ExitCode.ENGINE
         assert "Look whether it is there" in two.said
-        assert "door.yaml" in hosts.ssh(two.lab, two.before_them, "sudo ls /srv/door"), "its files are left alone"
+        assert "door.yaml" in hosts.ssh(two.lab, two.before_them, "sudo ls /srv/door"), "its files stay"
     finally:
         hosts.ssh(two.lab, two.before_them, "sudo service docker start")
         answers = "sudo docker info >/dev/null 2>&1 && echo yes; true"
