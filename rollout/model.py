@@ -161,8 +161,8 @@ class MonitorLog:
 
     records: tuple[JsonObject, ...]
     alerts: tuple[JsonObject, ...]
-    judged: float | None = None
     damaged: int = 0
+    judged: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

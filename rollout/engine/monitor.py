@@ -77,6 +77,6 @@ def as_log(found: Mapping[str, Any]) -> MonitorLog:
     return MonitorLog(
         tuple(found["records"]),
         tuple(found["alerts"]),
-        None if judged is None else float(judged),
         int(found["damaged"]),
+        None if judged is None else float(judged),
     )

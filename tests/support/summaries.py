@@ -342,7 +342,7 @@ def day(
                 "error": "",
             }
         )
-    return MonitorLog(tuple(records), ())
+    return MonitorLog(tuple(records), (), judged=records[-1]["at"])
 
 
 def soak(log: MonitorLog, window: tuple[float, float]) -> list[Evidence]:

@@ -84,7 +84,7 @@ def test_on_a_host_of_its_own_secrets_are_where_they_were_brought_to(config, tmp
 
 
 def test_log_is_what_was_printed():
-    assert as_log({"records": [{"a": 1}], "alerts": [], "damaged": 2}) == MonitorLog(({"a": 1},), (), None, 2)
+    assert as_log({"records": [{"a": 1}], "alerts": [], "damaged": 2}) == MonitorLog(({"a": 1},), (), 2)
     found = {"records": [], "alerts": [], "judged": 5, "damaged": 0}
     assert as_log(found).judged == 5.0
     with pytest.raises(KeyError):

@@ -76,7 +76,7 @@ class Days:
     @property
     def log(self) -> MonitorLog:
         """What the engine would give."""
-        return MonitorLog(tuple(self.records), tuple(self.alerts), self.judged)
+        return MonitorLog(tuple(self.records), tuple(self.alerts), judged=self.judged)
 
     def _good(self) -> dict[str, Any]:
         figures = {"connect_ms": 2.4, "attach_ms": 1.0, "command_ms": 3.0, "reconnect_ms": 2.6}
