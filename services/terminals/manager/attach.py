@@ -517,9 +517,6 @@ class Attacher:
             known = self._write(peer, session, attachment, where.start, returning=request.resume is not None)
             session.resize(request.cols, request.rows)
             self._registry.resized(session)
-        if attachment.handle not in peer.handles:
-            # Telling the one before has shown that this very worker is dead; its attachments ended with it.
-            _forget(session, attachment)
         if created and request.address in self.newcomers:
             asyncio.get_running_loop().call_later(self._stable_seconds, self._settle, session, attachment)
         generation.attach_seconds.observe(max(0.0, time.monotonic() - request.since))
@@ -601,20 +598,16 @@ class Attacher:
         old = session.attachment
         if old is not None:
             old.peer.handles.pop(old.handle, None)
-            # The same client coming back before its loss was noticed is no rival.
-            kind = packets.Superseded if old.client == attachment.client else packets.TakenOver
-            old.peer.send(kind(handle=old.handle))
             session.detach()
         session.generation = session.served_by = peer.generation
         self._registry.remember(session)
-        return session.attach(attachment, start, returning=returning)
-
-
-def _forget(session: Session, attachment: Attachment) -> None:
-    if session.attachment is attachment:
-        session.detach()
-    elif attachment.handle in session.watchers:
-        session.unwatch(attachment.handle)
+        known = session.attach(attachment, start, returning=returning)
+        if old is not None:
+            # Last: it may show that a worker is dead, this very one too, and its attachments end with it.
+            # The same client coming back before its loss was noticed is no rival.
+            kind = packets.Superseded if old.client == attachment.client else packets.TakenOver
+            old.peer.send(kind(handle=old.handle))
+        return known
 
 
 def _barred(breaker: CircuitBreaker, what: str, now: float) -> Refused:

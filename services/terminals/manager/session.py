@@ -254,9 +254,7 @@ class Session:
         if self._exit_status is not None:
             self._finish()
         else:
-            assert self.shell is not None
-            asyncio.get_running_loop().remove_reader(self.shell.master)
-            self._paused = True
+            self._pause()
 
     def _reserve(self, room: int) -> bool:
         """Whether the disk has room for so much. If not, the shell waits until it has."""
