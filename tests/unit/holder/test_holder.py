@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.holder import PROGRAM, RunningHolder, Screen, plan
-from tests.support.stack import runs, until
+from tests.support.holder import PROGRAM, RelayedManager, RunningHolder, Screen, plan
+from tests.support.stack import PATIENCE, runs, until
 
 
 @pytest.fixture
@@ -123,12 +123,20 @@ def test_shells_outlive_a_killed_manager_and_the_next_one_goes_on(holder):
     assert set(holder.manager().items) == {"note"}
 
 
-def test_one_that_leaves_is_followed_at_once(holder):
+def one_and_the_next(
+    holder: RunningHolder, *, patience: float = PATIENCE
+) -> tuple[RelayedManager, Screen, RelayedManager]:
+    """A manager with a shell that has been told to leave, the shell, and who waits for its place."""
     first = holder.manager()
-    first.spawn("s")
+    screen = first.spawn("s")
     second = holder.manager(hello=False)
-    second.ask_for_the_place()
+    second.ask_for_the_place(patience)
     assert first.told("leave")
+    return first, screen, second
+
+
+def test_one_that_leaves_is_followed_at_once(holder):
+    first, _, second = one_and_the_next(holder)
     assert second.request("put", key="s")["error"]  # it is not the one yet
     first.kill()
     second.greeted()
@@ -146,11 +154,7 @@ def test_one_that_hangs_is_killed_before_anything_is_handed_over(holder):
 
 
 def test_a_manager_that_gives_up_waiting_leaves_the_other_alone(holder):
-    first = holder.manager()
-    screen = first.spawn("s")
-    second = holder.manager(hello=False)
-    second.send({"type": "hello", "req": 1, "versions": [1], "patience": 0.5})
-    assert first.told("leave")
+    first, screen, second = one_and_the_next(holder, patience=0.5)
     second.kill()
     until(lambda: first.request("status")["manager"] == first.pid, "the first one being asked")
     assert screen.run("echo on") == "on"
@@ -159,11 +163,7 @@ def test_a_manager_that_gives_up_waiting_leaves_the_other_alone(holder):
 
 def test_what_was_asked_for_last_is_done_before_another_takes_over(holder):
     """The manager's end comes with all that it has sent just before, however late the holder is."""
-    first = holder.manager()
-    first.spawn("s")
-    second = holder.manager(hello=False)
-    second.ask_for_the_place()
-    assert first.told("leave")
+    first, _, second = one_and_the_next(holder)
     with holder.stopped():
         for number in range(20):
             first.send({"type": "put", "key": "s", "fields": {f"field {number}": number}})
@@ -174,11 +174,7 @@ def test_what_was_asked_for_last_is_done_before_another_takes_over(holder):
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["the new one first", "the old one first"])
 def test_both_managers_may_end_at_the_same_moment(holder, order):
-    first = holder.manager()
-    screen = first.spawn("s")
-    second = holder.manager(hello=False)
-    second.ask_for_the_place()
-    assert first.told("leave")
+    first, screen, second = one_and_the_next(holder)
     with holder.stopped():
         for which in order:
             (second, first)[which].kill()

@@ -42,3 +42,5 @@ def test_what_a_ring_could_not_take_is_not_the_beginning_of_anothers_output(tmp_
     assert bytes(good._span(0, good.head)[0]) == b"yours"
     assert bad.head == 0
     journal.close()
+    for ring in (good, bad):
+        ring.close()

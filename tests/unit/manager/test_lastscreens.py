@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ def play(world: World, scenario: Scenario) -> None:
 
         await scenario(last, after)
 
+    gc.collect()  # what other tests have left to it would be closed in between
     before = open_files()
     asyncio.run(run())
     assert open_files() == before

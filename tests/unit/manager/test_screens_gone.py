@@ -31,5 +31,8 @@ def test_who_looks_first_after_its_end_is_not_held_for_it(tmp_path):
         assert screens.pid is None
         screens.check(asyncio.get_running_loop().time() + 1000)
         screens.close()
+        for session in (first, other):
+            session.journal.close()
+            session.ring.close()
 
     asyncio.run(main())
