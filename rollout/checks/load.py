@@ -61,6 +61,11 @@ class LoadSummary:
     finished: set[int] = field(default_factory=set)
     """Users who have verified their shells to the end."""
 
+    @property
+    def unfinished(self) -> int:
+        """Users who have not verified their shells to the end."""
+        return self.users - len(self.finished)
+
     @classmethod
     def of(cls, samples: Iterable[dict[str, Any]]) -> LoadSummary:
         """Add up samples (see :mod:`loadtests.terminal` for their fields)."""

@@ -99,7 +99,7 @@ def run(
     def verdicts() -> None:
         bad = [result for result in deciding(results) if result.verdict is not Verdict.PASS]
         wrong = summary.lost or summary.doubled or summary.twice or summary.loops or not summary.verified
-        if missing := summary.users - len(summary.finished):
+        if missing := summary.unfinished:
             raise ChecksFailed(
                 f"loadtest on {name}: {missing} of {summary.users} users did not verify their shells to the"
                 f" end; see {load.log}"

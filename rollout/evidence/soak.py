@@ -14,6 +14,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from terminals.monitor.records import NOT_MADE, count_until
+
 from rollout.model import Evidence, EvidenceKind, JsonObject, MonitorLog
 
 LATE = 1.5
@@ -24,8 +26,6 @@ LATENCY_FLOOR = 20.0
 """Milliseconds: a machine that is busy with something else takes 5 ms in place of 4, and that is no drift."""
 MEMORY_FLOOR = 50e6
 """Bytes: an interpreter's first hour is none either."""
-NOT_MADE = ""
-"""The generation of a check that the monitor could not make (``terminals.monitor.check``)."""
 BINS = 144
 """Points of a series, at most: one each ten minutes of a day. Each is the median of its time."""
 
@@ -266,7 +266,7 @@ def _alerts(hosts: Sequence[Observed], logs: Mapping[str, MonitorLog | None]) ->
     ends = []
     for host in hosts:
         log = logs[host.host] or MonitorLog((), ())
-        judged = _until(host.services if host.checks else (), log.judged)
+        judged = host.services[: count_until(host.services, log.judged)] if host.checks else []
         times = [float(record["at"]) for record in judged]
         for alert in log.alerts:
             raised += alert.get("severity") == "critical" and _of_its_time(alert, times, host.interval)
@@ -274,14 +274,6 @@ def _alerts(hosts: Sequence[Observed], logs: Mapping[str, MonitorLog | None]) ->
         ends.append(0.0 if not judged else host.ended if len(judged) == len(host.services) else times[-1])
     piece = _piece("monitor.critical_alerts", "count", hosts, rounds if all(ends) else 0, value=float(raised))
     return replace(piece, ended=min(ends)) if piece.n else piece
-
-
-def _until(records: Sequence[JsonObject], moment: float | None) -> Sequence[JsonObject]:
-    """Those up to a moment, by the order they were written in: a clock that was set back hides none."""
-    last = max(
-        (index for index, one in enumerate(records) if moment is not None and one["at"] <= moment), default=-1
-    )
-    return records[: last + 1]
 
 
 def _of_its_time(alert: JsonObject, rounds: Sequence[float], interval: float) -> bool:

@@ -110,7 +110,7 @@ class Judging:
             return
         self._load_finished = True
         summary = self._load.stop()
-        self._missing = summary.users - len(summary.finished)
+        self._missing = summary.unfinished
         self._trial.ledger.add_figures(
             self._trial.record.id,
             load_users=summary.users,

@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from terminals.monitor.check import NOT_MADE, Check
+from terminals.monitor.check import Check
 from terminals.monitor.clock import Clock, Reading
 from terminals.monitor.config import Door, MonitorConfig
 from terminals.monitor.read import Silent, alive, read_log
+from terminals.monitor.records import NOT_MADE
 from terminals.monitor.service import Monitor
 
 from tests.support.monitor import Monitored, lines, validate

@@ -9,7 +9,7 @@ import pytest
 from terminals.control import packets
 from terminals.control.answers import Status
 from terminals.control.asking import ControlError, ask
-from terminals.monitor.check import NOT_MADE
+from terminals.monitor.records import NOT_MADE
 from terminals.monitor.takeback import called_for, consider, take_back, way_back
 
 from rollout.direct.mark import read_mark

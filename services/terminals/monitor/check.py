@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from terminals.client import ClientError, Event, Terminal
 from terminals.monitor.config import Door
@@ -173,10 +173,6 @@ class Check:
                 self._attach_seconds = event.attach_seconds
             case Lost(reason=reason) | Failed(reason=reason):
                 self._reason = reason
-
-
-NOT_MADE: Final = ""
-"""The generation of a check that the monitor itself could not make: no build is to blame for that."""
 
 
 def failed(profile: str, error: str, generation: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from terminals.monitor.clock import Reading
 from terminals.monitor.config import MonitorConfig
 from terminals.monitor.files import ALERTS, read_json
 from terminals.monitor.history import History
-from terminals.monitor.records import Record
+from terminals.monitor.records import Record, count_until
 
 
 def recall(config: MonitorConfig, records: Sequence[Record], now: Reading) -> tuple[History, Alerts]:
@@ -23,10 +23,7 @@ def recall(config: MonitorConfig, records: Sequence[Record], now: Reading) -> tu
     """
     found = read_json(config.directory / ALERTS)
     alerts, judged = _left(found), found.get("updated") if isinstance(found, dict) else None
-    known = 0
-    if isinstance(judged, (int, float)):
-        # By the order they were written in: a clock that was set back makes none of them later.
-        known = max((place for place, one in enumerate(records, 1) if one["at"] <= judged), default=0)
+    known = count_until(records, judged) if isinstance(judged, (int, float)) else 0
     history = History()
     history.add(records[:known], now)
     profiles = [door.profile for door in config.doors]

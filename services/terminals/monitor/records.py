@@ -17,6 +17,8 @@ from terminals.monitor.clock import Gap, Reading
 VERSION: Final = 1
 KINDS: Final = frozenset({"check", "services", "gap"})
 NUMBERS: Final = ("at", "boottime", "monotonic", "interval", "seq")
+NOT_MADE: Final = ""
+"""The generation of a check that the monitor itself could not make: no build is to blame for that."""
 Record = dict[str, Any]
 
 
@@ -112,3 +114,11 @@ def younger(records: Sequence[Record], now: Reading, age: float) -> list[Record]
         if age_of(record, now) <= age:
             return list(records[index:])
     return []
+
+
+def count_until(records: Sequence[Record], moment: float | None) -> int:
+    """Of records in their order, how many were made up to a moment of the wall clock (``None``: none were):
+    the last that says so, and all before it. One that was set back hides none."""
+    if moment is None:
+        return 0
+    return max((place for place, record in enumerate(records, 1) if record["at"] <= moment), default=0)

@@ -20,7 +20,7 @@ from terminals.monitor import clock as clocks
 from terminals.monitor import summary
 from terminals.monitor.alerts import Alert, Alerts, judge, key_of
 from terminals.monitor.bell import Bell
-from terminals.monitor.check import NOT_MADE, Check, Stopped, failed, mark_of
+from terminals.monitor.check import Check, Stopped, failed, mark_of
 from terminals.monitor.clock import Clock, Gap, Reading
 from terminals.monitor.config import DAY, Door, MonitorConfig
 from terminals.monitor.figures import ask, begun, figures, sweep, tell
@@ -28,7 +28,7 @@ from terminals.monitor.files import ALERTS, METRICS, keep_newest, write_json
 from terminals.monitor.journal import Journal, read_records
 from terminals.monitor.notify import Notifier
 from terminals.monitor.past import recall
-from terminals.monitor.records import Record, Writer
+from terminals.monitor.records import NOT_MADE, Record, Writer
 from terminals.monitor.takeback import consider
 from terminals.parts import own_code
 
