@@ -129,6 +129,12 @@ def test_an_ansible_cfg_of_the_operator_is_not_read(playbook, monkeypatch, tmp_p
     assert (tmp_path / "said").exists()
 
 
+def test_ansible_does_not_ask_its_workers_a_thousand_times_a_second(playbook, tmp_path):
+    asks = "{{ lookup('ansible.builtin.config', 'DEFAULT_INTERNAL_POLL_INTERVAL') }}"
+    playbook([{"name": "Say", "ansible.builtin.shell": {"cmd": f"echo {asks} > {tmp_path}/said"}}])
+    assert float((tmp_path / "said").read_text()) >= 0.01
+
+
 def test_no_host_is_an_error_and_so_is_one_on_which_nothing_was_done(playbook):
     echo = {"name": "Say", "ansible.builtin.command": {"argv": ["true"]}}
     with pytest.raises(EngineError, match="no host"):

@@ -210,6 +210,9 @@ def test_checks_that_could_not_be_made_are_nobodys_failure_and_were_not_seen():
     rate = figure(days, "monitor.success_rate")
     assert rate.successes == rate.n == 2 * 122
     assert figure(days, "monitor.critical_alerts").value == 0
+    # A rule with a window may hold longer than what it is about.
+    days.alerts[0]["until"] = None
+    assert figure(days, "monitor.critical_alerts").value == 0
     assert figure(days, "monitor.observed_seconds").value == 2 * 61 * 60
     assert figure(days, "monitor.longest_gap").value == 30 * 60
 
@@ -238,6 +241,7 @@ def test_a_check_that_another_one_served_is_not_its_own_where_nobody_says_who_se
             record["generations"] = None
     rate = figure(days, "monitor.success_rate")
     assert rate.successes == rate.n == 122
+    assert figure(days, "monitor.longest_gap").value == 0, "the monitor was not blind"
 
 
 def test_a_counter_that_begins_anew_is_still_counted():
